@@ -1,0 +1,5 @@
+"""``python -m protclip_cli``: the same as ``protclip``."""
+
+from protclip_cli.main import run
+
+run()

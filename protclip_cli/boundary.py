@@ -1,0 +1,206 @@
+"""The error boundary: what leaves the library becomes one line and an exit code.
+
+======  =====================================================================
+code    meaning
+======  =====================================================================
+0       done
+1       a bug of ours
+2       usage
+3       bad input data
+4       model or data file bad, missing or untrusted
+5       disk or memory
+6       finished, some records were skipped and are listed
+7       another process writes the file
+8       a worker was lost
+129     hang-up, 130 Ctrl-C, 143 termination; finished work is kept
+141     the reader of standard output went away (as ``SIGPIPE`` would say)
+======  =====================================================================
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from protclip_cli.progress import close_bars
+from protclip_core.errors import (
+    BusyError,
+    InputError,
+    ModelError,
+    ProtclipError,
+    ResourceError,
+    UsageError,
+    WorkerLostError,
+)
+
+__all__ = ["EXIT_PARTIAL", "OutputClosed", "guarded", "report_error"]
+
+EXIT_PARTIAL = 6
+_CODES: tuple[tuple[type[ProtclipError], int], ...] = (
+    (UsageError, 2),
+    (InputError, 3),
+    (ModelError, 4),
+    (ResourceError, 5),
+    (BusyError, 7),
+    (WorkerLostError, 8),
+)
+
+
+class Stopped(BaseException):
+    """A signal asks the process to end; not an `Exception`, so that nothing swallows it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class OutputClosed(BaseException):
+    """The reader of standard output went away; not an `Exception`, for the same reason."""
+
+
+def guarded(work: Callable[[], None], *, debug: bool = False) -> int:
+    """Run a command and return its exit code; whatever happens, no traceback without ``debug``.
+
+    Parameters
+    ----------
+    work
+        The command; it may raise anything. `SystemExit` passes its code on.
+    debug
+        Show the traceback of any error before its line.
+    """
+    try:
+        with _signals_raise():
+            code = _run(work)
+        return code if _flush_output() or code else 5
+    except ProtclipError as error:
+        code = next((c for kind, c in _CODES if isinstance(error, kind)), 1)
+        _show_traceback(debug)
+        report_error(error)
+    except Stopped as stop:
+        code = 128 + stop.number
+        name = signal.Signals(stop.number).name
+        _line(f"error: stopped by {name}; finished work is kept, go on with --resume")
+    except (BrokenPipeError, OutputClosed):
+        code = 141
+    except MemoryError:
+        code = 5
+        _show_traceback(debug)
+        _line("error: memory ran out; use --batch-tokens with a smaller number, or fewer --workers")
+    except OSError as error:
+        code = 5 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else 1
+        _show_traceback(debug)
+        what = f"{error.filename or 'output'}: {error.strerror or error}"
+        _line(f"error: {what}" + ("; make room and run again" if code == 5 else ""))
+    except Exception as error:  # noqa: BLE001 (the boundary)
+        code = 1
+        _show_traceback(debug)
+        _line(
+            f"error: {_one_line(error)}; this is a bug of protclip: please report it with --debug"
+        )
+    _silence_output()
+    return code
+
+
+def report_error(error: ProtclipError) -> None:
+    """Print an expected error: its details, then its line."""
+    for detail in error.details:
+        _line(f"error: {detail}")
+    _line(f"error: {error}")
+
+
+def _run(work: Callable[[], None]) -> int:
+    try:
+        work()
+    except SystemExit as end:
+        if isinstance(end.code, int) or end.code is None:
+            return end.code or 0
+        _line(f"error: {end.code}")
+        return 1
+    finally:
+        close_bars()
+    return 0
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Turn the signals that end a process into exceptions, so that work is put away first.
+
+    By default SIGTERM and SIGHUP end Python without running a single ``finally``. A second
+    signal ends the process at once.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP"):
+        numbers.append(signal.SIGHUP)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for other in numbers:
+            signal.signal(other, at_once)
+        raise Stopped(number)
+
+    def at_once(number: int, frame: FrameType | None) -> None:
+        os._exit(128 + number)
+
+    # A signal that the caller ignores stays ignored (nohup ignores SIGHUP).
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _flush_output() -> bool:
+    """Flush standard output; ``False`` and a message if it could not take everything."""
+    if sys.stdout is None:
+        return True
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _line(f"error: standard output: {error.strerror}; the results are incomplete")
+        _silence_output()
+        return False
+    return True
+
+
+def _silence_output() -> None:
+    """Drop what is buffered for standard output, so that the interpreter's last flush is quiet."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _show_traceback(debug: bool) -> None:  # noqa: FBT001
+    if debug and sys.stderr is not None:
+        traceback.print_exc()
+
+
+def _line(text: str) -> None:
+    """Write one line to standard error; a closed one is no reason to fail."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    except UnicodeEncodeError:
+        sys.stderr.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]

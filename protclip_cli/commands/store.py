@@ -1,0 +1,189 @@
+"""``protclip store``: look into, check, export and join embedding stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from protclip_cli.options import Format
+from protclip_cli.output import Value, stdout, write_rows, write_tsv_line
+from protclip_core.errors import InputError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from protclip_core.io.store import EmbeddingStore
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look into, check, export and join embedding stores (HDF5).",
+)
+
+StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store that embed wrote.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Form of the rows.")]
+
+
+class Layout(StrEnum):
+    """Shape of the HDF5 file."""
+
+    PACKED = "packed"
+    PER_PROTEIN = "per-protein"
+
+
+@app.command(epilog="Example:\n\n  protclip store info proteins.h5")
+def info(path: StorePath, *, form: FormatOption = Format.AUTO) -> None:
+    """Tell what a store holds and how it was made."""
+    from protclip_core.io.store import EmbeddingStore
+
+    with EmbeddingStore.open(path) as store:
+        residues = int(store.lengths.sum())
+        facts: dict[str, Value] = {
+            "file": str(path),
+            "layout": store.layout,
+            "proteins": len(store),
+            "dimension": store.dim,
+            "type": str(store.dtype),
+            "per residue": "yes" if store.per_residue else "no",
+            "residues": residues,
+        }
+        facts |= {n: v for n, v in store.attributes.items() if n not in _FORMAT_ATTRIBUTES}
+    rows = [{"what": what, "value": value} for what, value in facts.items()]
+    write_rows(rows, ["what", "value"], form)
+
+
+_FORMAT_ATTRIBUTES = {"layout", "dim", "per_residue", "flags_meaning", "ids_sha256"}
+
+
+@app.command(epilog="Example:\n\n  protclip store show proteins.h5 sp|P69905|HBA_HUMAN")
+def show(
+    path: StorePath,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", show_default=False)] = None,
+    *,
+    head: Annotated[int, typer.Option(min=1, help="Proteins shown if no id is given.")] = 20,
+    form: FormatOption = Format.AUTO,
+) -> None:
+    """Show proteins with their length, flags, norm and first numbers."""
+    import numpy as np
+
+    from protclip_core.io.store import EmbeddingStore
+
+    with EmbeddingStore.open(path) as store:
+        chosen = [store.row(id) for id in ids] if ids else list(range(min(head, len(store))))
+        vectors = store.read(np.array(chosen, np.int64))
+        rows: list[dict[str, Value]] = []
+        for row, vector in zip(chosen, vectors, strict=True):
+            first = " ".join(f"{x:.3f}" for x in vector[:4])
+            rows.append(
+                {
+                    "protein_id": store.ids[row],
+                    "length": int(store.lengths[row]),
+                    "flags": _flag_names(int(store.flags[row])),
+                    "norm": float(np.linalg.norm(vector)),
+                    "embedding": f"{first} …" if len(vector) > 4 else first,
+                }
+            )
+        write_rows(rows, ["protein_id", "length", "flags", "norm", "embedding"], form)
+        if not ids and len(store) > len(chosen):
+            typer.echo(f"{len(chosen)} of {len(store):,} proteins (more with --head)", err=True)
+
+
+def _flag_names(flags: int) -> str:
+    from protclip_core.records import RecordFlag
+
+    return ",".join(str(flag.name).lower() for flag in RecordFlag(flags) if flag.name)
+
+
+@app.command(epilog="Example:\n\n  protclip store verify proteins.h5")
+def verify(
+    paths: Annotated[list[Path], typer.Argument(metavar="STORE...", help="Stores to check.")],
+) -> None:
+    """Check stores byte by byte; any flipped, missing or added byte is found."""
+    from protclip_core.io.store_tools import verify_store
+
+    problems = []
+    for path in paths:
+        found = verify_store(path)
+        problems += [f"{path}: {problem}" for problem in found]
+        if not found:
+            stdout().write(f"{path}\tsound\n")
+    if problems:
+        raise ModelError(
+            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found",
+            hint="restore from a copy or embed again",
+            details=problems[:5],
+        )
+
+
+@app.command(
+    epilog="Examples:\n\n  protclip store export proteins.h5 | awk '{print $1, $4}'\n\n"
+    "  protclip store export proteins.h5 -o proteins.npy   with proteins.npy.ids.txt beside it"
+)
+def export(
+    path: StorePath,
+    *,
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="'-' (TSV to standard output), .tsv or .npy.")
+    ] = "-",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Write the vectors as TSV (protein_id, length, flags, e1, e2, …) or as a NumPy matrix."""
+    from protclip_core.io.atomic import check_writable_target, open_atomic
+    from protclip_core.io.store import EmbeddingStore
+    from protclip_core.io.store_tools import export_npy
+
+    with EmbeddingStore.open(path) as store:
+        if output == "-":
+            out = stdout()
+            for values in _export_rows(store):
+                write_tsv_line(out, values)
+            return
+        target = Path(output)
+        if target.suffix not in (".tsv", ".npy"):
+            raise UsageError(f"{output}: unknown form", hint="use a name in .tsv or .npy, or -")
+        check_writable_target(target)
+        if target.exists() and not overwrite:
+            raise UsageError("is there already", where=output, hint="replace it with --overwrite")
+        if target.suffix == ".npy":
+            export_npy(store, target)
+            with open_atomic(target.with_name(f"{target.name}.ids.txt")) as file:
+                for id in store.ids:
+                    file.write(f"{id}\n".encode())
+            return
+        with open_atomic(target) as file:
+            for values in _export_rows(store):
+                cells = [f"{v:.9g}" if isinstance(v, float) else str(v) for v in values]
+                file.write(("\t".join(cells) + "\n").encode())
+
+
+def _export_rows(store: EmbeddingStore) -> Iterator[list[Value]]:
+    """Yield the header and then a row per protein."""
+    yield ["protein_id", "length", "flags", *[f"e{i + 1}" for i in range(store.dim)]]
+    start = 0
+    for ids, vectors in store.iter_blocks():
+        for offset, (id, vector) in enumerate(zip(ids, vectors, strict=True)):
+            row = start + offset
+            yield [id, int(store.lengths[row]), int(store.flags[row]), *vector.tolist()]
+        start += len(ids)
+
+
+@app.command(epilog="Example:\n\n  protclip store merge human.h5 mouse.h5 -o both.h5")
+def merge(
+    paths: Annotated[list[Path], typer.Argument(metavar="STORE...", help="Stores to join.")],
+    *,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The store to write.")],
+    layout: Annotated[Layout, typer.Option(help="Shape of the new store.")] = Layout.PACKED,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Join stores that were made by one model with one set of settings."""
+    from protclip_core.io.store_tools import merge_stores
+
+    if output.exists() and not overwrite:
+        hint = "choose another -o, or replace it with --overwrite"
+        raise UsageError("is there already", where=str(output), hint=hint)
+    if any(path.resolve() == output.resolve() for path in paths):
+        raise InputError("is an input as well as the output", where=str(output))
+    count = merge_stores(paths, output, layout=layout.value)
+    typer.echo(f"{output}: {count:,} proteins", err=True)

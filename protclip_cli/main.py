@@ -1,0 +1,82 @@
+"""The ``protclip`` program: global options, the list of commands, the way in.
+
+Commands import the library inside their functions, so that ``protclip --help`` answers in a
+fraction of a second, without torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from protclip_cli.boundary import OutputClosed, guarded
+from protclip_cli.commands import embed, store
+from protclip_cli.logs import set_up_logs
+from protclip_cli.options import GlobalOptions
+from protclip_core._version import __version__
+
+__all__ = ["app", "run"]
+
+
+class _Group(typer.core.TyperGroup):
+    """Keeps a closed pipe out of typer's hands, which would end with code 1."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own click context)
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise OutputClosed from error
+
+
+app = typer.Typer(
+    name="protclip",
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Embed proteins on the command line.\n\n"
+    "Results go to standard output, all else to standard error; '-' is stdin or stdout.\n\n"
+    "Exit codes: 0 done, 2 usage, 3 bad input, 4 bad model or data file, 5 disk or memory, "
+    "6 done but some records were skipped, 7 another process writes the file.",
+)
+app.command(name="embed", epilog=embed.EPILOG)(embed.embed)
+app.add_typer(store.app, name="store")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it so)
+    if wanted:
+        typer.echo(f"protclip {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    context: typer.Context,
+    *,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="No progress; warnings and errors only.")
+    ] = False,
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="More messages; twice for all.")
+    ] = 0,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Take the global options."""
+    set_up_logs(2 if debug else verbose)
+    context.obj = GlobalOptions(quiet=quiet, debug=debug)
+
+
+def run() -> None:
+    """Run the program on the process's arguments and end it with the right exit code."""
+    sys.exit(guarded(lambda: app(), debug="--debug" in sys.argv))

@@ -1,0 +1,93 @@
+"""Rows to standard output: a table for people, TSV or JSON Lines for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TextIO
+
+from protclip_cli.options import Format
+from protclip_core.errors import ResourceError
+from protclip_core.records import printable
+
+__all__ = ["Value", "stdout", "write_rows", "write_tsv_line"]
+
+Value = str | int | float | None
+
+
+def stdout() -> TextIO:
+    """Return standard output.
+
+    Raises
+    ------
+    ResourceError
+        It was closed before the program began (``>&-``).
+    """
+    if sys.stdout is None:
+        raise ResourceError("standard output is closed", hint="redirect it to a file or a pipe")
+    return sys.stdout
+
+
+def write_rows(rows: Iterable[Mapping[str, Value]], columns: Sequence[str], form: Format) -> None:
+    """Write rows; ``auto`` is a table on a terminal and TSV elsewhere.
+
+    Parameters
+    ----------
+    rows
+        Column name to value; a column that a row does not have is empty.
+    columns
+        Columns in order; the TSV header.
+    form
+        What to write. Numbers have full precision in TSV and JSON Lines, 4 digits in a table.
+    """
+    out = stdout()
+    if form is Format.AUTO:
+        form = Format.TABLE if out.isatty() else Format.TSV
+    if form is Format.JSONL:
+        for row in rows:
+            out.write(json.dumps({c: row.get(c) for c in columns}, ensure_ascii=False) + "\n")
+    elif form is Format.TSV:
+        out.write("\t".join(columns) + "\n")
+        for row in rows:
+            write_tsv_line(out, [row.get(c) for c in columns])
+    else:
+        _write_table(rows, columns, out)
+
+
+def write_tsv_line(out: TextIO, values: Sequence[Value]) -> None:
+    """Write one TSV line; escape codes in ids are made harmless if a terminal would read them."""
+    safe = (lambda text: printable(text, 200)) if out.isatty() else str
+    cells = ["" if v is None else safe(v) if isinstance(v, str) else _number(v) for v in values]
+    line = "\t".join(cells) + "\n"
+    try:
+        out.write(line)
+    except UnicodeEncodeError:  # LC_ALL=C: the bytes of the id are data, so they pass as UTF-8
+        out.flush()
+        out.buffer.write(line.encode())
+
+
+def _number(value: int | float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.9g}"
+
+
+def _write_table(rows: Iterable[Mapping[str, Value]], columns: Sequence[str], out: TextIO) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    rows = list(rows)
+    for column in columns:
+        right = all(isinstance(row.get(column), int | float | None) for row in rows)
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[_cell(row.get(column)) for column in columns])
+    Console(file=out, highlight=False, markup=False).print(table)
+
+
+def _cell(value: Value) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else printable(value, 200)

@@ -1,0 +1,53 @@
+"""protclip's library: protein and text embeddings without a terminal in sight.
+
+    >>> import protclip_core as pc
+    >>> vectors = pc.load_model().embed(["MKTAYIAKQR"])  # doctest: +SKIP
+
+Rooms, lowest first; imports point down this list only (a test holds that):
+
+``errors, records, progress``  what travels everywhere
+``io``                         files: FASTA, HDF5 stores, crash-safe parts
+``models``                     encoders, bundles, loading, kernels
+``engines``                    where the work runs: one device, later several
+``tasks``                      one function for each command
+
+Importing this package loads no torch; the names below come when they are asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from protclip_core._version import __version__
+
+if TYPE_CHECKING:
+    from protclip_core.io.fasta import read_fasta
+    from protclip_core.io.store import EmbeddingStore
+    from protclip_core.models.loading import load_model
+    from protclip_core.models.protein import ProteinModel
+    from protclip_core.records import ProteinRecord
+
+__all__ = [
+    "EmbeddingStore",
+    "ProteinModel",
+    "ProteinRecord",
+    "__version__",
+    "load_model",
+    "read_fasta",
+]
+
+_HOMES = {
+    "EmbeddingStore": "protclip_core.io.store",
+    "ProteinModel": "protclip_core.models.protein",
+    "ProteinRecord": "protclip_core.records",
+    "load_model": "protclip_core.models.loading",
+    "read_fasta": "protclip_core.io.fasta",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -1,0 +1,197 @@
+"""Embedding on one device of this machine.
+
+On a CPU the work is spread over worker threads of this process, each with one compute thread of
+its own: one protein's products are too small to be shared well between cores, and threads of one
+process share the weights. On a GPU there is one worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+
+from protclip_core.engines.memory import is_out_of_memory, keep_freed_memory
+from protclip_core.models.kernels import CpuKernels
+from protclip_core.models.protein import DEFAULT_BATCH_TOKENS, Embedded, ProteinModel
+from protclip_core.models.settings import EmbedSettings
+
+__all__ = ["LocalEngine", "usable_cores"]
+
+_log = logging.getLogger(__name__)
+
+#: Tokens of one batch on a GPU, before memory has its say.
+GPU_BATCH_TOKENS = 32_768
+
+Result = tuple[int, Embedded | str]
+
+
+class LocalEngine:
+    """Run a model over sequences; a context manager.
+
+    Parameters
+    ----------
+    model
+        The loaded model; its encoder knows the device.
+    workers
+        Worker threads; default one for each usable core on a CPU, one on a GPU.
+    batch_tokens
+        Tokens of one batch; default by device. Halved whenever memory runs out.
+    """
+
+    def __init__(
+        self, model: ProteinModel, *, workers: int | None = None, batch_tokens: int | None = None
+    ) -> None:
+        self.model = model
+        on_cpu = model.encoder.device.type == "cpu"
+        self.workers = workers or (usable_cores() if on_cpu else 1)
+        self.batch_tokens = batch_tokens or (DEFAULT_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
+        self._threads_each = 1 if on_cpu else torch.get_num_threads()
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> LocalEngine:
+        keep_freed_memory()
+        # The chunked attention is fast through oneDNN, which PyTorch takes for float32 products
+        # at "medium" precision only; chosen where that was found to be exact (see kernels).
+        self._precision_before = torch.get_float32_matmul_precision()
+        if getattr(self.model.encoder, "kernels", CpuKernels()).attention == "chunked":
+            torch.set_float32_matmul_precision("medium")
+        self._pool = ThreadPoolExecutor(
+            self.workers,
+            thread_name_prefix="protclip-embed",
+            initializer=torch.set_num_threads,
+            initargs=(self._threads_each,),
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+            torch.set_float32_matmul_precision(self._precision_before)
+
+    def run(self, sequences: Sequence[str], settings: EmbedSettings) -> Iterator[Result]:
+        """Embed sequences, in the order in which they are finished.
+
+        Parameters
+        ----------
+        sequences
+            Non-empty residue sequences.
+        settings
+            What to compute.
+
+        Yields
+        ------
+        tuple
+            Index into ``sequences`` and the result, or in its place one clause saying why there
+            is none: memory does not suffice even for this protein alone, or the model gave
+            numbers that are not finite.
+        """
+        if self._pool is None:
+            msg = "use the engine in a with statement"
+            raise RuntimeError(msg)
+        # Longest first: memory runs out at the start or not at all, and the short ones fill
+        # the gaps at the end.
+        order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+        batches = self._batches(order, sequences)
+        running: set[Future[list[Result]]] = set()
+        try:
+            while True:
+                while len(running) < 2 * self.workers and (batch := next(batches, None)):
+                    running.add(self._pool.submit(self._embed, batch, sequences, settings))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield from future.result()
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _batches(self, order: list[int], sequences: Sequence[str]) -> Iterator[list[int]]:
+        """Group neighbours up to the token budget, as it is at that moment."""
+        group: list[int] = []
+        total = 0
+        for index in order:
+            tokens = len(sequences[index]) + 2
+            if group and total + tokens > self.batch_tokens:
+                yield group
+                group, total = [], 0
+            group.append(index)
+            total += tokens
+        if group:
+            yield group
+
+    def _embed(
+        self, batch: list[int], sequences: Sequence[str], settings: EmbedSettings
+    ) -> list[Result]:
+        """Embed one batch; on lack of memory its halves, down to a single protein."""
+        budget = self.batch_tokens
+        try:
+            found = self.model.embed_batch([sequences[i] for i in batch], settings, budget)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).partition("\n")[0]
+        else:
+            return [(i, _checked(result)) for i, result in zip(batch, found, strict=True)]
+        if self.model.encoder.device.type == "cuda":
+            torch.cuda.empty_cache()
+        tokens = sum(len(sequences[i]) + 2 for i in batch)
+        self._shrink(min(budget, tokens) // 2)
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            return [
+                result
+                for half in (batch[:middle], batch[middle:])
+                for result in self._embed(half, sequences, settings)
+            ]
+        windowed = len(sequences[batch[0]]) > settings.max_residues
+        if windowed and budget > settings.max_residues + 2:
+            return self._embed(batch, sequences, settings)
+        length = len(sequences[batch[0]])
+        _log.debug("out of memory: %s", reason)
+        return [(batch[0], f"memory does not suffice for its {length:,} residues")]
+
+    def _shrink(self, batch_tokens: int) -> None:
+        with self._lock:
+            smaller = max(1, min(self.batch_tokens, batch_tokens))
+            if smaller < self.batch_tokens:
+                self.batch_tokens = smaller
+                _log.warning("memory ran out: going on with batches of %s tokens", f"{smaller:,}")
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: affinity and, in a container, the CPU quota."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    return cores
+
+
+def _checked(result: Embedded) -> Embedded | str:
+    """Pass a result on only if all its numbers are finite."""
+    arrays = [result.vector] if result.residues is None else [result.vector, result.residues]
+    if all(np.isfinite(array).all() for array in arrays):
+        return result
+    return "the model gave NaN or infinity"

@@ -1,0 +1,60 @@
+"""How the process holds memory: allocator thresholds, and telling a lack of memory by its name."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import sys
+
+__all__ = ["is_out_of_memory", "keep_freed_memory"]
+
+_log = logging.getLogger(__name__)
+
+# Parameter numbers of glibc's mallopt(3).
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_THRESHOLD_BYTES = 1 << 30
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep large freed blocks instead of handing them back to the system.
+
+    A forward pass allocates and frees the same few megabytes over and over. With glibc's own
+    thresholds each such block is mapped, faulted in page by page and unmapped again. Raising
+    the thresholds to 1 GiB leaves the blocks in the heap for the next layer. It is the same as
+    setting ``MALLOC_MMAP_THRESHOLD_`` and ``MALLOC_TRIM_THRESHOLD_``, from inside the process.
+
+    Returns
+    -------
+    bool
+        Whether it took effect; ``False`` without glibc (macOS, Windows, musl), where nothing
+        happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    done = [mallopt(name, _THRESHOLD_BYTES) for name in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)]
+    # glibc refuses a threshold above HEAP_MAX/2 on some builds: half the wish is fine too.
+    return all(bool(result) for result in done)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out.
+
+    torch raises `torch.OutOfMemoryError` on CUDA, but a plain `RuntimeError` on the CPU, which
+    only its words give away; NumPy raises `MemoryError`.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text
+        or "not enough memory" in text
+        or "out of memory" in text
+        or "std::bad_alloc" in text
+    )

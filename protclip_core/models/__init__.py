@@ -1,0 +1,1 @@
+"""Encoders, their weights and what surrounds them."""

@@ -1,0 +1,224 @@
+"""A bundle: one directory that is one released model.
+
+Format ``protclip-bundle``, version 1::
+
+    config.json          what the model is: shapes, pooling, licence (see `BundleConfig`)
+    model.safetensors    all tensors; names below
+    tokenizer.json       tokenizer of the text encoder, where there is one
+    MODEL_CARD.md        what it was trained on and what it is good for
+    manifest.json        {"format": "protclip-manifest", "files": {name: {"sha256", "bytes"}}}
+
+Tensor names begin with ``protein_encoder.``, ``protein_projection.``, ``text_encoder.`` or
+``text_projection.``; ``logit_scale`` stands alone. Every file that the manifest names must be
+there with its hash, and nothing is ever unpickled. A bundle is read-only once it is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protclip_core.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Bundle", "open_bundle", "write_bundle"]
+
+FORMAT, FORMAT_VERSION = "protclip-bundle", 1
+WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its files are named, its configuration is read, no tensor is.
+
+    Attributes
+    ----------
+    path
+        The directory.
+    config
+        Content of ``config.json``.
+    files
+        File name to expected sha256 (hex), from the manifest.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    files: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return str(self.config.get("name", self.path.name))
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights file: the identity of the model in every output."""
+        return self.files[WEIGHTS]
+
+    def verify(self, names: tuple[str, ...] | None = None) -> None:
+        """Compare files with their hashes.
+
+        Parameters
+        ----------
+        names
+            Files to check; default all that the manifest names.
+
+        Raises
+        ------
+        ModelError
+            A file is missing or differs; both hashes are in the message.
+        """
+        for name in names or tuple(self.files):
+            path = self.path / name
+            if not path.is_file():
+                raise ModelError("file of the model is missing", where=str(path), hint=_FETCH_AGAIN)
+            found = sha256_of(path)
+            if found != self.files[name]:
+                raise ModelError(
+                    f"sha256 mismatch, expected {self.files[name]}, got {found}",
+                    where=str(path),
+                    hint=_FETCH_AGAIN,
+                )
+
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """Load the tensors whose names begin with ``prefix``; the prefix is cut off.
+
+        The weights file is compared with its hash first: safetensors itself loads a file with
+        a flipped data byte without a word.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        self.verify((WEIGHTS,))
+        path = self.path / WEIGHTS
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {
+                    name.removeprefix(prefix): file.get_tensor(name)
+                    for name in file.keys()  # noqa: SIM118 (not a mapping)
+                    if name.startswith(prefix)
+                }
+        except SafetensorError as error:
+            raise ModelError(
+                f"not a readable safetensors file ({error})", where=str(path), hint=_FETCH_AGAIN
+            ) from error
+
+
+_FETCH_AGAIN = "the copy is damaged: fetch or install the model again"
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Open a bundle directory and read its configuration and manifest.
+
+    Raises
+    ------
+    ModelError
+        No bundle there, a damaged one, or one of a newer format.
+    """
+    folder = Path(path)
+    manifest = _read_json(folder / MANIFEST)
+    files = {
+        str(name): str(entry.get("sha256", ""))
+        for name, entry in dict(manifest.get("files", {})).items()
+        if isinstance(entry, Mapping)
+    }
+    for needed in (CONFIG, WEIGHTS):
+        if needed not in files:
+            raise ModelError(f"manifest does not name {needed}", where=str(folder / MANIFEST))
+    for name in files:
+        # A manifest is data from elsewhere: it may only speak of files in its own folder.
+        if Path(name).name != name or name in {"", ".", ".."}:
+            raise ModelError(f"manifest names {name!r}, outside the bundle", where=str(folder))
+    bundle = Bundle(folder, _read_json(folder / CONFIG), files)
+    bundle.verify((CONFIG,))
+    config = bundle.config
+    if config.get("format") != FORMAT:
+        raise ModelError(f"format is {config.get('format')!r}, not {FORMAT!r}", where=str(folder))
+    version = config.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ModelError(
+            f"bundle format version {version}, this protclip reads up to {FORMAT_VERSION}",
+            where=str(folder),
+            hint="install a newer protclip",
+        )
+    return bundle
+
+
+def write_bundle(
+    directory: str | Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    files: Mapping[str, bytes] | None = None,
+) -> Bundle:
+    """Write a bundle; floating-point tensors are stored as float16.
+
+    Parameters
+    ----------
+    directory
+        Created if need be; files of the same names are replaced.
+    config
+        Content of ``config.json``.
+    tensors
+        Name to tensor; names as in the module's docstring.
+    files
+        Further files (tokenizer, model card): name to content.
+
+    Raises
+    ------
+    ModelError
+        A value that float16 cannot hold, named by its tensor.
+    """
+    import torch
+    from safetensors.torch import save
+
+    stored: dict[str, Tensor] = {}
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu()
+        half = value.to(torch.float16) if value.is_floating_point() else value
+        if value.is_floating_point() and not bool(torch.isfinite(half).all()):
+            raise ModelError("holds values that float16 cannot store", where=f"tensor {name}")
+        # A clone, because tensors that share memory are refused by safetensors.
+        stored[name] = half.contiguous().clone()
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {CONFIG: _json_bytes(config), WEIGHTS: save(stored), **dict(files or {})}
+    listing = {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        for name, data in sorted(content.items())
+    }
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    manifest = {"format": "protclip-manifest", "files": listing}
+    (folder / MANIFEST).write_bytes(_json_bytes(manifest))
+    return open_bundle(folder)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file as lower-case hex, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _json_bytes(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelError("no such file", where=str(path), hint="not a model bundle") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot be read ({error})", where=str(path)) from error
+    if not isinstance(content, dict):
+        raise ModelError("is not a JSON object", where=str(path))
+    return content

@@ -1,0 +1,215 @@
+"""Weights from elsewhere under our names: transformers, fair-esm, our own bundles.
+
+Nothing is unpickled beyond tensors and, for fair-esm, one `argparse.Namespace` (the training
+arguments that those files carry). Tensor names and shapes must fit exactly: a missing or a
+wrong-shaped tensor is an error that names it, tensors known to be of no use to the encoder are
+left out, and any other surplus is an error as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from protclip_core.errors import ModelError
+from protclip_core.models.bundle import sha256_of
+
+__all__ = [
+    "fill_module",
+    "fair_esm_names",
+    "load_pickled_tensors",
+    "read_transformers_weights",
+    "transformers_names",
+]
+
+_FETCH_AGAIN = "fetch the file again"
+
+#: Tensors of a transformers or fair-esm file that an encoder does not need.
+_NOT_NEEDED = re.compile(
+    r"^(?:(?:esm\.)?(?:contact_head|pooler)\..*"
+    r"|(?:.*\.)?position_ids|(?:.*\.)?rotary_embeddings\.inv_freq|(?:.*\.)?rot_emb\.inv_freq"
+    r"|lm_head\.decoder\.bias|lm_head\.decoder\.weight|lm_head\.weight)$"
+)
+
+_TRANSFORMERS = (
+    (r"^embeddings\.word_embeddings\.weight$", "embedding.weight"),
+    (r"^encoder\.emb_layer_norm_after\.", "final_norm."),
+    (r"^encoder\.layer\.(\d+)\.attention\.self\.(query|key|value)\.", r"layers.\1.\2."),
+    (r"^encoder\.layer\.(\d+)\.attention\.output\.dense\.", r"layers.\1.attention_out."),
+    (r"^encoder\.layer\.(\d+)\.attention\.LayerNorm\.", r"layers.\1.attention_norm."),
+    (r"^encoder\.layer\.(\d+)\.LayerNorm\.", r"layers.\1.ffn_norm."),
+    (r"^encoder\.layer\.(\d+)\.intermediate\.dense\.", r"layers.\1.ffn_up."),
+    (r"^encoder\.layer\.(\d+)\.output\.dense\.", r"layers.\1.ffn_down."),
+    (r"^lm_head\.layer_norm\.", "lm_head.norm."),
+    (r"^lm_head\.(dense\.weight|dense\.bias|bias)$", r"lm_head.\1"),
+)
+_FAIR_ESM = (
+    (r"^embed_tokens\.weight$", "embedding.weight"),
+    (r"^emb_layer_norm_after\.", "final_norm."),
+    (r"^layers\.(\d+)\.self_attn\.q_proj\.", r"layers.\1.query."),
+    (r"^layers\.(\d+)\.self_attn\.k_proj\.", r"layers.\1.key."),
+    (r"^layers\.(\d+)\.self_attn\.v_proj\.", r"layers.\1.value."),
+    (r"^layers\.(\d+)\.self_attn\.out_proj\.", r"layers.\1.attention_out."),
+    (r"^layers\.(\d+)\.self_attn_layer_norm\.", r"layers.\1.attention_norm."),
+    (r"^layers\.(\d+)\.final_layer_norm\.", r"layers.\1.ffn_norm."),
+    (r"^layers\.(\d+)\.fc1\.", r"layers.\1.ffn_up."),
+    (r"^layers\.(\d+)\.fc2\.", r"layers.\1.ffn_down."),
+    (r"^lm_head\.layer_norm\.", "lm_head.norm."),
+    (r"^lm_head\.(dense\.weight|dense\.bias|bias)$", r"lm_head.\1"),
+)
+
+
+def transformers_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of an EsmModel or EsmForMaskedLM to those of `Esm2`."""
+    plain = {name.removeprefix("esm."): value for name, value in tensors.items()}
+    return _rename(plain, _TRANSFORMERS)
+
+
+def fair_esm_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the tensors of a fair-esm ESM-2 file to those of `Esm2`."""
+    prefix = re.compile(r"^(?:encoder\.sentence_encoder\.|encoder\.)")
+    return _rename({prefix.sub("", name): value for name, value in tensors.items()}, _FAIR_ESM)
+
+
+def _rename(tensors: Mapping[str, Tensor], rules: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
+    renamed: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        if _NOT_NEEDED.match(name):
+            continue
+        for pattern, replacement in rules:
+            new, count = re.subn(pattern, replacement, name)
+            if count:
+                renamed[new] = value
+                break
+        else:
+            renamed[name] = value  # `fill_module` reports it by its own name
+    return renamed
+
+
+def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Put tensors into a module, all of them and nothing else.
+
+    Parameters
+    ----------
+    module
+        Its parameters are replaced, as float32.
+    tensors
+        Name to value, names as in the module's state dict.
+    where
+        File for the message.
+
+    Raises
+    ------
+    ModelError
+        Missing, surplus or wrong-shaped tensors, with the first three of each and their count,
+        or values that are not finite. Nothing is ever left at its random start.
+    """
+    expected = module.state_dict()
+    missing = sorted(set(expected) - set(tensors))
+    surplus = sorted(set(tensors) - set(expected))
+    wrong = [
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}"
+        for name in sorted(set(expected) & set(tensors))
+        if tensors[name].shape != expected[name].shape
+    ]
+    faults = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for what, names in (("missing", missing), ("unknown", surplus), ("of wrong shape", wrong))
+        if names
+    ]
+    if faults:
+        raise ModelError(
+            "tensors do not fit the model: " + "; ".join(faults),
+            where=where,
+            hint="the file is of another model or damaged",
+        )
+    values = {name: value.to(torch.float32) for name, value in tensors.items()}
+    for name, value in values.items():
+        if not bool(torch.isfinite(value).all()):
+            raise ModelError(f"tensor {name} holds NaN or infinity", where=where, hint=_FETCH_AGAIN)
+    module.load_state_dict(values)
+
+
+def read_transformers_weights(directory: Path) -> tuple[dict[str, Tensor], str]:
+    """Read ``model.safetensors`` (or its shards), else ``pytorch_model.bin``, of a directory.
+
+    Returns
+    -------
+    tuple
+        The tensors by their own names, and the sha256 of the file (of the files' hashes, in
+        the order of their names, where there are several).
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    files = sorted(directory.glob("model*.safetensors"))
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            tensors.update(load_file(path))
+        except SafetensorError as error:
+            raise ModelError(
+                f"not a readable safetensors file ({error})", where=str(path), hint=_FETCH_AGAIN
+            ) from error
+    if not files:
+        files = [directory / "pytorch_model.bin"]
+        tensors = load_pickled_tensors(files[0])
+    hashes = [sha256_of(path) for path in files]
+    joined = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return tensors, joined
+
+
+def load_pickled_tensors(path: Path) -> dict[str, Any]:
+    """Load a pickled file through torch's allow-list; only a Namespace is added to it.
+
+    Raises
+    ------
+    ModelError
+        Missing, truncated, not a weights file, or holding anything beyond tensors and plain
+        data. No code of the file runs.
+    """
+    where = str(path)
+    try:
+        with _weights_only(), torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError("no such weights file", where=where) from None
+    except pickle.UnpicklingError as error:
+        # torch's own text tells how to switch the check off, which we never advise.
+        found = re.search(r"Unsupported (?:global|class|operand)[^.]*|GLOBAL [\w.]+", str(error))
+        what = f" ({found.group(0).strip()})" if found else ""
+        raise ModelError(
+            f"refused: not a plain weights file{what}", where=where, hint=_TRUSTED_FORM
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).partition("\n")[0][:120] or type(error).__name__
+        raise ModelError(
+            f"cannot be read as a weights file ({reason})", where=where, hint=_FETCH_AGAIN
+        ) from error
+    if not isinstance(content, dict):
+        raise ModelError("is not a table of tensors", where=where, hint=_TRUSTED_FORM)
+    return content
+
+
+_TRUSTED_FORM = "get it as safetensors, or from the original publisher"
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Hide the environment variable that can switch torch's check off, for one load."""
+    forced = os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    try:
+        yield
+    finally:
+        if forced is not None:
+            os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = forced

@@ -1,0 +1,153 @@
+"""Loading a model by name or path: find it, read its weights, prepare them for inference."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from protclip_core.errors import ModelError, UsageError
+from protclip_core.models.catalog import DEFAULT_MODEL, ModelInfo, describe_model
+from protclip_core.models.protein import ProteinModel
+
+__all__ = ["load_model", "resolve_device"]
+
+
+def load_model(
+    model: str | ModelInfo = DEFAULT_MODEL, *, device: str = "auto", dtype: str = "float32"
+) -> ProteinModel:
+    """Load a model by name or path.
+
+    Parameters
+    ----------
+    model
+        Name of a bundled model, path of a bundle, of a transformers ESM-2 directory or of a
+        fair-esm ``.pt`` file (ESM-2, ESM-1b, ESM-1v); or what `describe_model` returned.
+    device
+        ``"auto"`` (CUDA, then MPS, then the CPU), or a device name.
+    dtype
+        ``"float32"``, or ``"bfloat16"``: matrix products in bfloat16, the rest in float32.
+
+    Raises
+    ------
+    ModelError
+        Missing, damaged, untrusted or unsuitable weights.
+    UsageError
+        A device or type that is not there.
+    """
+    from protclip_core.models.esm1 import Esm1Inference, build_esm1
+    from protclip_core.models.esm2 import Esm2, Esm2Config
+    from protclip_core.models.esm2_inference import Esm2Inference
+    from protclip_core.models.importers import (
+        fair_esm_names,
+        fill_module,
+        load_pickled_tensors,
+        read_transformers_weights,
+        transformers_names,
+    )
+
+    info = model if isinstance(model, ModelInfo) else describe_model(model)
+    where = resolve_device(device)
+    kind = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(dtype)
+    if kind is None:
+        raise UsageError(f"type {dtype!r} is not known", hint="use float32 or bfloat16")
+    projection = None
+    shape = dict(info.encoder)
+    if info.kind == "bundle":
+        assert info.bundle is not None
+        everything = info.bundle.tensors()
+        weights_sha256 = info.bundle.weights_sha256
+        prefix = "protein_encoder."
+        tensors = {n.removeprefix(prefix): t for n, t in everything.items() if n.startswith(prefix)}
+        projection = _read_projection(everything, info, where)
+    elif info.kind == "transformers":
+        own, weights_sha256 = read_transformers_weights(info.path)
+        tensors = transformers_names(own)
+    else:
+        from protclip_core.models.bundle import sha256_of
+
+        content = load_pickled_tensors(info.path)
+        weights_sha256 = sha256_of(info.path)
+        if "args" in content and "model" in content:
+            if kind != torch.float32:
+                raise UsageError("ESM-1b and ESM-1v compute in float32 only", hint="drop --dtype")
+            module = build_esm1(content, str(info.path))
+            return ProteinModel(info, Esm1Inference(module, device=where), weights_sha256)
+        shape = _fair_esm_shape(content, str(info.path))
+        tensors = fair_esm_names(content["model"])
+    shape.pop("type", None)
+    shape.pop("lm_head", None)
+    try:
+        config = Esm2Config(**shape)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"encoder cannot be built ({error})", where=str(info.path)) from error
+    encoder = Esm2(config, lm_head=any(name.startswith("lm_head.") for name in tensors))
+    fill_module(encoder, tensors, str(info.path))
+    fast = Esm2Inference(encoder, device=where, dtype=kind)
+    return ProteinModel(info, fast, weights_sha256, projection)
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"device {device!r} is not known", hint=_DEVICES) from None
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available()
+        and (found.index is None or found.index < torch.cuda.device_count()),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(found.type, False):
+        raise UsageError(f"device {device!r} is not there", hint=_DEVICES)
+    return found
+
+
+_DEVICES = "use auto, cpu, cuda, cuda:N or mps"
+
+
+def _read_projection(
+    tensors: dict[str, Tensor], info: ModelInfo, device: torch.device
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+    if info.joint_dim is None:
+        return None
+    width, joint = info.encoder["hidden_dim"], info.joint_dim
+    # The hidden width of the projection equals the joint width, as in ProtCLIP.
+    shapes = {
+        "0.weight": (joint, width),
+        "0.bias": (joint,),
+        "2.weight": (joint, joint),
+        "2.bias": (joint,),
+    }
+    found = {}
+    for name, shape in shapes.items():
+        value = tensors.get(f"protein_projection.{name}")
+        if value is None or tuple(value.shape) != shape:
+            got = "missing" if value is None else f"{tuple(value.shape)}, not {shape}"
+            raise ModelError(f"tensor protein_projection.{name} is {got}", where=str(info.path))
+        found[name] = value.to(device, torch.float32)
+    return (found["0.weight"], found["0.bias"]), (found["2.weight"], found["2.bias"])
+
+
+def _fair_esm_shape(content: dict[str, object], where: str) -> dict[str, object]:
+    """Read the encoder's shape from the training arguments of a fair-esm ESM-2 file."""
+    config = content.get("cfg")
+    arguments = config.get("model") if isinstance(config, dict) else None
+    if arguments is None or not isinstance(content.get("model"), dict):
+        raise ModelError(
+            "neither an ESM-2 nor an ESM-1 file of fair-esm (no 'cfg' and 'model' inside)",
+            where=where,
+        )
+    values = vars(arguments) if not isinstance(arguments, dict) else arguments
+    width = values["encoder_embed_dim"]
+    return {
+        "num_layers": values["encoder_layers"],
+        "hidden_dim": width,
+        "num_heads": values["encoder_attention_heads"],
+        "ffn_dim": 4 * width,
+        "token_dropout": bool(values.get("token_dropout", True)),
+    }

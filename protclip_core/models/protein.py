@@ -1,0 +1,266 @@
+"""A loaded model: sequences in, vectors out; long proteins in overlapping windows.
+
+Legend: B proteins, L residues, T tokens, D encoder width, P joint width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from protclip_core.errors import UsageError
+from protclip_core.models.alphabet import encode
+from protclip_core.models.catalog import ModelInfo
+from protclip_core.models.packing import PackedTokens, pack, pool
+from protclip_core.models.settings import EmbedSettings, resolve_settings
+
+__all__ = [
+    "DEFAULT_BATCH_TOKENS",
+    "Embedded",
+    "Encoder",
+    "ProteinModel",
+    "token_batches",
+    "window_starts",
+]
+
+#: Tokens that go through the encoder together. A CPU gains nothing beyond this; a GPU is asked
+#: for more by the engine.
+DEFAULT_BATCH_TOKENS = 1024
+
+
+class Encoder(Protocol):
+    """What `Esm2Inference` and `Esm1Inference` have in common."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers; also the number of the last one."""
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of a token vector."""
+
+    def hidden(self, batch: PackedTokens, layers: Sequence[int] | None = None) -> dict[int, Tensor]:
+        """Token vectors by layer."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Masked-LM logits of last-layer vectors."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Result for one protein.
+
+    Attributes
+    ----------
+    vector
+        Shape ``(D,)`` or, in the joint space, unit-length ``(P,)``; float32.
+    residues
+        Shape ``(L, D)`` or ``(L, P)``, float32, or ``None`` if not asked for.
+    """
+
+    vector: np.ndarray
+    residues: np.ndarray | None = None
+
+
+class ProteinModel:
+    """A protein encoder with, in a ProtCLIP model, the projection into the joint space.
+
+    Get one from `load_model`. Its methods may be called from several threads at once.
+    """
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        encoder: Encoder,
+        weights_sha256: str,
+        projection: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    ) -> None:
+        self.info = info
+        self.encoder = encoder
+        self.weights_sha256 = weights_sha256
+        self._projection = projection
+
+    def embed(
+        self,
+        sequences: Sequence[str],
+        *,
+        pooling: str | None = None,
+        space: str = "encoder",
+        layer: int | None = None,
+    ) -> np.ndarray:
+        """Embed sequences, one vector each.
+
+        Parameters
+        ----------
+        sequences
+            Upper-case residues; none may be empty. Any length: beyond one window (1,022
+            residues) overlapping windows are averaged residue by residue.
+        pooling, space, layer
+            As in ``protclip embed``; defaults are the model's.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(B, D)``, or ``(B, P)`` in the joint space; float32, rows in input order.
+        """
+        if any(not sequence for sequence in sequences):
+            raise UsageError("an empty sequence cannot be embedded")
+        settings = resolve_settings(
+            self.info, self.encoder.num_layers, pooling=pooling, space=space, layer=layer
+        )
+        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+        rows: list[np.ndarray | None] = [None] * len(sequences)
+        for batch in token_batches([len(sequences[i]) for i in order], DEFAULT_BATCH_TOKENS):
+            chosen = [order[i] for i in batch]
+            for i, result in zip(
+                chosen, self.embed_batch([sequences[i] for i in chosen], settings), strict=True
+            ):
+                rows[i] = result.vector
+        return (
+            np.stack([r for r in rows if r is not None])
+            if rows
+            else np.empty((0, self.dim(settings)), np.float32)
+        )
+
+    def dim(self, settings: EmbedSettings) -> int:
+        """Width of the vectors that `settings` ask for."""
+        if settings.space == "joint":
+            return int(self.info.joint_dim or 0)
+        return self.encoder.hidden_dim
+
+    def embed_batch(
+        self,
+        sequences: Sequence[str],
+        settings: EmbedSettings,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    ) -> list[Embedded]:
+        """Embed a few sequences in one go; proteins longer than one window go one by one.
+
+        Parameters
+        ----------
+        sequences
+            Those that fit one window are packed together and should be sorted by length.
+        settings
+            What to compute, see `resolve_settings`.
+        batch_tokens
+            How many tokens of windows of one long protein to pack together.
+        """
+        results: list[Embedded | None] = [None] * len(sequences)
+        short = [i for i, s in enumerate(sequences) if len(s) <= settings.max_residues]
+        if short:
+            packed = pack(encode(sequences[i]) for i in short)
+            for i, result in zip(short, self._embed_packed(packed, settings), strict=True):
+                results[i] = result
+        for i, sequence in enumerate(sequences):
+            if results[i] is None:
+                results[i] = self._embed_windows(sequence, settings, batch_tokens)
+        return [result for result in results if result is not None]
+
+    def _embed_packed(self, batch: PackedTokens, settings: EmbedSettings) -> Iterator[Embedded]:
+        hidden = self.encoder.hidden(batch, (settings.layer,))[settings.layer]
+        vectors = self._finish(pool(hidden, batch, settings.pooling), settings)
+        for row, (start, length) in enumerate(zip(batch.starts, batch.lengths, strict=True)):
+            residues = None
+            if settings.per_residue:
+                own = self._project(hidden[start + 1 : start + length - 1], settings)
+                residues = own.float().cpu().numpy()
+            yield Embedded(vectors[row], residues)
+
+    def _embed_windows(self, sequence: str, settings: EmbedSettings, batch_tokens: int) -> Embedded:
+        """Average each residue over the windows that hold it.
+
+        BOS counts from the first window and EOS from the last, so that pooling over tokens
+        means the same as for a short protein.
+        """
+        starts = window_starts(len(sequence), settings.max_residues, settings.overlap)
+        width = settings.max_residues
+        together = max(1, batch_tokens // (width + 2))
+        total: Tensor | None = None
+        count = torch.zeros(len(sequence), 1)
+        ends: list[Tensor] = []
+        for first in range(0, len(starts), together):
+            some = starts[first : first + together]
+            packed = pack(encode(sequence[s : s + width]) for s in some)
+            hidden = self.encoder.hidden(packed, (settings.layer,))[settings.layer].float().cpu()
+            if total is None:
+                total = torch.zeros(len(sequence), hidden.shape[-1])
+            for start, offset in zip(some, packed.starts, strict=True):
+                total[start : start + width] += hidden[offset + 1 : offset + 1 + width]
+                count[start : start + width] += 1
+            if first == 0:
+                ends.append(hidden[0])
+            if some[-1] == starts[-1]:
+                ends.append(hidden[-1])
+        assert total is not None
+        residues = total.div_(count)
+        if settings.pooling == "tokens":
+            mean = (residues.sum(0) + ends[0] + ends[1]) / (len(sequence) + 2)
+        else:
+            mean = residues.mean(0)
+        vector = self._finish(mean.unsqueeze(0).to(self.encoder.device), settings)[0]
+        if not settings.per_residue:
+            return Embedded(vector)
+        projected = self._project(residues.to(self.encoder.device), settings)
+        return Embedded(vector, projected.float().cpu().numpy())
+
+    def _finish(self, pooled: Tensor, settings: EmbedSettings) -> np.ndarray:
+        """Project and normalise in the joint space; as they are in the encoder's."""
+        projected = self._project(pooled, settings)
+        if settings.space == "joint":
+            projected = F.normalize(projected, dim=-1)
+        result: np.ndarray = projected.float().cpu().numpy()
+        return result
+
+    @torch.inference_mode()
+    def _project(self, vectors: Tensor, settings: EmbedSettings) -> Tensor:
+        """Linear, ReLU, Linear into the joint space, float32; identity in the encoder's."""
+        if settings.space == "encoder":
+            return vectors
+        assert self._projection is not None
+        (weight_in, bias_in), (weight_out, bias_out) = self._projection
+        return F.linear(F.relu(F.linear(vectors.float(), weight_in, bias_in)), weight_out, bias_out)
+
+
+def window_starts(num_residues: int, width: int, overlap: int) -> list[int]:
+    """First residues (from 0) of overlapping windows that cover a protein.
+
+    Windows are all ``width`` long, the least number whose neighbours overlap by at least
+    ``overlap``, spread evenly. A protein of at most ``width`` residues has one.
+
+    Examples
+    --------
+    >>> window_starts(10, 4, 1)
+    [0, 3, 6]
+    >>> window_starts(4, 4, 1)
+    [0]
+    """
+    if num_residues <= width:
+        return [0]
+    steps = -(-(num_residues - width) // (width - overlap))
+    return [round(i * (num_residues - width) / steps) for i in range(steps + 1)]
+
+
+def token_batches(num_residues: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Cut a list of lengths into neighbouring groups of at most ``batch_tokens`` tokens.
+
+    A protein that is longer by itself makes a group of its own.
+    """
+    group: list[int] = []
+    total = 0
+    for index, length in enumerate(num_residues):
+        if group and total + length + 2 > batch_tokens:
+            yield group
+            group, total = [], 0
+        group.append(index)
+        total += length + 2
+    if group:
+        yield group

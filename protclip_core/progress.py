@@ -1,0 +1,33 @@
+"""How long work tells its caller where it is; the terminal has its own implementation."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["Progress", "SilentProgress"]
+
+
+class Progress(Protocol):
+    """Receives the state of a long computation. Calls come from one thread."""
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        """Begin a stage of ``total`` units; 0 where the total is not known."""
+
+    def advance(self, amount: int) -> None:
+        """Add units done."""
+
+    def finish(self) -> None:
+        """End the stage."""
+
+
+class SilentProgress:
+    """Progress that nobody looks at."""
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        """Do nothing."""
+
+    def advance(self, amount: int) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""

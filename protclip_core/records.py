@@ -1,0 +1,92 @@
+"""Frozen records that travel between the rooms of the library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+__all__ = ["Failure", "ProteinRecord", "RecordFlag"]
+
+
+class RecordFlag(IntFlag):
+    """What was done to a record on its way in; stored as one integer per protein.
+
+    The values are part of the embedding-store format and never change meaning.
+    """
+
+    NONE = 0
+    UNUSUAL_RESIDUES = 1  #: holds X, B, U, Z, O or J
+    STOP_STRIPPED = 2  #: ``*`` at the end was removed
+    LOWERCASE = 4  #: lower-case letters were read as upper case
+    NUCLEOTIDE_LIKE = 8  #: long, and made of A, C, G, T, U, N only
+    WINDOWED = 16  #: longer than one window; residues of overlapping windows were averaged
+    TRUNCATED = 32  #: cut to the first residues on request
+
+
+@dataclass(frozen=True, slots=True)
+class ProteinRecord:
+    """One protein as read from a file.
+
+    Attributes
+    ----------
+    id
+        First word of the header, as it stands. Data, never a file name or an HDF5 key.
+    sequence
+        Upper-case residues of the accepted alphabet, without a trailing ``*``; never empty.
+    description
+        The rest of the header.
+    source
+        Name of the file it came from (``-`` for standard input).
+    number
+        Place among the records of that file, from 1.
+    flags
+        What was done to it, see `RecordFlag`.
+    """
+
+    id: str
+    sequence: str
+    description: str = ""
+    source: str = ""
+    number: int = 0
+    flags: RecordFlag = RecordFlag.NONE
+
+    @property
+    def where(self) -> str:
+        """Place of the record for a message: ``x.fa:record 3 (P12345)``."""
+        return record_place(self.source, self.number, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A record that was not processed, and why.
+
+    Attributes
+    ----------
+    source, number, id
+        As in `ProteinRecord`; the id may be empty where the header has none.
+    reason
+        One clause naming the value.
+    """
+
+    source: str
+    number: int
+    id: str
+    reason: str
+
+    @property
+    def where(self) -> str:
+        """Place of the record for a message."""
+        return record_place(self.source, self.number, self.id)
+
+
+def record_place(source: str, number: int, id: str = "") -> str:
+    """Name a record for a message, with unprintable characters of the id made visible."""
+    file = "<stdin>" if source == "-" else printable(source, 200)
+    shown = printable(id)
+    return f"{file}:record {number} ({shown})" if shown else f"{file}:record {number}"
+
+
+def printable(text: str, limit: int = 60) -> str:
+    """Return ``text`` safe for a terminal: escapes for control characters, cut at ``limit``."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -1,0 +1,109 @@
+"""The last step: gather the finished vectors in input order, and list what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from protclip_core._version import __version__
+from protclip_core.errors import ResourceError
+from protclip_core.io.atomic import write_atomic
+from protclip_core.io.parts import PartStore
+from protclip_core.io.spool import Spool, SpooledRecord
+from protclip_core.io.store_writer import StoreWriter
+from protclip_core.records import printable
+from protclip_core.tasks.embed_input import InputReport
+from protclip_core.tasks.embed_job import EmbedJob, EmbedReport
+
+__all__ = ["assemble_store", "count_failures", "list_failures"]
+
+
+def assemble_store(
+    job: EmbedJob, spool: Spool, parts: PartStore, output: Path, found: InputReport
+) -> None:
+    """Gather the vectors in input order and publish the store."""
+    settings, request = job.settings, job.request
+    if spool.output_residues()[0] == 0:
+        reason = next(spool.failures()).reason
+        raise ResourceError(f"no record could be embedded ({reason})", where=str(output))
+    # `per_residue` is an attribute of the format itself.
+    key = {name: value for name, value in job.key().items() if name != "per_residue"}
+    attributes: dict[str, Any] = {
+        "created_by": f"protclip {__version__}",
+        "model": job.model.info.name,
+        **key,
+        "normalized": int(settings.space == "joint"),
+        "input": " ".join(printable(name, 200) for name in request.inputs),
+        "input_sha256": spool.content_sha256,
+        "input_summary": found.summary.describe(),
+        "command": request.command,
+    }
+    writer = StoreWriter(
+        output,
+        job.dim,
+        request.store_dtype,
+        attributes,
+        per_residue=settings.per_residue,
+        layout=request.layout,
+    )
+    offsets: dict[int, np.ndarray] = {}
+    with writer:
+        for block in spool.records(64 if settings.per_residue else 4096):
+            _write_block(job, parts, writer, block, offsets)
+
+
+def _write_block(
+    job: EmbedJob,
+    parts: PartStore,
+    writer: StoreWriter,
+    block: list[SpooledRecord],
+    offsets: dict[int, np.ndarray],
+) -> None:
+    vectors = np.empty((len(block), job.dim), np.dtype(job.request.store_dtype))
+    lengths = np.empty(len(block), np.int64)
+    residues: list[np.ndarray] = [np.empty(0)] * len(block)
+    # Part by part, so that each is loaded once for the block.
+    for i in sorted(range(len(block)), key=lambda i: block[i].part):
+        record = block[i]
+        part = parts.load(record.part)
+        vectors[i], lengths[i] = part.vectors[record.row], part.lengths[record.row]
+        if part.residues is not None:
+            if record.part not in offsets:
+                offsets[record.part] = np.concatenate([[0], np.cumsum(part.lengths)])
+            start, end = offsets[record.part][record.row : record.row + 2]
+            residues[i] = part.residues[start:end]
+    writer.write(
+        [record.id for record in block],
+        vectors,
+        lengths,
+        np.array([int(job.flags(record)) for record in block], np.uint16),
+        np.frombuffer(b"".join(record.digest for record in block), np.uint8).reshape(-1, 32),
+        np.concatenate(residues) if job.settings.per_residue else None,
+    )
+
+
+def count_failures(spool: Spool, report: EmbedReport) -> None:
+    """Put the number of failed records and the first five of them into the report."""
+    for failure in spool.failures():
+        report.num_failures += 1
+        if len(report.first_failures) < 5:
+            report.first_failures.append(failure)
+
+
+def list_failures(spool: Spool, output: Path, report: EmbedReport) -> None:
+    """Write the table of failed records next to the output, or remove an old one."""
+    path = output.with_name(f"{output.name}.failed.tsv")
+    report.records = spool.output_residues()[0]
+    count_failures(spool, report)
+    if report.num_failures == 0:
+        path.unlink(missing_ok=True)
+        return
+    lines = ["source\trecord\tprotein_id\treason\n"]
+    lines += [
+        f"{printable(f.source, 500)}\t{f.number}\t{printable(f.id, 500)}\t{f.reason}\n"
+        for f in spool.failures()
+    ]
+    write_atomic(path, "".join(lines).encode())
+    report.failures_path = path

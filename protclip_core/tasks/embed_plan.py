@@ -1,0 +1,141 @@
+"""What an embedding run would take, without running it: ``protclip embed --dry-run``."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from protclip_core.engines.local import GPU_BATCH_TOKENS, usable_cores
+from protclip_core.io.fasta import InputSummary
+from protclip_core.io.spool import Spool
+from protclip_core.models.catalog import describe_model
+from protclip_core.models.esm2 import Esm2Config
+from protclip_core.models.loading import load_model, resolve_device
+from protclip_core.models.protein import DEFAULT_BATCH_TOKENS
+from protclip_core.models.settings import EmbedSettings, resolve_settings
+from protclip_core.progress import Progress, SilentProgress
+from protclip_core.records import Failure
+from protclip_core.tasks.embed_input import read_inputs
+from protclip_core.tasks.embed_job import EmbedRequest, disk_bytes
+
+__all__ = ["EmbedPlan", "plan_embedding"]
+
+_MB = 1e6
+
+
+@dataclass(kw_only=True)
+class EmbedPlan:
+    """Counts of the input and an estimate of what it needs.
+
+    Attributes
+    ----------
+    disk_bytes
+        Most disk in use during the run: finished parts beside the assembled store.
+    memory_bytes
+        Weights, the activations of one batch per worker and the buffers; an estimate.
+    gigaflops
+        Floating-point work of the encoder, in units of 10^9 operations.
+    """
+
+    model: str
+    summary: InputSummary
+    distinct: int
+    long: int
+    windows_of: int
+    repeated: int
+    dim: int
+    disk_bytes: int
+    memory_bytes: int
+    gigaflops: float
+    num_failures: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the plan as pairs of a name and a text."""
+        return [
+            ("model", f"{self.model}, {self.dim} numbers a protein"),
+            ("input", self.summary.describe()),
+            ("distinct sequences", f"{self.distinct:,}"),
+            ("repeated records", f"{self.repeated:,}"),
+            ("longest", f"{self.summary.longest:,} residues"),
+            (f"longer than {self.windows_of:,}", f"{self.long:,}"),
+            ("records that cannot be used", f"{self.num_failures:,}"),
+            ("disk needed", f"{self.disk_bytes / _MB:,.1f} MB"),
+            ("memory needed", f"about {self.memory_bytes / _MB:,.0f} MB"),
+            ("work", f"{self.gigaflops:,.0f} GFLOP"),
+        ]
+
+
+def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> EmbedPlan:
+    """Read the input and count; bad records are counted, not raised.
+
+    Raises
+    ------
+    InputError
+        A file that cannot be read at all.
+    UsageError, ModelError
+        As the run itself would raise them.
+    """
+    info = describe_model(request.model)
+    shape = dict(info.encoder)
+    if not shape:  # fair-esm: the shape is inside the file
+        encoder = load_model(info, device=request.device, dtype=request.dtype).encoder
+        shape = {"num_layers": encoder.num_layers, "hidden_dim": encoder.hidden_dim}
+        shape |= {"num_heads": encoder.hidden_dim // 2, "ffn_dim": 4 * encoder.hidden_dim}
+    config = Esm2Config(**{k: v for k, v in shape.items() if k not in ("type", "lm_head")})
+    settings = resolve_settings(
+        info,
+        config.num_layers,
+        pooling=request.pooling,
+        space=request.space,
+        layer=request.layer,
+        per_residue=request.per_residue,
+        max_residues=request.max_residues,
+    )
+    dim = int((info.joint_dim if settings.space == "joint" else None) or config.hidden_dim)
+    with (
+        tempfile.TemporaryDirectory(prefix="protclip-") as folder,
+        Spool(Path(folder) / "records") as spool,
+    ):
+        found = read_inputs(request.inputs, spool, "skip", progress or SilentProgress())
+        long = spool.count_longer_than(settings.max_residues)
+        return EmbedPlan(
+            model=info.name,
+            summary=found.summary,
+            distinct=spool.num_sequences,
+            long=long,
+            windows_of=settings.max_residues,
+            repeated=spool.num_repeated,
+            dim=dim,
+            disk_bytes=disk_bytes(spool, dim, request, settings),
+            memory_bytes=_memory_bytes(config, request, spool.longest, settings),
+            gigaflops=sum(_flops(config, length) for length in spool.lengths()) / 1e9,
+            num_failures=spool.num_refused,
+            failures=list(islice(spool.failures(), 5)),
+        )
+
+
+def _flops(config: Esm2Config, num_residues: int) -> int:
+    """Operations for one protein, as if in one piece up to the window and in windows beyond."""
+    window = config.max_residues
+    if num_residues <= window:
+        return config.flops(num_residues + 2)
+    pieces = -(-num_residues // (window - window // 4))
+    return pieces * config.flops(window + 2)
+
+
+def _memory_bytes(
+    config: Esm2Config, request: EmbedRequest, longest: int, settings: EmbedSettings
+) -> int:
+    """Estimate: the interpreter with torch, weights in float32, activations, result buffers."""
+    on_cpu = resolve_device(request.device).type == "cpu"
+    workers = (request.workers or usable_cores()) if on_cpu else 1
+    tokens = request.batch_tokens or (DEFAULT_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
+    tokens = max(tokens, min(longest, settings.max_residues) + 2)
+    width = 2 * config.ffn_dim + 8 * config.hidden_dim
+    layer = config.hidden_dim * (4 * config.hidden_dim + 2 * config.ffn_dim)
+    # Preparing the weights holds them twice for a moment.
+    weights = 2 * 4 * config.num_layers * layer
+    return 350_000_000 + weights + workers * tokens * width * 4 + (200 << 20)

@@ -1,0 +1,180 @@
+"""Files appear whole, and one process at a time writes them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from protclip_core.errors import BusyError, ResourceError, UsageError
+from protclip_core.io import atomic
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_write_atomic_writes_and_replaces(tmp_path):
+    path = tmp_path / "a.txt"
+    atomic.write_atomic(path, b"old")
+    atomic.write_atomic(path, b"")
+    assert path.read_bytes() == b""
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_write_atomic_keeps_access_rights_and_follows_links(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_bytes(b"old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    atomic.write_atomic(link, b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    assert real.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_full_disk_is_a_resource_error_and_leaves_the_old_file(tmp_path, monkeypatch, code):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+
+    def fail(_fd):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ResourceError, match=r"a\.txt: no room .* MB free"):
+        atomic.write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_open_atomic_drops_the_file_on_any_error_and_passes_it_on(tmp_path):
+    path = tmp_path / "a.txt"
+
+    def work():
+        with atomic.open_atomic(path) as handle:
+            handle.write(b"half")
+            raise FileNotFoundError(errno.ENOENT, "other file")
+
+    with pytest.raises(FileNotFoundError, match="other file"):
+        work()
+    assert names(tmp_path) == []
+
+
+def test_require_space_names_both_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "free_bytes", lambda _path: 2_500_000)
+    atomic.require_space(tmp_path / "x", 2_500_000)
+    with pytest.raises(ResourceError, match="4 MB needed, 3 MB free"):
+        atomic.require_space(tmp_path / "x", 3_000_001)
+
+
+def test_free_bytes_of_a_path_that_does_not_exist_yet(tmp_path):
+    assert atomic.free_bytes(tmp_path / "no" / "such" / "file") > 0
+
+
+def test_check_writable_target_accepts_and_leaves_nothing(tmp_path):
+    atomic.check_writable_target(tmp_path / "new.h5")
+    assert names(tmp_path) == []
+
+
+def test_check_writable_target_refuses(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for path, problem in [
+        (tmp_path / "no" / "a.h5", "folder does not exist"),
+        (tmp_path / "file" / "a.h5", "is not a folder"),
+        (tmp_path, "is a folder"),
+        ("/dev/null", "not a plain file"),
+        (tmp_path / ("x" * 254), "cannot be written"),
+    ]:
+        with pytest.raises(UsageError, match=problem):
+            atomic.check_writable_target(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_check_writable_target_refuses_a_read_only_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UsageError, match="cannot be written"):
+        atomic.check_writable_target(tmp_path / "a.h5")
+
+
+def test_stale_temporary_files_of_this_target_only_are_removed(tmp_path):
+    made = [".a[1].h5.0123456789abcdef.tmp", ".b.h5.0123456789abcdef.tmp", ".a[1].h5.mine.tmp"]
+    for name in made:
+        (tmp_path / name).write_bytes(b"")
+    atomic.remove_stale_temps(tmp_path / "a[1].h5")
+    assert names(tmp_path) == sorted(made[1:])
+
+
+HOLDER = """
+import sys, time
+from protclip_core.io.atomic import file_lock
+with file_lock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def hold(path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "HDF5_USE_FILE_LOCKING": "FALSE"},
+    )
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+def end(process):
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_second_process_is_refused_at_once_and_a_dead_holder_is_taken_over(tmp_path, caplog):
+    path = tmp_path / "out.h5"
+    holder = hold(path)
+    try:
+        start = time.monotonic()
+        with pytest.raises(BusyError, match=f"{holder.pid} on"), atomic.file_lock(path):
+            pass
+        assert time.monotonic() - start < 1
+    finally:
+        end(holder)
+    with atomic.file_lock(path):
+        assert f"took over the lock of a process ({holder.pid}" in caplog.text
+    caplog.clear()
+    with atomic.file_lock(path):
+        assert not caplog.records
+
+
+def test_lock_nests_in_one_thread_but_not_across_threads(tmp_path):
+    path, seen = tmp_path / "out.h5", []
+
+    def other():
+        try:
+            with atomic.file_lock(path):
+                seen.append("held")
+        except BusyError:
+            seen.append("busy")
+
+    with atomic.file_lock(path), atomic.file_lock(path):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    with atomic.file_lock(path):
+        pass
+    assert seen == ["busy"]
+
+
+def test_lock_file_is_never_replaced(tmp_path):
+    path = tmp_path / "out.h5"
+    inodes = set()
+    for _ in range(3):
+        with atomic.file_lock(path):
+            inodes.add((tmp_path / ".out.h5.lock").stat().st_ino)
+    assert len(inodes) == 1
