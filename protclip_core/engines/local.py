@@ -23,12 +23,15 @@ from protclip_core.models.kernels import CpuKernels
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS, Embedded, ProteinModel
 from protclip_core.models.settings import EmbedSettings
 
-__all__ = ["LocalEngine", "usable_cores"]
+__all__ = ["NOT_FINITE", "LocalEngine", "usable_cores"]
 
 _log = logging.getLogger(__name__)
 
 #: Tokens of one batch on a GPU, before memory has its say.
 GPU_BATCH_TOKENS = 32_768
+
+#: Why a protein has no vector although memory sufficed.
+NOT_FINITE = "the model gave NaN or infinity"
 
 Result = tuple[int, Embedded | str]
 
@@ -44,16 +47,23 @@ class LocalEngine:
         Worker threads; default one for each usable core on a CPU, one on a GPU.
     batch_tokens
         Tokens of one batch; default by device. Halved whenever memory runs out.
+    threads_each
+        Compute threads of a worker; default one on a CPU.
     """
 
     def __init__(
-        self, model: ProteinModel, *, workers: int | None = None, batch_tokens: int | None = None
+        self,
+        model: ProteinModel,
+        *,
+        workers: int | None = None,
+        batch_tokens: int | None = None,
+        threads_each: int | None = None,
     ) -> None:
         self.model = model
         on_cpu = model.encoder.device.type == "cpu"
         self.workers = workers or (usable_cores() if on_cpu else 1)
         self.batch_tokens = batch_tokens or (DEFAULT_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
-        self._threads_each = 1 if on_cpu else torch.get_num_threads()
+        self._threads_each = threads_each or (1 if on_cpu else torch.get_num_threads())
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -108,15 +118,22 @@ class LocalEngine:
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
         batches = self._batches(order, sequences)
         running: set[Future[list[Result]]] = set()
+        postponed: list[int] = []
         try:
             while True:
                 while len(running) < 2 * self.workers and (batch := next(batches, None)):
                     running.add(self._pool.submit(self._embed, batch, sequences, settings))
                 if not running:
-                    return
+                    break
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield from future.result()
+                for result in (found for future in done for found in future.result()):
+                    # The neighbours may have held the memory: such a protein gets its chance alone.
+                    if self.workers > 1 and result[1] == _lacking(sequences[result[0]]):
+                        postponed.append(result[0])
+                    else:
+                        yield result
+            for index in postponed:
+                yield from self._pool.submit(self._embed, [index], sequences, settings).result()
         finally:
             for future in running:
                 future.cancel()
@@ -151,7 +168,9 @@ class LocalEngine:
         if self.model.encoder.device.type == "cuda":
             torch.cuda.empty_cache()
         tokens = sum(len(sequences[i]) + 2 for i in batch)
-        self._shrink(min(budget, tokens) // 2)
+        windowed = len(batch) == 1 and len(sequences[batch[0]]) > settings.max_residues
+        # What was too much is this batch, made under a budget that may have shrunk since.
+        self._shrink((min(budget, tokens) if windowed else tokens) // 2)
         if len(batch) > 1:
             middle = len(batch) // 2
             return [
@@ -159,12 +178,10 @@ class LocalEngine:
                 for half in (batch[:middle], batch[middle:])
                 for result in self._embed(half, sequences, settings)
             ]
-        windowed = len(sequences[batch[0]]) > settings.max_residues
         if windowed and budget > settings.max_residues + 2:
             return self._embed(batch, sequences, settings)
-        length = len(sequences[batch[0]])
         _log.debug("out of memory: %s", reason)
-        return [(batch[0], f"memory does not suffice for its {length:,} residues")]
+        return [(batch[0], _lacking(sequences[batch[0]]))]
 
     def _shrink(self, batch_tokens: int) -> None:
         with self._lock:
@@ -189,9 +206,14 @@ def usable_cores() -> int:
     return cores
 
 
+def _lacking(sequence: str) -> str:
+    """Say that memory does not suffice for a protein."""
+    return f"memory does not suffice for its {len(sequence):,} residues"
+
+
 def _checked(result: Embedded) -> Embedded | str:
     """Pass a result on only if all its numbers are finite."""
     arrays = [result.vector] if result.residues is None else [result.vector, result.residues]
     if all(np.isfinite(array).all() for array in arrays):
         return result
-    return "the model gave NaN or infinity"
+    return NOT_FINITE

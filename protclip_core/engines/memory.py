@@ -14,6 +14,7 @@ _log = logging.getLogger(__name__)
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _THRESHOLD_BYTES = 1 << 30
+_OLD_LIMIT_BYTES = 32 << 20
 
 
 def keep_freed_memory() -> bool:
@@ -36,9 +37,11 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    done = [mallopt(name, _THRESHOLD_BYTES) for name in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)]
-    # glibc refuses a threshold above HEAP_MAX/2 on some builds: half the wish is fine too.
-    return all(bool(result) for result in done)
+    # Newer glibc takes any mmap threshold; older ones refuse more than half a heap, 32 MiB.
+    trim = mallopt(_M_TRIM_THRESHOLD, _THRESHOLD_BYTES)
+    return bool(trim) and any(
+        mallopt(_M_MMAP_THRESHOLD, size) for size in (_THRESHOLD_BYTES, _OLD_LIMIT_BYTES)
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -33,6 +33,7 @@ CREATE TABLE records (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL,
     flags INTEGER NOT NULL, source TEXT NOT NULL, place INTEGER NOT NULL);
 CREATE TABLE refused (source TEXT, place INTEGER, id TEXT, reason TEXT);
+CREATE INDEX refused_id ON refused (id);
 """
 _CACHE_KIB = 65_536
 
@@ -174,6 +175,36 @@ class Spool:
                 ((part, row, digest.tobytes()) for row, digest in enumerate(digests)),
             )
         return max(cursor.rowcount, 0)
+
+    def wanted(self, digests: np.ndarray) -> np.ndarray:
+        """Tell which sequences are asked for and have no vector yet.
+
+        Parameters
+        ----------
+        digests
+            Shape ``(n, 32)``, uint8.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(n,)``, bool.
+        """
+        query = (
+            "SELECT 1 FROM sequences WHERE digest = ? AND part IS NULL AND problem IS NULL LIMIT 1"
+        )
+        with self._errors_named():
+            found = [self._db.execute(query, (d.tobytes(),)).fetchone() for d in digests]
+        return np.array([row is not None for row in found], bool)
+
+    def names(self, ids: Iterable[str]) -> np.ndarray:
+        """Tell which ids the input names, be it in a record that was refused ``(n,)``, bool."""
+        query = (
+            "SELECT 1 FROM records WHERE id = ?1 UNION ALL "
+            "SELECT 1 FROM refused WHERE id = ?1 LIMIT 1"
+        )
+        with self._errors_named():
+            found = [self._db.execute(query, (id,)).fetchone() for id in ids]
+        return np.array([row is not None for row in found], bool)
 
     def mark_failed(self, key: int, problem: str) -> None:
         """Note why a sequence has no vector."""
@@ -319,7 +350,7 @@ class Spool:
         row = self._db.execute(
             "SELECT sequence, source, place FROM records WHERE id = ?", (id,)
         ).fetchone()
-        return None if row is None else (row[0], f"{row[1]}:record {row[2]}")
+        return None if row is None else (row[0], record_place(row[1], row[2]))
 
     def _add_sequence(self, digest: bytes, length: int, residues: str) -> int:
         cursor = self._db.execute(

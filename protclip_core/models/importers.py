@@ -13,6 +13,7 @@ import hashlib
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +72,13 @@ _FAIR_ESM = (
 
 def transformers_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the tensors of an EsmModel or EsmForMaskedLM to those of `Esm2`."""
-    plain = {name.removeprefix("esm."): value for name, value in tensors.items()}
+    # Some releases of transformers write the old names of LayerNorm's weight and bias.
+    old = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
+    plain = {}
+    for name, value in tensors.items():
+        for pattern, replacement in old:
+            name = re.sub(pattern, replacement, name)  # noqa: PLW2901
+        plain[name.removeprefix("esm.")] = value
     return _rename(plain, _TRANSFORMERS)
 
 
@@ -180,7 +187,12 @@ def load_pickled_tensors(path: Path) -> dict[str, Any]:
     """
     where = str(path)
     try:
-        with _weights_only(), torch.serialization.safe_globals([argparse.Namespace]):
+        with (
+            _weights_only(),
+            torch.serialization.safe_globals([argparse.Namespace]),
+            # torch remarks on pickle protocols other than its own; what it cannot read raises.
+            warnings.catch_warnings(action="ignore", category=UserWarning),
+        ):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError("no such weights file", where=where) from None

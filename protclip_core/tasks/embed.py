@@ -19,13 +19,19 @@ import numpy as np
 from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import check_writable_target, file_lock, require_space
+from protclip_core.io.journal import read_journal
 from protclip_core.io.parts import PartStore, partial_folder
 from protclip_core.io.spool import Spool, SpooledRecord
 from protclip_core.models.catalog import describe_model
 from protclip_core.progress import Progress, SilentProgress
-from protclip_core.tasks.embed_assemble import assemble_store, count_failures, list_failures
+from protclip_core.tasks.embed_assemble import (
+    assemble_store,
+    count_failures,
+    list_failures,
+    refuse_nothing,
+)
 from protclip_core.tasks.embed_compute import check_same_settings, compute_parts
-from protclip_core.tasks.embed_input import read_inputs
+from protclip_core.tasks.embed_input import read_inputs, refuse_input_as_output
 from protclip_core.tasks.embed_job import (
     EmbedJob,
     EmbedReport,
@@ -68,21 +74,24 @@ def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> E
     info = describe_model(request.model)
     check_early(request, info)
     check_writable_target(output)
-    _refuse_existing(request, output)
+    refuse_input_as_output(request.inputs, output)
     folder = partial_folder(output)
+    _refuse_existing(request, output, folder)
     with ExitStack() as stack:
         stack.enter_context(file_lock(output))
-        _refuse_existing(request, output)  # another process may have finished meanwhile
+        _refuse_existing(request, output, folder)  # another process may have finished meanwhile
         spool = stack.enter_context(Spool(output.with_name(f".{output.name}.records")))
         found = read_inputs(request.inputs, spool, request.on_error, progress)
         early = settings_without_weights(request, info)
         if early is not None:
             apply_long_policy(request, early, spool)
-            require_space(output, disk_bytes(spool, width_of(info, early), request, early))
+            needed = disk_bytes(spool, width_of(info, early), request, early)
+            require_space(output, needed + _old_bytes(request, output, folder))
         job = load_job(request, info)
         if early is None:
             apply_long_policy(request, job.settings, spool)
-            require_space(output, disk_bytes(spool, job.dim, request, job.settings))
+            needed = disk_bytes(spool, job.dim, request, job.settings)
+            require_space(output, needed + _old_bytes(request, output, folder))
         if request.resume and output.exists():
             check_same_settings(job, output)
         with _closing_parts(folder):
@@ -90,9 +99,11 @@ def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> E
                 folder, job.key(), resume=request.resume, overwrite=request.overwrite
             )
             report = compute_parts(job, spool, parts, output, progress)
-            assemble_store(job, spool, parts, output, found)
+            refuse_nothing(spool, str(output))
+            # Before the store appears: where it is, the list of what it lacks is beside it.
+            list_failures(spool, output, report)
+            report.records = assemble_store(job, spool, parts, output, found)
             parts.discard()
-        list_failures(spool, output, report)
     return report
 
 
@@ -101,8 +112,8 @@ def embed_rows(
 ) -> Iterator[tuple[list[SpooledRecord], np.ndarray] | EmbedReport]:
     """Embed and yield blocks of records with their vectors ``(n, D)``, in input order.
 
-    The last thing yielded is the report. Nothing is written to disk but a temporary spool.
-    Errors as in `embed_to_store`.
+    The last thing yielded is the report. Nothing is written to disk but a temporary spool, so
+    identical sequences are computed once only within a block. Errors as in `embed_to_store`.
     """
     progress = progress or SilentProgress()
     info = describe_model(request.model)
@@ -122,29 +133,47 @@ def embed_rows(
             yield _embed_block(job, engine, spool, block, report, progress)
         report.seconds = time.perf_counter() - started
         progress.finish()
+        refuse_nothing(spool, "standard output")
         count_failures(spool, report)
     yield report
 
 
-def _refuse_existing(request: EmbedRequest, output: Path) -> None:
+def _refuse_existing(request: EmbedRequest, output: Path, folder: Path) -> None:
+    """Refuse what is there already, be it finished or not, unless told what to do with it."""
     if output.exists() and not (request.resume or request.overwrite):
         raise UsageError(
             "is there already",
             where=str(output),
             hint="choose another -o, add to it with --resume, or replace it with --overwrite",
         )
+    finished = sum(entry.n for entry in read_journal(folder)[0].values())
+    if finished and not (request.resume or request.overwrite):
+        raise UsageError(
+            f"{finished:,} proteins are already finished by an earlier run",
+            where=str(folder),
+            hint="continue it with --resume, or discard it with --overwrite",
+        )
+
+
+def _old_bytes(request: EmbedRequest, output: Path, folder: Path) -> int:
+    """Bytes to add to what a run needs: less by finished parts, more by a store added to."""
+    kept = output.stat().st_size if request.resume and output.exists() else 0
+    entries = read_journal(folder)[0].values()
+    return kept - sum(entry.bytes for entry in entries)
 
 
 @contextmanager
 def _closing_parts(folder: Path) -> Iterator[None]:
-    """Tell, when a run ends early, that its finished proteins are kept."""
+    """When a run ends early: tell that its finished proteins are kept, if there are any."""
     try:
         yield
     except UsageError:
-        raise
+        raise  # of `PartStore.open`: what is there belongs to another run
     except BaseException:
-        if (folder / "journal.jsonl").exists():
-            _log.warning("finished proteins are kept in %s; go on with --resume", folder.name)
+        if read_journal(folder)[0]:
+            _log.warning("finished proteins are kept in %s; go on with --resume", folder)
+        else:
+            PartStore(folder, {}, 0).discard()
         raise
 
 

@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from protclip_core._version import __version__
-from protclip_core.errors import ResourceError
+from protclip_core.errors import ModelError, ResourceError
 from protclip_core.io.atomic import write_atomic
 from protclip_core.io.parts import PartStore
 from protclip_core.io.spool import Spool, SpooledRecord
+from protclip_core.io.store import EmbeddingStore
 from protclip_core.io.store_writer import StoreWriter
 from protclip_core.records import printable
 from protclip_core.tasks.embed_input import InputReport
 from protclip_core.tasks.embed_job import EmbedJob, EmbedReport
 
-__all__ = ["assemble_store", "count_failures", "list_failures"]
+__all__ = ["assemble_store", "count_failures", "list_failures", "refuse_nothing"]
+
+_log = logging.getLogger(__name__)
+
+
+def refuse_nothing(spool: Spool, where: str) -> None:
+    """Refuse to make an output without any record.
+
+    Raises
+    ------
+    ModelError
+        The model gives numbers that cannot be stored.
+    ResourceError
+        Memory does not suffice for any record.
+    """
+    if spool.output_residues()[0] > 0:
+        return
+    (last,) = deque(spool.failures(), maxlen=1)
+    kind = ResourceError if "memory" in last.reason else ModelError
+    raise kind(f"no record could be embedded: {last.where}: {last.reason}", where=where)
 
 
 def assemble_store(
     job: EmbedJob, spool: Spool, parts: PartStore, output: Path, found: InputReport
-) -> None:
-    """Gather the vectors in input order and publish the store."""
+) -> int:
+    """Gather the vectors in input order and publish the store.
+
+    With ``resume``, records of an existing store that the input does not name are kept, behind
+    those of the input.
+
+    Returns
+    -------
+    int
+        Records in the store.
+    """
     settings, request = job.settings, job.request
-    if spool.output_residues()[0] == 0:
-        reason = next(spool.failures()).reason
-        raise ResourceError(f"no record could be embedded ({reason})", where=str(output))
     # `per_residue` is an attribute of the format itself.
     key = {name: value for name, value in job.key().items() if name != "per_residue"}
     attributes: dict[str, Any] = {
@@ -49,9 +77,41 @@ def assemble_store(
         layout=request.layout,
     )
     offsets: dict[int, np.ndarray] = {}
+    count = 0
     with writer:
         for block in spool.records(64 if settings.per_residue else 4096):
             _write_block(job, parts, writer, block, offsets)
+            count += len(block)
+        if request.resume and output.exists():
+            count += _keep_others(spool, output, writer)
+    return count
+
+
+def _keep_others(spool: Spool, output: Path, writer: StoreWriter) -> int:
+    """Copy the records of the existing store that the input does not name."""
+    kept = 0
+    with EmbeddingStore.open(output) as store:
+        size = 64 if store.per_residue else 4096
+        for start in range(0, len(store), size):
+            ids = store.ids[start : start + size]
+            rows = start + np.flatnonzero(~spool.names(ids))
+            if not len(rows):
+                continue
+            residues = None
+            if store.per_residue:
+                residues = np.concatenate([store.residues_stored(int(row)) for row in rows])
+            writer.write(
+                [store.ids[row] for row in rows],
+                store.read_stored(rows),
+                store.lengths[rows],
+                store.flags[rows],
+                store.digests[rows],
+                residues,
+            )
+            kept += len(rows)
+    if kept:
+        _log.warning("%s records of %s that the input does not name are kept", f"{kept:,}", output)
+    return kept
 
 
 def _write_block(
@@ -95,7 +155,6 @@ def count_failures(spool: Spool, report: EmbedReport) -> None:
 def list_failures(spool: Spool, output: Path, report: EmbedReport) -> None:
     """Write the table of failed records next to the output, or remove an old one."""
     path = output.with_name(f"{output.name}.failed.tsv")
-    report.records = spool.output_residues()[0]
     count_failures(spool, report)
     if report.num_failures == 0:
         path.unlink(missing_ok=True)

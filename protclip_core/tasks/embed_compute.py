@@ -106,7 +106,7 @@ class _PartBuffer:
     def commit(self) -> None:
         """Make a part of what is there; afterwards it survives a kill."""
         if self._items:
-            items, self._items, self._bytes = self._items, [], 0
+            items = self._items
             digest = np.frombuffer(b"".join(i.digest for i, _, _ in items), np.uint8).reshape(
                 -1, 32
             )
@@ -123,6 +123,8 @@ class _PartBuffer:
                 residues,
             )
             self._spool.mark_done(number, digest)
+            # Last, so that a signal in between loses nothing: a part may well be there twice.
+            self._items, self._bytes = [], 0
         self._since = time.monotonic()
 
 
@@ -146,13 +148,14 @@ def _take_over(job: EmbedJob, spool: Spool, parts: PartStore, output: Path) -> i
     taken = 0
     with EmbeddingStore.open(output) as store:
         for start in range(0, len(store), 1024):
-            rows = slice(start, min(start + 1024, len(store)))
-            digests = store.digests[rows]
+            end = min(start + 1024, len(store))
+            rows = start + np.flatnonzero(spool.wanted(store.digests[start:end]))
+            if not len(rows):
+                continue
             residues = None
             if store.per_residue:
-                residues = np.concatenate(
-                    [store.residues_stored(row) for row in range(rows.start, rows.stop)]
-                )
+                residues = np.concatenate([store.residues_stored(int(row)) for row in rows])
+            digests = store.digests[rows]
             number = parts.append(
                 digests, store.read_stored(rows), store.lengths[rows], store.flags[rows], residues
             )

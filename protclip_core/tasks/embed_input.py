@@ -6,14 +6,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
-from protclip_core.errors import InputError
+from protclip_core.errors import InputError, UsageError
 from protclip_core.io.fasta import InputSummary, read_fasta
 from protclip_core.io.spool import Spool
 from protclip_core.progress import Progress
 from protclip_core.records import Failure
 
-__all__ = ["InputReport", "read_inputs"]
+__all__ = ["InputReport", "read_inputs", "refuse_input_as_output"]
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +80,23 @@ def read_inputs(
             found.first_repeat,
         )
     return found
+
+
+def refuse_input_as_output(inputs: Sequence[str], output: Path) -> None:
+    """Refuse to replace an input by the result.
+
+    Raises
+    ------
+    UsageError
+        ``output`` is one of the inputs.
+    """
+    for source in inputs:
+        if source != "-" and output.exists() and Path(source).exists() and output.samefile(source):
+            raise UsageError(
+                "is an input as well as the output",
+                where=str(output),
+                hint="choose another -o",
+            )
 
 
 def _refusal(spool: Spool) -> InputError:

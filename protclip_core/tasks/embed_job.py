@@ -203,6 +203,11 @@ def apply_long_policy(request: EmbedRequest, settings: EmbedSettings, spool: Spo
         )
     if request.long == "skip":
         spool.fail_longer_than(limit)
+        if spool.output_residues()[0] == 0:
+            raise InputError(
+                f"{what}, and no other is there (--long skip)",
+                hint="embed them in windows (--long window) or cut them (truncate)",
+            )
     done = {
         "window": "embedded in overlapping windows",
         "truncate": f"cut to the first {limit:,}",

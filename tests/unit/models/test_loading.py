@@ -1,0 +1,222 @@
+"""Bundles and weights files: what loads, and what is refused in words that help."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from protclip_core.errors import ModelError, UsageError
+from protclip_core.models.bundle import open_bundle, write_bundle
+from protclip_core.models.catalog import describe_model
+from protclip_core.models.esm2 import Esm2, Esm2Config
+from protclip_core.models.importers import fill_module, load_pickled_tensors
+from protclip_core.models.loading import load_model
+from tests.unit.models.encoders import save_fair_esm2, transformers_esm
+
+SHAPE = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "ffn_dim": 32}
+JOINT = 8
+
+
+def bundle_parts() -> tuple[dict, dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    encoder = Esm2(Esm2Config(**SHAPE))
+    tensors = {f"protein_encoder.{n}": v for n, v in encoder.state_dict().items()}
+    for name, shape in {"0.weight": (JOINT, 16), "2.weight": (JOINT, JOINT)}.items():
+        tensors[f"protein_projection.{name}"] = torch.randn(shape)
+        tensors[f"protein_projection.{name[0]}.bias"] = torch.randn(JOINT)
+    config = {
+        "format": "protclip-bundle",
+        "format_version": 1,
+        "name": "test",
+        "pooling": "residues",
+        "projection_dim": JOINT,
+        "protein_encoder": {"type": "esm2", "lm_head": True, **SHAPE},
+    }
+    return config, tensors
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    config, tensors = bundle_parts()
+    write_bundle(tmp_path / "model", config, tensors, {"MODEL_CARD.md": b"# test\n"})
+    return tmp_path / "model"
+
+
+def test_a_bundle_round_trips_in_float16(bundle: Path) -> None:
+    _, tensors = bundle_parts()
+    stored = open_bundle(bundle).tensors()
+    assert stored.keys() == tensors.keys()
+    for name, value in tensors.items():
+        assert torch.equal(stored[name], value.to(torch.float16))
+
+
+def test_the_joint_space_is_the_projection_of_the_pooled_vector(bundle: Path) -> None:
+    model = load_model(str(bundle), device="cpu")
+    weights = {n: v.float() for n, v in open_bundle(bundle).tensors("protein_projection.").items()}
+    pooled = torch.from_numpy(model.embed(["MKTAYI"]))
+    inner = torch.relu(pooled @ weights["0.weight"].T + weights["0.bias"])
+    expected = inner @ weights["2.weight"].T + weights["2.bias"]
+    expected = expected / expected.norm()
+    found = torch.from_numpy(model.embed(["MKTAYI"], space="joint"))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "MODEL_CARD.md"])
+def test_one_flipped_byte_is_found(bundle: Path, name: str) -> None:
+    path = bundle / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="sha256 mismatch, expected .* got"):
+        open_bundle(bundle).verify()
+
+
+def test_flipped_weights_never_load(bundle: Path) -> None:
+    path = bundle / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="sha256 mismatch"):
+        load_model(str(bundle), device="cpu")
+
+
+def test_a_manifest_may_not_name_files_elsewhere(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["../../etc/passwd"] = {"sha256": "0" * 64, "bytes": 1}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="outside the bundle"):
+        open_bundle(bundle)
+
+
+def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
+    config, tensors = bundle_parts()
+    with pytest.raises(ModelError, match="format version 2, this protclip reads up to 1"):
+        write_bundle(tmp_path, {**config, "format_version": 2}, tensors)
+
+
+def test_weights_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
+    config, tensors = bundle_parts()
+    tensors["protein_encoder.final_norm.bias"][0] = 1e6
+    with pytest.raises(ModelError, match="float16 cannot store"):
+        write_bundle(tmp_path, config, tensors)
+
+
+def test_misfitting_tensors_are_named() -> None:
+    _, tensors = bundle_parts()
+    tensors = {n.removeprefix("protein_encoder."): v for n, v in tensors.items()}
+    tensors = {n: v for n, v in tensors.items() if not n.startswith("protein_projection")}
+    del tensors["final_norm.bias"]
+    tensors["surplus.weight"] = torch.zeros(1)
+    tensors["embedding.weight"] = torch.zeros(33, 17)
+    module = Esm2(Esm2Config(**SHAPE))
+    with pytest.raises(ModelError) as caught:
+        fill_module(module, tensors, "weights.bin")
+    text = str(caught.value)
+    assert "1 missing (final_norm.bias)" in text
+    assert "1 unknown (surplus.weight)" in text
+    assert "embedding.weight is (33, 17), not (33, 16)" in text
+
+
+def test_nan_in_weights_is_named() -> None:
+    module = Esm2(Esm2Config(**SHAPE))
+    state = {n: v.clone() for n, v in module.state_dict().items()}
+    state["layers.0.query.bias"][3] = float("nan")
+    with pytest.raises(ModelError, match=r"layers\.0\.query\.bias holds NaN"):
+        fill_module(module, state, "weights.bin")
+
+
+class _Marker:
+    """Pickles to a call that makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_malicious_pickle_runs_nothing(tmp_path: Path, monkeypatch, forced: bool) -> None:
+    if forced:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    marker = tmp_path / "marker"
+    path = tmp_path / "evil.pt"
+    torch.save({"model": _Marker(marker)}, path)
+    with pytest.raises(ModelError, match="refused: not a plain weights file"):
+        load_model(str(path), device="cpu")
+    path.write_bytes(pickle.dumps(_Marker(marker)))
+    with pytest.raises(ModelError):
+        load_pickled_tensors(path)
+    assert not marker.exists()
+    assert os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD") == ("1" if forced else None)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"version https://git-lfs"])
+def test_what_is_no_weights_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "esm2.pt"
+    path.write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        load_model(str(path), device="cpu")
+    assert str(path) in str(caught.value)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_a_truncated_fair_esm_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "esm2.pt"
+    save_fair_esm2(path, 1, 32, 4)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(ModelError, match="cannot be read as a weights file"):
+        load_model(str(path), device="cpu")
+
+
+def test_a_transformers_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelError, match="'bert' with None positions is not ESM-2"):
+        describe_model(tmp_path)
+
+
+def test_old_pickled_transformers_weights_load(tmp_path: Path) -> None:
+    reference = transformers_esm(1, 32, 4)
+    reference.config.save_pretrained(tmp_path)
+    torch.save(reference.state_dict(), tmp_path / "pytorch_model.bin")
+    assert load_model(str(tmp_path), device="cpu").embed(["MKT"]).shape == (1, 32)
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "../bundled", ""])
+def test_an_unknown_model_names_what_there_is(name: str) -> None:
+    with pytest.raises(ModelError):
+        describe_model(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": 2}, "layer 2 is out of range; the model has 0 to 1"),
+        ({"layer": -3}, "layer -3 is out of range"),
+        ({"pooling": "max"}, "pooling 'max' is not known"),
+        ({"space": "joint", "layer": 0}, "the joint space belongs to layer 1"),
+    ],
+)
+def test_settings_that_the_model_cannot_do(bundle: Path, options: dict, message: str) -> None:
+    model = load_model(str(bundle), device="cpu")
+    with pytest.raises(UsageError) as caught:
+        model.embed(["MKT"], **options)
+    assert message in str(caught.value)
+
+
+def test_a_protein_only_model_has_no_joint_space(tmp_path: Path) -> None:
+    transformers_esm(1, 32, 4).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="has no joint space"):
+        load_model(str(tmp_path), device="cpu").embed(["MKT"], space="joint")
+
+
+def test_devices_and_types_that_are_not_there(bundle: Path) -> None:
+    with pytest.raises(UsageError, match="device 'warp' is not known"):
+        load_model(str(bundle), device="warp")
+    with pytest.raises(UsageError, match="type 'float8' is not known"):
+        load_model(str(bundle), dtype="float8")
