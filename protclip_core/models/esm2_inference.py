@@ -121,7 +121,7 @@ class Esm2Inference:
             msg = "this encoder has no masked-LM head"
             raise ValueError(msg)
         dense, norm, output = self._lm_head
-        return output(norm(F.gelu(dense(hidden))))
+        return output(norm(F.gelu(dense(hidden)).float())).float()
 
     def _embed(self, batch: PackedTokens) -> Tensor:
         x = F.embedding(batch.tokens, self._embedding)
@@ -147,8 +147,9 @@ class Esm2Inference:
         def rotate_real(query_key: Tensor) -> None:
             pairs = query_key.unflatten(-1, (-1, 2))
             first, second = pairs[..., 0].float(), pairs[..., 1].float()
-            pairs[..., 0] = first * cos - second * sin
-            pairs[..., 1] = second * cos + first * sin
+            # Both results first: in float32 `first` and `second` are views of what is written.
+            turned = first * cos - second * sin, second * cos + first * sin
+            pairs[..., 0], pairs[..., 1] = turned
 
         return rotate_real
 
@@ -163,12 +164,18 @@ class Esm2Inference:
         return weight.detach().to(self.device, torch.float32).contiguous()
 
     def _linear(self, weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
-        """Prepare a linear map that takes and gives float32 whatever it multiplies in."""
+        """Prepare a linear map that takes float32 whatever it multiplies in.
+
+        On a CPU it gives float32 as well; on a GPU it leaves its result in the narrow type,
+        since the next step (attention, GELU, adding to the residual stream) takes that.
+        """
         w, b = self._weight(weight).to(self.dtype), self._weight(bias).to(self.dtype)
         product = packed_linear(w, b, self.kernels.linear)
         if self.dtype == torch.float32:
             return product
-        return lambda x: product(x.to(self.dtype)).float()
+        if self.on_cpu:
+            return lambda x: product(x.to(self.dtype)).float()
+        return lambda x: product(x.to(self.dtype))
 
     def _norm(self, norm: torch.nn.LayerNorm) -> Callable[[Tensor], Tensor]:
         weight, bias = self._weight(norm.weight), self._weight(norm.bias)
@@ -182,6 +189,7 @@ class _Layer:
         config = owner.config
         self.heads = (config.num_heads, config.head_dim)
         self.attention_dtype = owner._attention_dtype
+        self.in_place = owner.on_cpu
         order = _pair_order(config.num_heads, config.head_dim)
         scale = config.head_dim**-0.5
         query, key, value = layer.query, layer.key, layer.value
@@ -211,7 +219,7 @@ class _Layer:
         query, key, value = mixed.unbind(1)
         x.add_(self.attention_out(attend(query, key, value, batch)))
         inner = self.ffn_up(self.ffn_norm(x))
-        x.add_(self.ffn_down(torch.ops.aten.gelu_(inner)))
+        x.add_(self.ffn_down(torch.ops.aten.gelu_(inner) if self.in_place else F.gelu(inner)))
 
 
 def _pair_order(num_heads: int, head_dim: int) -> Tensor:

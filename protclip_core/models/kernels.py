@@ -172,7 +172,7 @@ def attend_varlen(
     arguments = (query.contiguous(), key.contiguous(), value.contiguous(), bounds, bounds)
     try:
         out = varlen_attn(*arguments, longest, longest, scale=1.0, num_splits=1)
-    except TypeError:  # before the option existed
+    except TypeError:  # PyTorch before the option existed
         out = varlen_attn(*arguments, longest, longest, scale=1.0)
     return cast(Tensor, out).flatten(1)
 

@@ -14,7 +14,7 @@ Variants
 --------
 fair-esm extract
     The loop of ``esm-extract --include mean``: batches of 4,096 padded tokens. Its batches are
-    taken whole from the batching of a 400-protein file, so that they pad as little as they do there.
+    taken whole from the batching of a 400-protein file, so that they pad as little as there.
 transformers, one by one
     EsmModel with SDPA, one protein at a time: the best plain loop.
 OpenVINO

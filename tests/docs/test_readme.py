@@ -1,0 +1,110 @@
+"""The README's own words: its commands run, and print what it shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+EXAMPLE = "protclip_core/bundled/example.fasta"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def lines(start: str) -> list[str]:
+    """Return the README's shell lines that begin with a word, without their remarks."""
+    found = [re.split(r"\s#", line)[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in found if line.startswith(start)]
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "protclip_cli", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the example where the README expects it."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / EXAMPLE).parent.mkdir(parents=True)
+    shutil.copy(ROOT / EXAMPLE, folder / EXAMPLE)
+    return folder
+
+
+def test_the_main_command_prints_what_the_readme_shows(workplace: Path) -> None:
+    install, embed, show = lines("python3 -m venv .venv && .venv/bin/pip")[0].split(" && ")[1:]
+    assert shlex.split(install)[1:] == ["install", "-c", "constraints.txt", "-e", "."]
+    outputs = []
+    for command in (embed, show):
+        words = shlex.split(command)
+        assert words[0] == ".venv/bin/protclip"
+        done = run(words[1:], workplace)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done)
+    shown = README.split("<!-- output of the command above -->")[1].split("```")[1].strip()
+    # Names and lengths must be these; times differ, and vectors in their last digits.
+    ids = [line.split()[0] for line in shown.splitlines() if line.startswith("sp|")]
+    printed = [line.split("\t")[:2] for line in outputs[1].stdout.splitlines()[1:]]
+    assert ids == [id for id, _ in printed]
+    for id, length in printed:
+        (line,) = [line for line in shown.splitlines() if line.startswith(id)]
+        assert line.split()[1].replace(",", "") == length
+    assert "12 proteins; 12 sequences embedded" in outputs[0].stderr
+
+
+def test_every_protclip_line_is_understood() -> None:
+    """Each option in the README exists: the command's own parser takes the line."""
+    from typer.main import get_command
+
+    from protclip_cli.main import app
+
+    group = get_command(app)
+    seen = 0
+    for line in lines("protclip ") + [lines("zcat")[0].partition("| ")[2]]:
+        words = shlex.split(line)[1:]
+        words = words[: words.index("|")] if "|" in words else words
+        command, context = group, None
+        while hasattr(command, "commands"):
+            context = command.make_context(words[0], [], parent=context, resilient_parsing=True)
+            command = command.commands[words[0]]
+            words = words[1:]
+        command.make_context("test", words, parent=context)
+        seen += 1
+    assert seen >= 10
+
+
+def test_the_python_blocks_run(workplace: Path) -> None:
+    for name, block in enumerate(blocks("python")):
+        script = workplace / f"block{name}.py"
+        script.write_text(block)
+        done = subprocess.run(
+            [sys.executable, script],
+            cwd=workplace,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_files_it_names_are_there() -> None:
+    for path in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / path).exists(), path
+    for path in re.findall(r"`((?:protclip_core|train|tests)/[\w./-]+)`", README):
+        assert (ROOT / path).exists(), path
