@@ -25,7 +25,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from protclip_cli.progress import close_bars
@@ -38,8 +38,9 @@ from protclip_core.errors import (
     UsageError,
     WorkerLostError,
 )
+from protclip_core.records import printable
 
-__all__ = ["EXIT_PARTIAL", "OutputClosed", "guarded", "report_error"]
+__all__ = ["EXIT_PARTIAL", "OutputClosed", "guarded", "report_error", "say"]
 
 EXIT_PARTIAL = 6
 _CODES: tuple[tuple[type[ProtclipError], int], ...] = (
@@ -85,33 +86,38 @@ def guarded(work: Callable[[], None], *, debug: bool = False) -> int:
     except Stopped as stop:
         code = 128 + stop.number
         name = signal.Signals(stop.number).name
-        _line(f"error: stopped by {name}; finished work is kept, go on with --resume")
+        say(f"error: stopped by {name}")
     except (BrokenPipeError, OutputClosed):
         code = 141
-    except MemoryError:
-        code = 5
-        _show_traceback(debug)
-        _line("error: memory ran out; use --batch-tokens with a smaller number, or fewer --workers")
-    except OSError as error:
-        code = 5 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else 1
-        _show_traceback(debug)
-        what = f"{error.filename or 'output'}: {error.strerror or error}"
-        _line(f"error: {what}" + ("; make room and run again" if code == 5 else ""))
     except Exception as error:  # noqa: BLE001 (the boundary)
-        code = 1
         _show_traceback(debug)
-        _line(
-            f"error: {_one_line(error)}; this is a bug of protclip: please report it with --debug"
-        )
+        code = _report_unexpected(error)
     _silence_output()
     return code
+
+
+def _report_unexpected(error: Exception) -> int:
+    """Say what the library did not foresee: lack of memory or room, a failing disk, a bug."""
+    from protclip_core.engines.memory import is_out_of_memory
+
+    if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        say("error: memory ran out; use a smaller --batch-tokens, or fewer --workers")
+        return 5
+    if isinstance(error, OSError) and error.errno is not None:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+        where = error.filename or "standard output"
+        hint = "make room and run again" if full else "check the path and its access rights"
+        say(f"error: {where}: {(error.strerror or str(error)).lower()}; {hint}")
+        return 5 if full else 2
+    say(f"error: {_one_line(error)}; this is a bug of protclip: please report it with --debug")
+    return 1
 
 
 def report_error(error: ProtclipError) -> None:
     """Print an expected error: its details, then its line."""
     for detail in error.details:
-        _line(f"error: {detail}")
-    _line(f"error: {error}")
+        say(f"error: {detail}")
+    say(f"error: {error}")
 
 
 def _run(work: Callable[[], None]) -> int:
@@ -120,7 +126,7 @@ def _run(work: Callable[[], None]) -> int:
     except SystemExit as end:
         if isinstance(end.code, int) or end.code is None:
             return end.code or 0
-        _line(f"error: {end.code}")
+        say(f"error: {end.code}")
         return 1
     finally:
         close_bars()
@@ -166,7 +172,8 @@ def _flush_output() -> bool:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _line(f"error: standard output: {error.strerror}; the results are incomplete")
+        reason = (error.strerror or str(error)).lower()
+        say(f"error: standard output: {reason}; the results are incomplete")
         _silence_output()
         return False
     return True
@@ -189,17 +196,17 @@ def _show_traceback(debug: bool) -> None:  # noqa: FBT001
         traceback.print_exc()
 
 
-def _line(text: str) -> None:
-    """Write one line to standard error; a closed one is no reason to fail."""
+def say(text: str) -> None:
+    """Write one line to standard error; a closed one is no reason to fail.
+
+    Ids and paths are data from elsewhere: no escape code of theirs may reach a terminal.
+    """
     if sys.stderr is None:
         return
-    try:
-        sys.stderr.write(text + "\n")
+    # Python's standard error shows what its encoding lacks as escapes, so this never fails.
+    with suppress(OSError, ValueError):
+        sys.stderr.write(printable(text, 10_000) + "\n")
         sys.stderr.flush()
-    except (OSError, ValueError):
-        return
-    except UnicodeEncodeError:
-        sys.stderr.write(text.encode("ascii", "backslashreplace").decode() + "\n")
 
 
 def _one_line(error: BaseException) -> str:

@@ -6,6 +6,8 @@ import logging
 import sys
 from typing import TextIO
 
+from protclip_core.records import printable
+
 __all__ = ["set_up_logs"]
 
 
@@ -33,7 +35,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 class _Format(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return f"{record.levelname.lower()}: {record.getMessage()}".replace("\n", " ")
+        return printable(f"{record.levelname.lower()}: {record.getMessage()}", 10_000)
 
 
 def set_up_logs(verbosity: int) -> None:

@@ -6,6 +6,7 @@ fraction of a second, without torch.
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from protclip_cli.commands import embed, store
 from protclip_cli.logs import set_up_logs
 from protclip_cli.options import GlobalOptions
 from protclip_core._version import __version__
+from protclip_core.errors import UsageError
 
 __all__ = ["app", "run"]
 
@@ -79,4 +81,27 @@ def main(
 
 def run() -> None:
     """Run the program on the process's arguments and end it with the right exit code."""
-    sys.exit(guarded(lambda: app(), debug="--debug" in sys.argv))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Results are UTF-8 whatever the locale says, and file names pass as the bytes they are.
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    sys.exit(guarded(_run_app, debug="--debug" in sys.argv))
+
+
+def _run_app() -> None:
+    """Let typer read the arguments; its own errors take three lines, ours one."""
+    try:
+        code = app(prog_name="protclip", standalone_mode=False)
+    except Exception as error:
+        # click's exceptions have no name that all versions of typer share.
+        said = getattr(error, "format_message", None)
+        if said is None:
+            raise
+        context = getattr(error, "ctx", None)
+        if not str(said()).isprintable():  # the help, where nothing was asked for
+            typer.echo(said(), err=True)
+            raise SystemExit(2) from None
+        command = context.command_path if context is not None else "protclip"
+        text = str(said()).rstrip(".")
+        raise UsageError(text[:1].lower() + text[1:], hint=f"see {command} --help") from error
+    if code:
+        raise SystemExit(code)

@@ -45,8 +45,10 @@ def write_rows(rows: Iterable[Mapping[str, Value]], columns: Sequence[str], form
     if form is Format.AUTO:
         form = Format.TABLE if out.isatty() else Format.TSV
     if form is Format.JSONL:
+        # JSON leaves C1 control characters as they are, which a terminal would obey.
         for row in rows:
-            out.write(json.dumps({c: row.get(c) for c in columns}, ensure_ascii=False) + "\n")
+            cells = {c: row.get(c) for c in columns}
+            out.write(json.dumps(cells, ensure_ascii=out.isatty()) + "\n")
     elif form is Format.TSV:
         out.write("\t".join(columns) + "\n")
         for row in rows:
@@ -59,12 +61,7 @@ def write_tsv_line(out: TextIO, values: Sequence[Value]) -> None:
     """Write one TSV line; escape codes in ids are made harmless if a terminal would read them."""
     safe = (lambda text: printable(text, 200)) if out.isatty() else str
     cells = ["" if v is None else safe(v) if isinstance(v, str) else _number(v) for v in values]
-    line = "\t".join(cells) + "\n"
-    try:
-        out.write(line)
-    except UnicodeEncodeError:  # LC_ALL=C: the bytes of the id are data, so they pass as UTF-8
-        out.flush()
-        out.buffer.write(line.encode())
+    out.write("\t".join(cells) + "\n")
 
 
 def _number(value: int | float) -> str:

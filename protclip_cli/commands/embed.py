@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from protclip_cli.boundary import EXIT_PARTIAL
+from protclip_cli.boundary import EXIT_PARTIAL, say
 from protclip_cli.options import Format, GlobalOptions, inputs_or_pipe, parse_batch_tokens
 from protclip_cli.output import stdout, write_rows, write_tsv_line
 from protclip_cli.progress import make_progress
 from protclip_core.errors import UsageError
 from protclip_core.models.catalog import DEFAULT_MODEL
+from protclip_core.records import printable
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -164,7 +165,7 @@ def embed(
     tsv = to_tsv or output == "-"
     request = EmbedRequest(
         inputs=sources,
-        output=None if tsv else _store_path(output, sources),
+        output=None if tsv or (dry_run and output is None) else _store_path(output, sources),
         model=model,
         # Plain text from here on: the words go into the store's attributes.
         pooling=pooling.value if pooling else None,
@@ -182,7 +183,7 @@ def embed(
         resume=resume,
         overwrite=overwrite,
         layout=layout.value,
-        command=shlex.join(["protclip", *sys.argv[1:]]),
+        command=printable(shlex.join(["protclip", *sys.argv[1:]]), 10_000),
     )
     if dry_run:
         _show_plan(request, options)
@@ -201,6 +202,8 @@ def _store_path(output: str | None, sources: tuple[str, ...]) -> Path:
     if len(sources) > 1:
         raise UsageError("several inputs need a name for the store", hint="give -o OUT.h5")
     path = Path(sources[0])
+    if not path.name:
+        raise UsageError("is a directory", where=sources[0], hint="name a file in it")
     if path.suffix.lower() in (".gz", ".bz2", ".zst", ".xz"):
         path = path.with_suffix("")
     return path.with_suffix(".h5")
@@ -213,7 +216,7 @@ def _to_store(request: EmbedRequest, options: GlobalOptions) -> None:
     if not options.quiet:
         rate = f" ({report.residues / report.seconds:,.0f} residues/s)" if report.computed else ""
         reused = f", {report.reused:,} reused" if report.reused else ""
-        _say(
+        say(
             f"{request.output}: {report.records:,} proteins; {report.computed:,} sequences "
             f"embedded in {report.seconds:.1f} s{rate}{reused}"
         )
@@ -236,8 +239,10 @@ def _to_tsv(request: EmbedRequest, path: Path | None, options: GlobalOptions) ->
         import io
 
         from protclip_core.io.atomic import check_writable_target, open_atomic
+        from protclip_core.tasks.embed_input import refuse_input_as_output
 
         check_writable_target(path)
+        refuse_input_as_output(request.inputs, path)
         if path.exists() and not request.overwrite:
             hint = "choose another -o, or replace it with --overwrite"
             raise UsageError("is there already", where=str(path), hint=hint)
@@ -286,15 +291,11 @@ def _end_partial(report: EmbedReport) -> None:
         return
     _list(report.first_failures, report.num_failures)
     if report.failures_path is not None:
-        _say(f"warning: all of them are listed in {report.failures_path}")
+        say(f"warning: all of them are listed in {report.failures_path}")
     raise typer.Exit(EXIT_PARTIAL)
 
 
 def _list(first: list[Failure], count: int) -> None:
     for failure in first:
-        _say(f"warning: {failure.where}: {failure.reason}")
-    _say(f"warning: {count:,} record{'s' if count > 1 else ''} left out")
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+        say(f"warning: {failure.where}: {failure.reason}")
+    say(f"warning: {count:,} record{'s' if count > 1 else ''} left out")

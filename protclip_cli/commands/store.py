@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from protclip_cli.boundary import say
 from protclip_cli.options import Format
 from protclip_cli.output import Value, stdout, write_rows, write_tsv_line
-from protclip_core.errors import InputError, ModelError, UsageError
+from protclip_core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from protclip_core.io.store import EmbeddingStore
@@ -87,7 +88,7 @@ def show(
             )
         write_rows(rows, ["protein_id", "length", "flags", "norm", "embedding"], form)
         if not ids and len(store) > len(chosen):
-            typer.echo(f"{len(chosen)} of {len(store):,} proteins (more with --head)", err=True)
+            say(f"{len(chosen)} of {len(store):,} proteins (more with --head)")
 
 
 def _flag_names(flags: int) -> str:
@@ -108,7 +109,7 @@ def verify(
         found = verify_store(path)
         problems += [f"{path}: {problem}" for problem in found]
         if not found:
-            stdout().write(f"{path}\tsound\n")
+            write_tsv_line(stdout(), [str(path), "sound"])
     if problems:
         raise ModelError(
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found",
@@ -143,12 +144,15 @@ def export(
         target = Path(output)
         if target.suffix not in (".tsv", ".npy"):
             raise UsageError(f"{output}: unknown form", hint="use a name in .tsv or .npy, or -")
-        check_writable_target(target)
-        if target.exists() and not overwrite:
-            raise UsageError("is there already", where=output, hint="replace it with --overwrite")
+        names = target.with_name(f"{target.name}.ids.txt")
+        for written in (target, names) if target.suffix == ".npy" else (target,):
+            check_writable_target(written)
+            if written.exists() and not overwrite:
+                hint = "choose another -o, or replace it with --overwrite"
+                raise UsageError("is there already", where=str(written), hint=hint)
         if target.suffix == ".npy":
             export_npy(store, target)
-            with open_atomic(target.with_name(f"{target.name}.ids.txt")) as file:
+            with open_atomic(names) as file:
                 for id in store.ids:
                     file.write(f"{id}\n".encode())
             return
@@ -184,6 +188,7 @@ def merge(
         hint = "choose another -o, or replace it with --overwrite"
         raise UsageError("is there already", where=str(output), hint=hint)
     if any(path.resolve() == output.resolve() for path in paths):
-        raise InputError("is an input as well as the output", where=str(output))
+        hint = "give the new store a name of its own"
+        raise UsageError("is an input as well as the output", where=str(output), hint=hint)
     count = merge_stores(paths, output, layout=layout.value)
-    typer.echo(f"{output}: {count:,} proteins", err=True)
+    say(f"{output}: {count:,} proteins")

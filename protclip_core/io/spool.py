@@ -9,33 +9,19 @@ same however long the input is. The spool is a SQLite file that lives only as lo
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from protclip_core.errors import InputError, ResourceError
-from protclip_core.io.atomic import free_bytes
+from protclip_core.errors import InputError
+from protclip_core.io.spool_file import SpoolFile
 from protclip_core.records import Failure, ProteinRecord, RecordFlag, record_place
 
 __all__ = ["PendingSequence", "Spool", "SpooledRecord"]
-
-_SCHEMA = """
-CREATE TABLE sequences (
-    key INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, length INTEGER NOT NULL,
-    residues TEXT NOT NULL, part INTEGER, row INTEGER, problem TEXT);
-CREATE TABLE records (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL,
-    flags INTEGER NOT NULL, source TEXT NOT NULL, place INTEGER NOT NULL);
-CREATE TABLE refused (source TEXT, place INTEGER, id TEXT, reason TEXT);
-CREATE INDEX refused_id ON refused (id);
-"""
-_CACHE_KIB = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +61,11 @@ class Spool:
         self.num_sequences = 0  #: distinct sequences
         self.num_records = 0  #: records kept
         self._content = hashlib.sha256()
+        # By number in the tables: a path need not be text that SQLite takes, and is long.
+        self._sources: list[str] = []
         self.num_residues = 0  #: residues of the distinct sequences
         self.longest = 0  #: residues of the longest sequence
-        path.unlink(missing_ok=True)
-        with self._errors_named():
-            self._db = sqlite3.connect(path, isolation_level=None)
-            # Nothing here outlives the run, so durability is not paid for.
-            self._db.executescript(
-                f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{_CACHE_KIB};"
-                f"PRAGMA locking_mode=EXCLUSIVE; {_SCHEMA} BEGIN;"
-            )
+        self._file = SpoolFile(path)
 
     def __enter__(self) -> Self:
         return self
@@ -95,8 +76,7 @@ class Spool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._db.close()
-        self.path.unlink(missing_ok=True)
+        self._file.close()
 
     def add(self, record: ProteinRecord) -> str | None:
         """Add a record.
@@ -116,34 +96,37 @@ class Spool:
         """
         digest = hashlib.sha256(record.sequence.encode("ascii")).digest()
         length = len(record.sequence)
-        with self._errors_named():
-            row = self._db.execute("SELECT key FROM sequences WHERE digest = ?", (digest,))
-            found = row.fetchone()
-            earlier = self._place_of(record.id)
-            if earlier is not None:
-                if found is not None and earlier[0] == found[0]:
-                    self.num_repeated += 1
-                    return earlier[1]
-                raise InputError(
-                    f"same id as {earlier[1]}, but another sequence",
-                    where=record.where,
-                    hint="give each protein an id of its own",
-                )
-            if found is None:
-                found = (self._add_sequence(digest, length, record.sequence),)
-            self._db.execute(
-                "INSERT INTO records (id, sequence, flags, source, place) VALUES (?, ?, ?, ?, ?)",
-                (record.id, found[0], int(record.flags), record.source, record.number),
+        found = self._file.one("SELECT key FROM sequences WHERE digest = ?", (digest,))
+        earlier = self._place_of(record.id)
+        if earlier is not None:
+            if found is not None and earlier[0] == found[0]:
+                self.num_repeated += 1
+                return earlier[1]
+            raise InputError(
+                f"same id as {earlier[1]}, but another sequence",
+                where=record.where,
+                hint="give each protein an id of its own",
             )
+        if found is None:
+            found = (self._add_sequence(digest, length, record.sequence),)
+        self._file.run(
+            "INSERT INTO records (id, sequence, flags, source, place) VALUES (?, ?, ?, ?, ?)",
+            (
+                record.id,
+                found[0],
+                int(record.flags),
+                self._source(record.source),
+                record.number,
+            ),
+        )
         self.num_records += 1
         self._content.update(record.id.encode() + b"\0" + digest)
         return None
 
     def refuse(self, failure: Failure) -> None:
         """Keep a record that was refused on reading, for `failures`."""
-        values = (failure.source, failure.number, failure.id, failure.reason)
-        with self._errors_named():
-            self._db.execute("INSERT INTO refused VALUES (?, ?, ?, ?)", values)
+        values = (self._source(failure.source), failure.number, failure.id, failure.reason)
+        self._file.run("INSERT INTO refused VALUES (?, ?, ?, ?)", values)
         self.num_refused += 1
 
     @property
@@ -169,15 +152,13 @@ class Spool:
         int
             How many sequences of the run it holds.
         """
-        with self._errors_named():
-            cursor = self._db.executemany(
-                "UPDATE sequences SET part = ?, row = ? WHERE digest = ?",
-                ((part, row, digest.tobytes()) for row, digest in enumerate(digests)),
-            )
-        return max(cursor.rowcount, 0)
+        return self._file.run_for_each(
+            "UPDATE sequences SET part = ?, row = ? WHERE digest = ?",
+            ((part, row, digest.tobytes()) for row, digest in enumerate(digests)),
+        )
 
     def wanted(self, digests: np.ndarray) -> np.ndarray:
-        """Tell which sequences are asked for and have no vector yet.
+        """Tell which sequences are asked for and have no vector yet; the first of equal ones.
 
         Parameters
         ----------
@@ -192,9 +173,12 @@ class Spool:
         query = (
             "SELECT 1 FROM sequences WHERE digest = ? AND part IS NULL AND problem IS NULL LIMIT 1"
         )
-        with self._errors_named():
-            found = [self._db.execute(query, (d.tobytes(),)).fetchone() for d in digests]
-        return np.array([row is not None for row in found], bool)
+        chosen, seen = np.zeros(len(digests), bool), set[bytes]()
+        for row, digest in enumerate(digests):
+            name = digest.tobytes()
+            chosen[row] = name not in seen and self._file.one(query, (name,)) is not None
+            seen.add(name)
+        return chosen
 
     def names(self, ids: Iterable[str]) -> np.ndarray:
         """Tell which ids the input names, be it in a record that was refused ``(n,)``, bool."""
@@ -202,28 +186,24 @@ class Spool:
             "SELECT 1 FROM records WHERE id = ?1 UNION ALL "
             "SELECT 1 FROM refused WHERE id = ?1 LIMIT 1"
         )
-        with self._errors_named():
-            found = [self._db.execute(query, (id,)).fetchone() for id in ids]
+        found = [self._file.one(query, (id,)) for id in ids]
         return np.array([row is not None for row in found], bool)
 
     def mark_failed(self, key: int, problem: str) -> None:
         """Note why a sequence has no vector."""
-        with self._errors_named():
-            self._db.execute("UPDATE sequences SET problem = ? WHERE key = ?", (problem, key))
+        self._file.run("UPDATE sequences SET problem = ? WHERE key = ?", (problem, key))
 
     def mark_failed_digest(self, digest: bytes, problem: str) -> None:
         """Note why the sequence of this sha256 has no vector."""
-        with self._errors_named():
-            self._db.execute("UPDATE sequences SET problem = ? WHERE digest = ?", (problem, digest))
+        self._file.run("UPDATE sequences SET problem = ? WHERE digest = ?", (problem, digest))
 
     def fail_longer_than(self, limit: int) -> None:
         """Mark the sequences of more than ``limit`` residues as failed."""
-        with self._errors_named():
-            self._db.execute(
-                "UPDATE sequences SET problem = length || ' residues are more than ' || ? "
-                "WHERE length > ?",
-                (limit, limit),
-            )
+        self._file.run(
+            "UPDATE sequences SET problem = length || ' residues are more than ' || ? "
+            "WHERE length > ?",
+            (limit, limit),
+        )
 
     def pending(self, max_count: int, max_residues: int) -> Iterator[list[PendingSequence]]:
         """Yield sequences without vector and without problem, in input order, in windows.
@@ -236,12 +216,11 @@ class Spool:
         last, residues = -1, 0
         window: list[PendingSequence] = []
         while True:
-            with self._errors_named():
-                rows = self._db.execute(
-                    "SELECT key, digest, residues FROM sequences "
-                    "WHERE key > ? AND part IS NULL AND problem IS NULL ORDER BY key LIMIT 256",
-                    (last,),
-                ).fetchall()
+            rows = self._file.run(
+                "SELECT key, digest, residues FROM sequences "
+                "WHERE key > ? AND part IS NULL AND problem IS NULL ORDER BY key LIMIT 256",
+                (last,),
+            ).fetchall()
             for row in rows:
                 item = PendingSequence(*row)
                 if window and (
@@ -259,27 +238,24 @@ class Spool:
 
     def count_pending(self) -> tuple[int, int]:
         """Count the sequences still to do, and their residues."""
-        with self._errors_named():
-            count, residues = self._db.execute(
-                "SELECT count(*), total(length) FROM sequences "
-                "WHERE part IS NULL AND problem IS NULL"
-            ).fetchone()
+        count, residues = self._file.one(
+            "SELECT count(*), total(length) FROM sequences WHERE part IS NULL AND problem IS NULL"
+        )
         return int(count), int(residues)
 
     def count_longer_than(self, limit: int) -> int:
         """Count the records of more than ``limit`` residues."""
-        with self._errors_named():
-            row = self._db.execute(
-                "SELECT count(*) FROM records JOIN sequences ON key = sequence WHERE length > ?",
-                (limit,),
-            ).fetchone()
+        row = self._file.one(
+            "SELECT count(*) FROM records JOIN sequences ON key = sequence WHERE length > ?",
+            (limit,),
+        )
         return int(row[0])
 
     def longer_than(self, limit: int) -> Iterator[tuple[str, int]]:
         """Yield place and length of each record of more than ``limit`` residues, in order."""
         yield from (
-            (record_place(source, place, id), length)
-            for source, place, id, length in self._select(
+            (record_place(self._sources[source], place, id), length)
+            for source, place, id, length in self._file.select(
                 "SELECT source, place, id, length FROM records JOIN sequences ON key = sequence "
                 "WHERE length > ? ORDER BY number",
                 (limit,),
@@ -288,31 +264,34 @@ class Spool:
 
     def lengths(self) -> Iterator[int]:
         """Yield the residues of each distinct sequence."""
-        yield from (row[0] for row in self._select("SELECT length FROM sequences ORDER BY key"))
+        yield from (
+            row[0] for row in self._file.select("SELECT length FROM sequences ORDER BY key")
+        )
 
     def output_residues(self, limit: int | None = None) -> tuple[int, int]:
         """Count the records without problem and their residues, each cut at ``limit`` if given."""
-        with self._errors_named():
-            count, residues = self._db.execute(
-                "SELECT count(*), total(min(length, ?)) FROM records "
-                "JOIN sequences ON key = sequence WHERE problem IS NULL",
-                (limit if limit is not None else 1 << 60,),
-            ).fetchone()
+        count, residues = self._file.one(
+            "SELECT count(*), total(min(length, ?)) FROM records "
+            "JOIN sequences ON key = sequence WHERE problem IS NULL",
+            (limit if limit is not None else 1 << 60,),
+        )
         return int(count), int(residues)
 
     def failures(self) -> Iterator[Failure]:
         """Yield the refused records, then those whose sequence has a problem, in input order."""
-        for row in self._select("SELECT source, place, id, reason FROM refused ORDER BY rowid"):
-            yield Failure(*row)
-        for source, place, id, problem in self._select(
+        for source, *rest in self._file.select(
+            "SELECT source, place, id, reason FROM refused ORDER BY rowid"
+        ):
+            yield Failure(self._sources[source], *rest)
+        for source, place, id, problem in self._file.select(
             "SELECT source, place, id, problem FROM records JOIN sequences ON key = sequence "
             "WHERE problem IS NOT NULL ORDER BY number"
         ):
-            yield Failure(source, place, id, problem)
+            yield Failure(self._sources[source], place, id, problem)
 
     def records(self, block: int = 4096) -> Iterator[list[SpooledRecord]]:
         """Yield the records without problem in input order, in blocks."""
-        rows = self._select(
+        rows = self._file.select(
             "SELECT id, flags, length, digest, coalesce(part, -1), coalesce(row, -1) "
             "FROM records JOIN sequences ON key = sequence WHERE problem IS NULL ORDER BY number"
         )
@@ -328,32 +307,25 @@ class Spool:
     def residues_of(self, records: Iterable[SpooledRecord]) -> dict[bytes, str]:
         """Return the sequences of a few records, by digest."""
         found: dict[bytes, str] = {}
-        with self._errors_named():
-            for record in records:
-                if record.digest not in found:
-                    found[record.digest] = self._db.execute(
-                        "SELECT residues FROM sequences WHERE digest = ?", (record.digest,)
-                    ).fetchone()[0]
+        for record in records:
+            if record.digest not in found:
+                found[record.digest] = self._file.one(
+                    "SELECT residues FROM sequences WHERE digest = ?", (record.digest,)
+                )[0]
         return found
 
-    def _select(self, query: str, values: tuple[object, ...] = ()) -> Iterator[Any]:
-        with self._errors_named():
-            cursor = self._db.execute(query, values)
-        while True:
-            with self._errors_named():
-                rows = cursor.fetchmany(1024)
-            if not rows:
-                return
-            yield from rows
-
     def _place_of(self, id: str) -> tuple[int, str] | None:
-        row = self._db.execute(
-            "SELECT sequence, source, place FROM records WHERE id = ?", (id,)
-        ).fetchone()
-        return None if row is None else (row[0], record_place(row[1], row[2]))
+        row = self._file.one("SELECT sequence, source, place FROM records WHERE id = ?", (id,))
+        return None if row is None else (row[0], record_place(self._sources[row[1]], row[2]))
+
+    def _source(self, name: str) -> int:
+        """Return the number of a source; mostly the last, since records come source by source."""
+        if not self._sources or self._sources[-1] != name:
+            self._sources.append(name)
+        return len(self._sources) - 1
 
     def _add_sequence(self, digest: bytes, length: int, residues: str) -> int:
-        cursor = self._db.execute(
+        cursor = self._file.run(
             "INSERT INTO sequences (digest, length, residues) VALUES (?, ?, ?)",
             (digest, length, residues),
         )
@@ -361,15 +333,3 @@ class Spool:
         self.num_residues += length
         self.longest = max(self.longest, length)
         return int(cursor.lastrowid or 0)
-
-    @contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            free = free_bytes(self.path.parent) >> 20
-            raise ResourceError(
-                f"the list of records cannot be kept on disk ({error}; {free} MB free)",
-                where=str(self.path.parent),
-                hint="make room and run again",
-            ) from error

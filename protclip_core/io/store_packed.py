@@ -20,14 +20,27 @@ __all__ = ["PackedLayout", "create_packed", "put_packed"]
 _SPAN_ROWS = 4096
 
 
-def create_packed(h5: h5py.File, dim: int, dtype: np.dtype[Any], *, per_residue: bool) -> None:
-    """Make the empty datasets in a new file."""
+def create_packed(
+    h5: h5py.File,
+    dim: int,
+    dtype: np.dtype[Any],
+    *,
+    per_residue: bool,
+    num_proteins: int | None = None,
+) -> None:
+    """Make the empty datasets in a new file.
+
+    ``num_proteins``, where known, keeps the chunks of a small store small.
+    """
+    most = max(1, num_proteins) if num_proteins is not None else None
     # HDF5 gives strings of variable length no fletcher32; the attribute ids_sha256 covers them.
-    h5.create_dataset("ids", (0,), h5py.string_dtype(), maxshape=(None,), chunks=(1024,))
-    _create(h5, "embeddings", dtype, dim)
-    _create(h5, "lengths", np.dtype("<i8"))
-    _create(h5, "flags", np.dtype("<u2"))
-    _create(h5, "sequence_sha256", np.dtype("S64"))
+    h5.create_dataset(
+        "ids", (0,), h5py.string_dtype(), maxshape=(None,), chunks=(min(1024, most or 1024),)
+    )
+    _create(h5, "embeddings", dtype, dim, most)
+    _create(h5, "lengths", np.dtype("<i8"), most=most)
+    _create(h5, "flags", np.dtype("<u2"), most=most)
+    _create(h5, "sequence_sha256", np.dtype("S64"), most=most)
     if per_residue:
         _create(h5, "residues", dtype, dim)
         _create(h5, "offsets", np.dtype("<i8"))
@@ -47,9 +60,12 @@ def put_packed(h5: h5py.File, block: Block) -> None:
         _extend(h5["offsets"], start + np.cumsum(block.lengths))
 
 
-def _create(h5: h5py.File, name: str, dtype: np.dtype[Any], width: int = 0) -> None:
+def _create(
+    h5: h5py.File, name: str, dtype: np.dtype[Any], width: int = 0, most: int | None = None
+) -> None:
     tail = (width,) if width else ()
     rows = chunk_rows(dtype.itemsize * max(width, 1))
+    rows = min(rows, most) if most is not None else rows
     h5.create_dataset(
         name, (0, *tail), dtype, maxshape=(None, *tail), chunks=(rows, *tail), fletcher32=True
     )

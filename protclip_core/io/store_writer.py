@@ -68,6 +68,8 @@ class StoreWriter:
         Whether every block brings ``residues``.
     layout
         ``"packed"`` or ``"per-protein"``.
+    num_proteins
+        How many will come, if known; a small store is then small on disk.
 
     Raises
     ------
@@ -89,7 +91,9 @@ class StoreWriter:
         *,
         per_residue: bool = False,
         layout: str = "packed",
+        num_proteins: int | None = None,
     ) -> None:
+        self._num_proteins = num_proteins
         self.path = Path(os.path.realpath(path))
         self.dim, self.dtype = int(dim), np.dtype(dtype)
         self.per_residue, self.layout = per_residue, layout
@@ -234,7 +238,13 @@ class StoreWriter:
         for name, value in {**own, **provenance}.items():
             h5.attrs[name] = value
         if self.layout == "packed":
-            create_packed(h5, self.dim, self.dtype, per_residue=self.per_residue)
+            create_packed(
+                h5,
+                self.dim,
+                self.dtype,
+                per_residue=self.per_residue,
+                num_proteins=self._num_proteins,
+            )
         return h5
 
     def _converted(

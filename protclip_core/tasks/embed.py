@@ -94,7 +94,7 @@ def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> E
             require_space(output, needed + _old_bytes(request, output, folder))
         if request.resume and output.exists():
             check_same_settings(job, output)
-        with _closing_parts(folder):
+        with _closing_parts(output, folder):
             parts = PartStore.open(
                 folder, job.key(), resume=request.resume, overwrite=request.overwrite
             )
@@ -163,7 +163,7 @@ def _old_bytes(request: EmbedRequest, output: Path, folder: Path) -> int:
 
 
 @contextmanager
-def _closing_parts(folder: Path) -> Iterator[None]:
+def _closing_parts(output: Path, folder: Path) -> Iterator[None]:
     """When a run ends early: tell that its finished proteins are kept, if there are any."""
     try:
         yield
@@ -171,7 +171,7 @@ def _closing_parts(folder: Path) -> Iterator[None]:
         raise  # of `PartStore.open`: what is there belongs to another run
     except BaseException:
         if read_journal(folder)[0]:
-            _log.warning("finished proteins are kept in %s; go on with --resume", folder)
+            _log.warning("finished proteins of %s are kept; go on with --resume", output)
         else:
             PartStore(folder, {}, 0).discard()
         raise

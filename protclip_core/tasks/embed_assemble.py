@@ -75,6 +75,7 @@ def assemble_store(
         attributes,
         per_residue=settings.per_residue,
         layout=request.layout,
+        num_proteins=spool.output_residues()[0],
     )
     offsets: dict[int, np.ndarray] = {}
     count = 0

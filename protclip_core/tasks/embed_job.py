@@ -11,7 +11,7 @@ from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import InputError, UsageError
 from protclip_core.io.spool import Spool, SpooledRecord
 from protclip_core.models.catalog import DEFAULT_MODEL, ModelInfo
-from protclip_core.models.loading import load_model
+from protclip_core.models.loading import load_model, resolve_device
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings, resolve_settings
 from protclip_core.records import Failure, RecordFlag
@@ -147,6 +147,7 @@ def check_early(request: EmbedRequest, info: ModelInfo) -> None:
         raise UsageError("--resume and --overwrite contradict each other", hint="drop one")
     if request.long not in ("window", "truncate", "skip", "error"):
         raise UsageError(f"--long {request.long} is not known")
+    resolve_device(request.device)
     settings_without_weights(request, info)
 
 

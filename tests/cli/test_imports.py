@@ -1,0 +1,101 @@
+"""Which room may import which, and what a help page must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: From the ground up: a room imports itself and what stands below it.
+FLOORS = ("errors", "records", "progress"), ("io",), ("models",), ("engines",), ("tasks",)
+LIBRARY = [name for floor in FLOORS for name in floor]
+#: Modules of the package that belong to no floor: they are its front.
+FRONT = {"__init__", "_version"}
+TERMINAL = {"typer", "click", "rich", "protclip_cli", "train"}
+
+
+def modules(package):
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path):
+    """Give the dotted name of each import, those inside functions included."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_arrows_in_the_library_point_down():
+    height = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+    wrong = []
+    for path in modules("protclip_core"):
+        own = path.relative_to(ROOT / "protclip_core").parts[0].removesuffix(".py")
+        if own in FRONT:
+            continue
+        for name in imported(path):
+            first, *rest = name.split(".")
+            if first == "protclip_core" and rest[0] not in FRONT and height[rest[0]] > height[own]:
+                wrong.append(f"{path.name} imports {name}")
+    assert wrong == []
+
+
+def test_the_library_knows_nothing_of_the_terminal():
+    wrong = [
+        f"{path.name} imports {name}"
+        for path in modules("protclip_core")
+        for name in imported(path)
+        if name.split(".")[0] in TERMINAL
+    ]
+    assert wrong == []
+
+
+def test_the_terminal_and_training_do_not_know_each_other():
+    for package, other in (("protclip_cli", "train"), ("train", "protclip_cli")):
+        names = {name.split(".")[0] for path in modules(package) for name in imported(path)}
+        assert other not in names
+
+
+def test_the_library_prints_nothing_and_ends_no_process():
+    for path in modules("protclip_core"):
+        calls = [
+            node
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.Call)
+        ]
+        named = {ast.unparse(call.func) for call in calls}
+        assert not named & {"print", "sys.exit", "os._exit", "exit", "input"}, path
+
+
+HELP = """
+import sys
+sys.argv = ["protclip", *{arguments}]
+from protclip_cli.main import run
+try:
+    run()
+except SystemExit as end:
+    assert end.code == 0, end.code
+heavy = {{"torch", "transformers", "sklearn", "h5py", "numpy", "esm", "Bio"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["embed", "--help"], ["store", "--help"], ["store", "merge", "-h"], ["--version"]],
+)
+def test_help_loads_no_heavy_library(arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", HELP.format(arguments=arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "protclip" in done.stdout

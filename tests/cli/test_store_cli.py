@@ -1,0 +1,172 @@
+"""``protclip store``: info, show, verify, export, merge at the shell."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from protclip_core.io.store import EmbeddingStore
+
+
+@pytest.fixture
+def store(protclip, tmp_path):
+    """``store(*arguments)`` in ``tmp_path``."""
+
+    def store(*arguments, **options):
+        return protclip("store", *arguments, cwd=tmp_path, **options)
+
+    return store
+
+
+@pytest.fixture
+def made(protclip, tiny_bundle, fasta, tmp_path):
+    """A store ``x.h5`` of 30 proteins; returns its path."""
+    fasta(30)
+    done = protclip("embed", "x.fa", "--model", tiny_bundle, cwd=tmp_path)
+    assert done.rc == 0
+    return tmp_path / "x.h5"
+
+
+def one_error(outcome, rc, *parts):
+    assert (outcome.rc, outcome.out) == (rc, ""), outcome
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("error: ")
+    for part in parts:
+        assert part in line
+
+
+def table(text):
+    header, *lines = [line.split("\t") for line in text.splitlines()]
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def test_info(store, made):
+    done = store("info", "x.h5")
+    assert (done.rc, done.err) == (0, "")
+    told = {row["what"]: row["value"] for row in table(done.out)}
+    assert (told["proteins"], told["dimension"], told["model"]) == ("30", "64", "tiny")
+    assert told["command"].startswith("protclip embed x.fa")
+    rows = [
+        json.loads(line) for line in store("info", "x.h5", "--format", "jsonl").out.splitlines()
+    ]
+    assert {row["what"]: str(row["value"]) for row in rows} == told
+    assert "proteins" in store("info", "x.h5", "--format", "table").out
+
+
+def test_show(store, made):
+    done = store("show", "x.h5")
+    assert done.err == "20 of 30 proteins (more with --head)\n"
+    assert [row["protein_id"] for row in table(done.out)] == [f"p{i}" for i in range(20)]
+    done = store("show", "x.h5", "p7", "p3", "p7")
+    assert [row["protein_id"] for row in table(done.out)] == ["p7", "p3", "p7"]
+    assert done.err == ""
+    assert len(table(store("show", "x.h5", "--head", "3").out)) == 3
+    assert store("show", "x.h5", "--head", "30").err == ""
+    with EmbeddingStore.open(made) as opened:
+        norm = float(np.linalg.norm(opened.get("p3")))
+    assert float(table(done.out)[1]["norm"]) == pytest.approx(norm, rel=1e-6)
+    one_error(store("show", "x.h5", "zz"), 3, "x.h5: no protein 'zz' among its 30")
+
+
+def test_verify(store, made, tmp_path):
+    assert store("verify", "x.h5").out == "x.h5\tsound\n"
+    (tmp_path / "good.h5").write_bytes(made.read_bytes())
+    data = bytearray(made.read_bytes())
+    data[len(data) // 2] ^= 1
+    made.write_bytes(data)
+    done = store("verify", "x.h5", "good.h5")
+    assert (done.rc, done.out) == (4, "good.h5\tsound\n")
+    first, last = done.err.splitlines()
+    assert first.startswith("error: x.h5: ")
+    assert last == "error: 1 problem found; restore from a copy or embed again"
+
+
+def test_export_to_a_pipe_and_to_files(store, made, tmp_path):
+    done = store("export", "x.h5")
+    rows = table(done.out)
+    assert (done.rc, done.err, len(rows)) == (0, "", 30)
+    with EmbeddingStore.open(made) as opened:
+        ids, vectors = opened.ids, opened.read(slice(None))
+    values = np.array([[row[f"e{i + 1}"] for i in range(64)] for row in rows], np.float32)
+    assert (values == vectors).all()  # nine digits hold a float32 exactly
+    assert store("export", "x.h5", "-o", "x.tsv").rc == 0
+    assert (tmp_path / "x.tsv").read_text() == done.out
+    assert store("export", "x.h5", "-o", "x.npy").rc == 0
+    assert (np.load(tmp_path / "x.npy") == vectors).all()
+    assert (tmp_path / "x.npy.ids.txt").read_text().splitlines() == ids
+    one_error(store("export", "x.h5", "-o", "x.npy"), 2, "x.npy: is there already", "--overwrite")
+    assert store("export", "x.h5", "-o", "x.npy", "--overwrite").rc == 0
+    (tmp_path / "x.npy").unlink()
+    one_error(store("export", "x.h5", "-o", "x.npy"), 2, "x.npy.ids.txt: is there already")
+    one_error(store("export", "x.h5", "-o", "x.csv"), 2, "x.csv: unknown form")
+    one_error(store("export", "x.h5", "-o", "no/x.tsv"), 2, "its folder does not exist")
+
+
+def test_export_into_a_closed_or_full_pipe(store, made):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = store("export", "x.h5", stdout=write_end)
+    os.close(write_end)
+    assert (done.rc, done.err) == (141, "")
+    with Path("/dev/full").open("wb") as full:
+        for command in (["export"], ["info"], ["show"], ["verify"]):
+            done = store(*command, "x.h5", stdout=full.fileno())
+            assert done.rc == 5
+            assert "error: standard output: no space left on device" in done.err
+    one_error(store("info", "x.h5", closed=[1]), 5, "standard output is closed")
+
+
+def test_merge(store, made, protclip, tiny_bundle, fasta, tmp_path):
+    fasta(5, name="y.fa", seed=4, prefix="q")
+    assert protclip("embed", "y.fa", "--model", tiny_bundle, cwd=tmp_path).rc == 0
+    done = store("merge", "x.h5", "y.h5", "-o", "z.h5")
+    assert (done.rc, done.out, done.err) == (0, "", "z.h5: 35 proteins\n")
+    with EmbeddingStore.open(tmp_path / "z.h5") as opened:
+        assert opened.ids == [f"p{i}" for i in range(30)] + [f"q{i}" for i in range(5)]
+    one_error(store("merge", "x.h5", "y.h5", "-o", "z.h5"), 2, "z.h5: is there already")
+    assert store("merge", "x.h5", "-o", "z.h5", "--overwrite", "--layout", "per-protein").rc == 0
+    one_error(
+        store("merge", "x.h5", "-o", "x.h5", "--overwrite"), 2, "is an input as well as the output"
+    )
+    fasta(5, name="y.fa", seed=4, prefix="q")
+    layer = ["--layer", "1", "--overwrite"]
+    assert protclip("embed", "y.fa", "--model", tiny_bundle, *layer, cwd=tmp_path).rc == 0
+    done = store("merge", "x.h5", "y.h5", "-o", "w.h5")
+    assert done.rc in (2, 4)
+    assert "layer" in done.err
+    assert not (tmp_path / "w.h5").exists()
+
+
+@pytest.mark.parametrize("command", [["info"], ["show"], ["export"], ["merge", "-o", "out.h5"]])
+def test_what_is_no_store(store, fasta, tmp_path, command):
+    fasta(2)
+    one_error(store(*command, "nosuch.h5"), 4, "nosuch.h5: no such file; check the path")
+    one_error(store(*command, "x.fa"), 4, "x.fa: cannot be read as HDF5: it looks like a FASTA")
+    one_error(store(*command, "."), 4, "is a directory")
+    (tmp_path / "u.h5.partial").mkdir()
+    one_error(store(*command, "u.h5"), 4, "finish its run with --resume")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["info"], "missing argument 'STORE'; see protclip store info --help"),
+        (["merge", "x.h5"], "missing option '-o' / '--output'"),
+        (["nosuch"], "no such command 'nosuch'; see protclip store --help"),
+        (["show", "x.h5", "--head", "0"], "'--head'"),
+        (["info", "x.h5", "--format", "csv"], "'--format'"),
+    ],
+)
+def test_usage_errors_are_one_line(store, arguments, said):
+    one_error(store(*arguments), 2, said)
+
+
+@pytest.mark.parametrize("arguments", [[], ["store"]])
+def test_nothing_asked_shows_the_help_on_standard_error(protclip, arguments):
+    done = protclip(*arguments)
+    assert (done.rc, done.out) == (2, "")
+    assert done.err.startswith("Usage: protclip ")
