@@ -84,17 +84,15 @@ def _parse_line(line: bytes) -> JournalEntry | None:
     return entry if well_typed and named and hashed else None
 
 
-def read_key(folder: Path, n_finished: int) -> dict[str, Any] | None:
-    """Return the key of the earlier run; None where there is nothing to continue.
+def read_key(folder: Path) -> dict[str, Any]:
+    """Return the key of an earlier run that has finished parts.
 
     Raises
     ------
     ModelError
-        ``run.json`` is damaged, or missing although ``n_finished`` proteins are there.
+        ``run.json`` is damaged or missing.
     """
     path = folder / "run.json"
-    if not path.exists() and not n_finished:
-        return None
     try:
         key = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -156,7 +156,8 @@ class PartStore:
                 where=str(folder),
                 hint="continue it with --resume, or discard it with --overwrite",
             )
-        found = read_key(folder, n_finished) if resume else None
+        # Settings of a run that finished nothing bind nobody.
+        found = read_key(folder) if resume and n_finished else None
         if found is not None and found != key:
             raise UsageError(
                 f"the earlier run had other settings: {differences(found, key)}",

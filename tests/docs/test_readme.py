@@ -22,7 +22,9 @@ def blocks(language: str) -> list[str]:
 
 def lines(start: str) -> list[str]:
     """Return the README's shell lines that begin with a word, without their remarks."""
-    found = [re.split(r"\s#", line)[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    found = [
+        re.split(r"\s#", line)[0].strip() for block in blocks("sh") for line in block.splitlines()
+    ]
     return [line for line in found if line.startswith(start)]
 
 

@@ -235,3 +235,10 @@ def test_arrays_that_do_not_fit_together_are_refused(folder, change):
     store = PartStore.open(folder, KEY, resume=False)
     with pytest.raises(ValueError, match="must be"):
         store.append(**{**make(), **change})
+
+
+def test_settings_of_a_run_that_finished_nothing_bind_nobody(folder):
+    """A run killed before its first part leaves settings, but nothing that they apply to."""
+    PartStore.open(folder, {"pooling": "tokens"}, resume=False)
+    PartStore.open(folder, {"pooling": "residues"}, resume=True)
+    assert json.loads((folder / "run.json").read_text()) == {"pooling": "residues"}
