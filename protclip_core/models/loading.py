@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.catalog import DEFAULT_MODEL, ModelInfo, describe_model
+from protclip_core.models.kernels import cpu_has_bfloat16
 from protclip_core.models.protein import ProteinModel
 
 __all__ = ["load_model", "resolve_device"]
+
+_log = logging.getLogger(__name__)
 
 
 def load_model(
@@ -50,6 +55,8 @@ def load_model(
     kind = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(dtype)
     if kind is None:
         raise UsageError(f"type {dtype!r} is not known", hint="use float32 or bfloat16")
+    if kind == torch.bfloat16 and where.type == "cpu" and not cpu_has_bfloat16():
+        _log.warning("this processor only emulates bfloat16: float32 is several times faster")
     projection = None
     shape = dict(info.encoder)
     if info.kind == "bundle":

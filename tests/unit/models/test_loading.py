@@ -220,3 +220,10 @@ def test_devices_and_types_that_are_not_there(bundle: Path) -> None:
         load_model(str(bundle), device="warp")
     with pytest.raises(UsageError, match="type 'float8' is not known"):
         load_model(str(bundle), dtype="float8")
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_emulated_bfloat16_is_said(bundle: Path, monkeypatch, caplog, native: bool) -> None:
+    monkeypatch.setattr("protclip_core.models.loading.cpu_has_bfloat16", lambda: native)
+    load_model(str(bundle), device="cpu", dtype="bfloat16")
+    assert ("only emulates bfloat16" in caplog.text) is not native
