@@ -246,6 +246,10 @@ def _become_program(request, standard):
                     number, mode, encoding="utf-8", errors=errors, closefd=False
                 )
         sys.stdin, sys.stdout, sys.stderr = streams
+        # Tests may themselves run under nohup; a run starts as from a plain shell.
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         exec(request["prelude"], {})
         _set_limits(request["limits"])
         from protclip_cli.main import run

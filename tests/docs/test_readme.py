@@ -91,12 +91,16 @@ def test_every_protclip_line_is_understood() -> None:
 
 
 def test_the_python_blocks_run(workplace: Path) -> None:
+    # A folder of its own: next to the example's folder, `protclip_core` would be that.
+    folder = workplace / "python"
+    folder.mkdir()
+    shutil.copy(workplace / "example.h5", folder)
     for name, block in enumerate(blocks("python")):
-        script = workplace / f"block{name}.py"
+        script = folder / f"block{name}.py"
         script.write_text(block)
         done = subprocess.run(
             [sys.executable, script],
-            cwd=workplace,
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=120,
