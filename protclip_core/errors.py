@@ -1,7 +1,7 @@
 """Errors that protclip raises on purpose, each with its place and its way out.
 
 Every class stands for one kind of trouble that a caller can act on. The terminal turns the
-class into an exit code (`protclip_cli.errors`); the library knows nothing of exit codes.
+class into an exit code (`protclip_cli.boundary`); the library knows nothing of exit codes.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from protclip_core.engines.memory import is_out_of_memory, keep_freed_memory
-from protclip_core.models.kernels import CpuKernels
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS, Embedded, ProteinModel
 from protclip_core.models.settings import EmbedSettings
 
@@ -69,11 +68,6 @@ class LocalEngine:
 
     def __enter__(self) -> LocalEngine:
         keep_freed_memory()
-        # The chunked attention is fast through oneDNN, which PyTorch takes for float32 products
-        # at "medium" precision only; chosen where that was found to be exact (see kernels).
-        self._precision_before = torch.get_float32_matmul_precision()
-        if getattr(self.model.encoder, "kernels", CpuKernels()).attention == "chunked":
-            torch.set_float32_matmul_precision("medium")
         self._pool = ThreadPoolExecutor(
             self.workers,
             thread_name_prefix="protclip-embed",
@@ -91,7 +85,6 @@ class LocalEngine:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
-            torch.set_float32_matmul_precision(self._precision_before)
 
     def run(self, sequences: Sequence[str], settings: EmbedSettings) -> Iterator[Result]:
         """Embed sequences, in the order in which they are finished.

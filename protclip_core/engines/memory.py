@@ -60,4 +60,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         or "not enough memory" in text
         or "out of memory" in text
         or "std::bad_alloc" in text
+        or "alloc_failed" in text  # cuBLAS and cuDNN, for their workspaces
+        or "can't start new thread" in text
     )

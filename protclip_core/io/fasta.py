@@ -21,24 +21,27 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from protclip_core.errors import InputError
+from protclip_core.io.input_summary import UNUSUAL_RESIDUES, InputSummary
 from protclip_core.io.streams import looks_like, open_input, source_name, wide_encoding
 from protclip_core.records import Failure, ProteinRecord, RecordFlag, printable, record_place
 
-__all__ = ["STANDARD_RESIDUES", "UNUSUAL_RESIDUES", "InputSummary", "read_fasta"]
+__all__ = [
+    "STANDARD_RESIDUES",
+    "UNUSUAL_RESIDUES",
+    "InputSummary",
+    "read_fasta",
+    "read_sequence",
+]
 
 logger = logging.getLogger(__name__)
 
 #: The twenty amino acids of the genetic code.
 STANDARD_RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
-#: Any (X), Asx (B), selenocysteine (U), Glx (Z), pyrrolysine (O), Leu or Ile (J).
-UNUSUAL_RESIDUES = "XBUZOJ"
 
 _STANDARD = STANDARD_RESIDUES.encode()
 _CHUNK = 1 << 18  # bytes read at once
@@ -60,81 +63,6 @@ _HINTS = {
     "\ufeff": "remove the byte order mark, left from joining files",
     **dict.fromkeys("0123456789", "remove digits from the sequence"),
 }
-
-
-@dataclass(slots=True)
-class InputSummary:
-    """Counts over the records that were read, for one line to the user.
-
-    Attributes
-    ----------
-    records, residues
-        Accepted records, and their residues in total.
-    refused
-        Records handed to ``on_failure``.
-    unusual
-        How often each of X B U Z O J occurs.
-    unusual_records, lowercase_records, stops_stripped, nucleotide_like
-        Records with the flag of that name.
-    longest
-        Residues of the longest record.
-    """
-
-    records: int = 0
-    residues: int = 0
-    refused: int = 0
-    unusual: Counter[str] = field(default_factory=Counter)
-    unusual_records: int = 0
-    lowercase_records: int = 0
-    stops_stripped: int = 0
-    nucleotide_like: int = 0
-    longest: int = 0
-
-    def add(self, record: ProteinRecord) -> None:
-        """Count one accepted record."""
-        length = len(record.sequence)
-        self.records += 1
-        self.residues += length
-        self.longest = max(self.longest, length)
-        if not record.flags:
-            return
-        if record.flags & RecordFlag.UNUSUAL_RESIDUES:
-            self.unusual_records += 1
-            for letter in UNUSUAL_RESIDUES:
-                if count := record.sequence.count(letter):
-                    self.unusual[letter] += count
-        self.lowercase_records += RecordFlag.LOWERCASE in record.flags
-        self.stops_stripped += RecordFlag.STOP_STRIPPED in record.flags
-        self.nucleotide_like += RecordFlag.NUCLEOTIDE_LIKE in record.flags
-
-    def describe(self) -> str:
-        """Return one line for the user; what did not occur is left out.
-
-        Examples
-        --------
-        >>> summary = InputSummary()
-        >>> summary.add(ProteinRecord("a", "MKXX", flags=RecordFlag.UNUSUAL_RESIDUES))
-        >>> summary.describe()
-        '1 record, 4 residues; unusual letters X 2 in 1 record'
-        """
-        parts = [f"{_count(self.records, 'record')}, {_count(self.residues, 'residue')}"]
-        if self.refused:
-            parts.append(f"{_count(self.refused, 'record')} refused")
-        if self.unusual:
-            present = (letter for letter in UNUSUAL_RESIDUES if self.unusual[letter])
-            letters = ", ".join(f"{letter} {self.unusual[letter]:,}" for letter in present)
-            parts.append(f"unusual letters {letters} in {_count(self.unusual_records, 'record')}")
-        if self.stops_stripped:
-            parts.append(f"trailing * stripped from {self.stops_stripped:,}")
-        if self.lowercase_records:
-            parts.append(f"lower case read as upper case in {self.lowercase_records:,}")
-        if self.nucleotide_like:
-            parts.append(f"{self.nucleotide_like:,} made of A C G T U N only, like DNA or RNA")
-        return "; ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def read_fasta(
@@ -185,6 +113,43 @@ def read_fasta(
             if summary is not None:
                 summary.add(record)
             yield record
+
+
+def read_sequence(text: str, where: str) -> str:
+    """Apply the rules for sequences to one that does not come from a file.
+
+    Parameters
+    ----------
+    text
+        Residue letters; blanks and line ends at the ends are taken off, as is ``*`` at the end.
+    where
+        Its name for the message.
+
+    Returns
+    -------
+    str
+        Upper-case residues, at least one.
+
+    Raises
+    ------
+    InputError
+        Nothing left, or a letter that stands for no residue, with its position from 1.
+
+    Examples
+    --------
+    >>> read_sequence("mkv*", "example")
+    'MKV'
+    """
+    residues = text.strip().rstrip("*").upper()
+    if not residues:
+        raise InputError("has no residues", where=where)
+    allowed = STANDARD_RESIDUES + UNUSUAL_RESIDUES
+    for position, letter in enumerate(residues, start=1):
+        if letter not in allowed:
+            raise InputError(
+                f"{printable(letter)!r} at position {position} is not a residue", where=where
+            )
+    return residues
 
 
 class _BadRecordError(Exception):

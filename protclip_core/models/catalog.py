@@ -7,6 +7,7 @@ ESM-1b, ESM-1v). No torch is imported for the first three.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,15 @@ class ModelInfo:
     pooling: str = "residues"
     joint_dim: int | None = None
     bundle: Bundle | None = None
+
+    @property
+    def config_sha256(self) -> str:
+        """Hash of what beside the weights makes the numbers: the encoder's shape, the joint width.
+
+        A fair-esm file holds both, so there the hash of the weights says it all.
+        """
+        content = json.dumps([self.encoder, self.joint_dim], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def describe_model(model: str | Path) -> ModelInfo:
@@ -122,15 +132,18 @@ def _describe_transformers(path: Path) -> ModelInfo:
             where=str(path / "config.json"),
             hint="ESM-1b and ESM-1v load from fair-esm's .pt files",
         )
-    encoder = {
-        "type": "esm2",
-        "num_layers": config["num_hidden_layers"],
-        "hidden_dim": config["hidden_size"],
-        "num_heads": config["num_attention_heads"],
-        "ffn_dim": config["intermediate_size"],
-        "token_dropout": bool(config.get("token_dropout", False)),
-        "layer_norm_eps": config.get("layer_norm_eps", 1e-5),
-    }
+    try:
+        encoder = {
+            "type": "esm2",
+            "num_layers": config["num_hidden_layers"],
+            "hidden_dim": config["hidden_size"],
+            "num_heads": config["num_attention_heads"],
+            "ffn_dim": config["intermediate_size"],
+            "token_dropout": bool(config.get("token_dropout", False)),
+            "layer_norm_eps": config.get("layer_norm_eps", 1e-5),
+        }
+    except KeyError as error:
+        raise ModelError(f"does not say {error}", where=str(path / "config.json")) from None
     return ModelInfo(
         name=path.resolve().name, kind="transformers", path=path, encoder=encoder
     )  # fmt: skip

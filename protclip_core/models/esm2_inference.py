@@ -28,6 +28,7 @@ from protclip_core.models.kernels import (
     attend_runs,
     attend_varlen,
     choose_cpu_kernels,
+    onednn_products,
     packed_linear,
     varlen_available,
 )
@@ -68,8 +69,8 @@ class Esm2Inference:
         self.kernels = (kernels or choose_cpu_kernels()) if self.on_cpu else CpuKernels()
         # Attention in bfloat16 pays only where a GPU has fused kernels for it.
         self._attention_dtype = torch.float32 if self.on_cpu else dtype
-        self._use_varlen = (
-            self.device.type == "cuda" and dtype != torch.float32 and varlen_available()
+        self._use_varlen = dtype != torch.float32 and varlen_available(
+            self.device, model.config.head_dim
         )
         self._embedding = self._weight(model.embedding.weight)
         self._layers = [_Layer(cast(Esm2Layer, layer), self) for layer in model.layers]
@@ -101,6 +102,12 @@ class Esm2Inference:
         """Encode a packed batch; arguments and result as `Esm2.forward`, always float32."""
         last = self.config.num_layers
         wanted = {last} if layers is None else set(layers)
+        if self.kernels.attention == "chunked":
+            with onednn_products():
+                return self._hidden(batch, last, wanted)
+        return self._hidden(batch, last, wanted)
+
+    def _hidden(self, batch: PackedTokens, last: int, wanted: set[int]) -> dict[int, Tensor]:
         batch = batch.to(self.device)
         x = self._embed(batch)
         rotation = self._rotation(batch)

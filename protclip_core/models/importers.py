@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import pickle
 import re
@@ -159,7 +160,7 @@ def read_transformers_weights(directory: Path) -> tuple[dict[str, Tensor], str]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    files = sorted(directory.glob("model*.safetensors"))
+    files = _safetensors_files(directory)
     tensors: dict[str, Tensor] = {}
     for path in files:
         try:
@@ -174,6 +175,28 @@ def read_transformers_weights(directory: Path) -> tuple[dict[str, Tensor], str]:
     hashes = [sha256_of(path) for path in files]
     joined = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     return tensors, joined
+
+
+def _safetensors_files(directory: Path) -> list[Path]:
+    """Return ``model.safetensors``, or the shards that its index names, and no stray file."""
+    whole = directory / "model.safetensors"
+    if whole.is_file():
+        return [whole]
+    index = directory / "model.safetensors.index.json"
+    if not index.is_file():
+        return []
+    try:
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"cannot be read ({error})", where=str(index), hint=_FETCH_AGAIN) from None
+    strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if strange or not names:
+        raise ModelError("names no shards of its own directory", where=str(index))
+    files = [directory / name for name in sorted(names)]
+    for path in files:
+        if not path.is_file():
+            raise ModelError("shard of the model is missing", where=str(path), hint=_FETCH_AGAIN)
+    return files
 
 
 def load_pickled_tensors(path: Path) -> dict[str, Any]:

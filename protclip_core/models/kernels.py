@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -31,6 +33,7 @@ __all__ = [
     "attend_varlen",
     "choose_cpu_kernels",
     "cpu_has_bfloat16",
+    "onednn_products",
     "packed_linear",
     "processor_name",
     "varlen_available",
@@ -138,13 +141,19 @@ def attend_chunked(query: Tensor, key: Tensor, value: Tensor, batch: PackedToken
     return out.view(num_tokens, -1)
 
 
-def varlen_available() -> bool:
-    """Whether this PyTorch has variable-length flash attention (2.10 and later, CUDA)."""
+def varlen_available(device: torch.device, head_dim: int) -> bool:
+    """Whether there is variable-length flash attention for this device and head width.
+
+    It needs PyTorch 2.10, CUDA of compute capability 8 (Ampere) or later, and heads whose width is
+    a multiple of 8 up to 256.
+    """
     try:
         import torch.nn.attention.varlen  # noqa: F401
     except ImportError:
         return False
-    return torch.cuda.is_available()
+    if device.type != "cuda" or head_dim % 8 or head_dim > 256:
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def attend_varlen(
@@ -175,6 +184,34 @@ def attend_varlen(
     except TypeError:  # PyTorch before the option existed
         out = varlen_attn(*arguments, longest, longest, scale=1.0)
     return cast(Tensor, out).flatten(1)
+
+
+@contextmanager
+def onednn_products() -> Iterator[None]:
+    """Let float32 products go through oneDNN while the block runs.
+
+    PyTorch does so at "medium" precision only, a setting of the whole process: blocks of several
+    threads count as one, and the last to end restores it. Chosen where `choose_cpu_kernels` found
+    the products exact.
+    """
+    global _blocks_open, _precision_before  # noqa: PLW0603
+    with _precision_lock:
+        if _blocks_open == 0:
+            _precision_before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("medium")
+        _blocks_open += 1
+    try:
+        yield
+    finally:
+        with _precision_lock:
+            _blocks_open -= 1
+            if _blocks_open == 0:
+                torch.set_float32_matmul_precision(_precision_before)
+
+
+_precision_lock = threading.Lock()
+_blocks_open = 0
+_precision_before = "highest"
 
 
 def _onednn_linear_works() -> bool:

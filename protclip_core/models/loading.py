@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from protclip_core.models.protein import ProteinModel
 __all__ = ["load_model", "resolve_device"]
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def load_model(
@@ -77,9 +80,9 @@ def load_model(
         if "args" in content and "model" in content:
             if kind != torch.float32:
                 raise UsageError("ESM-1b and ESM-1v compute in float32 only", hint="drop --dtype")
-            module = build_esm1(content, str(info.path))
+            module = _named_errors(build_esm1, content, str(info.path))
             return ProteinModel(info, Esm1Inference(module, device=where), weights_sha256)
-        shape = _fair_esm_shape(content, str(info.path))
+        shape = _named_errors(_fair_esm_shape, content, str(info.path))
         tensors = fair_esm_names(content["model"])
     shape.pop("type", None)
     shape.pop("lm_head", None)
@@ -91,6 +94,18 @@ def load_model(
     fill_module(encoder, tensors, str(info.path))
     fast = Esm2Inference(encoder, device=where, dtype=kind)
     return ProteinModel(info, fast, weights_sha256, projection)
+
+
+def _named_errors(
+    read: Callable[[dict[str, Any], str], T], content: dict[str, Any], where: str
+) -> T:
+    """Read a fair-esm file's own description; one that lacks something is a bad file, not a bug."""
+    try:
+        return read(content, where)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ModelError(
+            f"is laid out like no model of fair-esm ({type(error).__name__}: {error})", where=where
+        ) from error
 
 
 def resolve_device(device: str) -> torch.device:

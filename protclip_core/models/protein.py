@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from protclip_core.errors import UsageError
+from protclip_core.io.fasta import read_sequence
 from protclip_core.models.alphabet import encode
 from protclip_core.models.catalog import ModelInfo
 from protclip_core.models.packing import PackedTokens, pack, pool
@@ -102,8 +103,9 @@ class ProteinModel:
         Parameters
         ----------
         sequences
-            Upper-case residues; none may be empty. Any length: beyond one window (1,022
-            residues) overlapping windows are averaged residue by residue.
+            Residues, read as from a FASTA file: lower case as upper case, without ``*`` at the
+            end. Any length: beyond one window (1,022 residues) overlapping windows are averaged
+            residue by residue.
         pooling, space, layer
             As in ``protclip embed``; defaults are the model's.
 
@@ -111,9 +113,17 @@ class ProteinModel:
         -------
         numpy.ndarray
             Shape ``(B, D)``, or ``(B, P)`` in the joint space; float32, rows in input order.
+
+        Raises
+        ------
+        InputError
+            An empty sequence, or a letter that stands for no residue, with its position.
+        UsageError
+            A single string instead of a list, or settings that the model does not have.
         """
-        if any(not sequence for sequence in sequences):
-            raise UsageError("an empty sequence cannot be embedded")
+        if isinstance(sequences, str):
+            raise UsageError("one string was given", hint="give a list of sequences")
+        sequences = [read_sequence(s, f"sequence {i + 1}") for i, s in enumerate(sequences)]
         settings = resolve_settings(
             self.info, self.encoder.num_layers, pooling=pooling, space=space, layer=layer
         )

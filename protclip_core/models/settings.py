@@ -77,8 +77,6 @@ def resolve_settings(
     if max_residues is not None:
         if max_residues < 16:
             raise UsageError(f"windows of {max_residues} residues are too short", hint="16 or more")
-        if info.kind == "fair-esm":
-            max_residues = min(max_residues, window)
         window = max_residues
     return EmbedSettings(
         pooling=pooling or info.pooling,

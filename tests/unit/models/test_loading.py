@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -227,3 +229,84 @@ def test_emulated_bfloat16_is_said(bundle: Path, monkeypatch, caplog, native: bo
     monkeypatch.setattr("protclip_core.models.loading.cpu_has_bfloat16", lambda: native)
     load_model(str(bundle), device="cpu", dtype="bfloat16")
     assert ("only emulates bfloat16" in caplog.text) is not native
+
+
+def test_every_setting_that_makes_numbers_keeps_stores_apart(bundle: Path) -> None:
+    """The names that a store is merged by are those that a run is resumed by."""
+    from protclip_core.io.store_tools import MERGE_KEYS
+    from protclip_core.tasks.embed_job import EmbedRequest, load_job
+
+    job = load_job(EmbedRequest(inputs=("-",), device="cpu"), describe_model(bundle))
+    assert set(job.key()) - {"per_residue", "store_dtype"} == set(MERGE_KEYS)
+
+
+def test_another_shape_with_the_same_weights_is_another_model(tmp_path: Path) -> None:
+    config, tensors = bundle_parts()
+    other = {**config, "protein_encoder": {**config["protein_encoder"], "token_dropout": False}}
+    plain = write_bundle(tmp_path / "a", config, tensors)
+    changed = write_bundle(tmp_path / "b", other, tensors)
+    assert plain.weights_sha256 == changed.weights_sha256
+    hashes = {describe_model(b.path).config_sha256 for b in (plain, changed)}
+    assert len(hashes) == 2
+
+
+def test_stray_weights_beside_a_model_are_not_read(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    transformers_esm(1, 32, 4).save_pretrained(tmp_path)
+    expected = load_model(str(tmp_path), device="cpu")
+    zeros = {n: torch.zeros_like(v) for n, v in load_file(tmp_path / "model.safetensors").items()}
+    save_file(zeros, tmp_path / "model_zero_backup.safetensors")
+    found = load_model(str(tmp_path), device="cpu")
+    assert found.weights_sha256 == expected.weights_sha256
+    assert (found.embed(["MKT"]) == expected.embed(["MKT"])).all()
+
+
+def test_shards_are_read_by_their_index(tmp_path: Path) -> None:
+    model = transformers_esm(2, 32, 4)
+    model.save_pretrained(tmp_path / "whole")
+    model.save_pretrained(tmp_path / "shards", max_shard_size="40KB")
+    shards = sorted((tmp_path / "shards").glob("*.safetensors"))
+    assert len(shards) > 1
+    vectors = [
+        load_model(str(tmp_path / kind), device="cpu").embed(["MKT"])
+        for kind in ("whole", "shards")
+    ]
+    assert (vectors[0] == vectors[1]).all()
+    shards[0].unlink()
+    with pytest.raises(ModelError, match="shard of the model is missing"):
+        load_model(str(tmp_path / "shards"), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"cfg": {"model": Namespace(encoder_layers=1)}, "model": {}},
+        {"args": {"arch": "roberta_large"}, "model": {}},
+        {"args": Namespace(arch="roberta_large"), "model": {}},
+        {"args": Namespace(arch="msa_transformer"), "model": {}},
+        {"cfg": {"model": Namespace(encoder_layers=1)}, "model": []},
+        {"something": 1},
+    ],
+)
+def test_fair_esm_files_that_lack_something_are_bad_files(tmp_path: Path, content: dict) -> None:
+    path = tmp_path / "esm.pt"
+    torch.save(content, path)
+    with pytest.raises(ModelError, match=re.escape(str(path))):
+        load_model(str(path), device="cpu")
+
+
+def test_a_transformers_config_that_lacks_something_is_a_bad_file(tmp_path: Path) -> None:
+    config = {"model_type": "esm", "position_embedding_type": "rotary", "hidden_size": 8}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="does not say 'num_hidden_layers'"):
+        describe_model(tmp_path)
+
+
+def test_windows_may_be_wider_for_esm2_files_of_fair_esm(tmp_path: Path) -> None:
+    from protclip_core.models.settings import resolve_settings
+
+    path = tmp_path / "esm2.pt"
+    save_fair_esm2(path, 1, 32, 4)
+    settings = resolve_settings(describe_model(path), 1, max_residues=2000)
+    assert settings.max_residues == 2000

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from protclip_core.errors import InputError, UsageError
 from protclip_core.models.alphabet import BOS, EOS, TOKENS, encode
 from protclip_core.models.catalog import ModelInfo
 from protclip_core.models.esm2 import Esm2, Esm2Config
 from protclip_core.models.esm2_inference import Esm2Inference
+from protclip_core.models.kernels import onednn_products
 from protclip_core.models.packing import PackedTokens, pack_sequences, pool
 from protclip_core.models.protein import ProteinModel, token_batches, window_starts
 from protclip_core.models.settings import EmbedSettings
@@ -121,3 +123,24 @@ def test_token_batches_hold_the_budget_and_lose_nothing() -> None:
     groups = list(token_batches(lengths, 1024))
     assert [i for group in groups for i in group] == list(range(len(lengths)))
     assert all(len(g) == 1 or sum(lengths[i] + 2 for i in g) <= 1024 for g in groups)
+
+
+def test_sequences_are_read_by_the_rules_of_fasta(model: ProteinModel) -> None:
+    clean = model.embed(["MKTAY", "MKTAY"])
+    loose = model.embed(["mktay", " MKTAY*\n"])
+    np.testing.assert_array_equal(clean, loose)
+    with pytest.raises(InputError, match="sequence 2: '-' at position 3 is not a residue"):
+        model.embed(["MKT", "MK-T"])
+    with pytest.raises(InputError, match="sequence 1: has no residues"):
+        model.embed(["*"])
+    with pytest.raises(UsageError, match="one string was given"):
+        model.embed("MKTAY")
+
+
+def test_onednn_products_end_with_the_last_block() -> None:
+    before = torch.get_float32_matmul_precision()
+    with onednn_products():
+        with onednn_products():
+            assert torch.get_float32_matmul_precision() == "medium"
+        assert torch.get_float32_matmul_precision() == "medium"
+    assert torch.get_float32_matmul_precision() == before
