@@ -1,5 +1,5 @@
 """``python -m protclip_cli``: the same as ``protclip``."""
 
-from protclip_cli.main import run
+from protclip_cli.entry import run
 
 run()

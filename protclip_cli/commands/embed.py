@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from enum import StrEnum
@@ -151,7 +152,11 @@ def embed(
         Layout, typer.Option(help="packed: one matrix; per-protein: a dataset an id.")
     ] = Layout.PACKED,
     to_tsv: Annotated[
-        bool, typer.Option("--to-tsv", help="Write TSV instead of HDF5, to -o or stdout.")
+        bool,
+        typer.Option(
+            "--to-tsv",
+            help="Write TSV instead of HDF5, to -o or stdout; length: the embedded residues.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell records, residues, disk and memory.")
@@ -196,6 +201,8 @@ def embed(
 def _store_path(output: str | None, sources: tuple[str, ...]) -> Path:
     """Return where the store goes: what was asked for, else the one input's name with .h5."""
     if output is not None:
+        if output.lower().endswith(".tsv"):
+            raise UsageError("a store is HDF5", where=output, hint="add --to-tsv, or name it .h5")
         return Path(output)
     if sources == ("-",):
         raise UsageError("standard input has no name", hint="give the store one with -o OUT.h5")
@@ -204,6 +211,11 @@ def _store_path(output: str | None, sources: tuple[str, ...]) -> Path:
     path = Path(sources[0])
     if not path.name:
         raise UsageError("is a directory", where=sources[0], hint="name a file in it")
+    # What a descriptor's path leads to may well be a plain file; its name is none for a store.
+    descriptor = re.fullmatch(r"/dev/(stdin|fd/\d+)|/proc/\w+/fd/\d+", sources[0])
+    if descriptor or (path.exists() and not path.is_file() and not path.is_dir()):
+        hint = "give the store a name with -o OUT.h5"
+        raise UsageError("is not a plain file", where=sources[0], hint=hint)
     if path.suffix.lower() in (".gz", ".bz2", ".zst", ".xz"):
         path = path.with_suffix("")
     return path.with_suffix(".h5")
@@ -282,7 +294,7 @@ def _show_plan(request: EmbedRequest, options: GlobalOptions) -> None:
     write_rows(rows, ["what", "value"], Format.AUTO)
     if plan.failures:
         _list(plan.failures, plan.num_failures)
-        raise typer.Exit(3 if request.on_error == OnError.FAIL else EXIT_PARTIAL)
+        raise typer.Exit(3 if plan.refused else EXIT_PARTIAL)
 
 
 def _end_partial(report: EmbedReport) -> None:

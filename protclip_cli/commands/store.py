@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +14,6 @@ from protclip_cli.boundary import say
 from protclip_cli.options import Format
 from protclip_cli.output import Value, stdout, write_rows, write_tsv_line
 from protclip_core.errors import ModelError, UsageError
-
-if TYPE_CHECKING:
-    from protclip_core.io.store import EmbeddingStore
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -106,8 +104,11 @@ def verify(
 
     problems = []
     for path in paths:
-        found = verify_store(path)
-        problems += [f"{path}: {problem}" for problem in found]
+        try:
+            found = [f"{path}: {problem}" for problem in verify_store(path)]
+        except ModelError as error:  # a store that is missing does not hide what others have
+            found = [str(error)]
+        problems += found
         if not found:
             write_tsv_line(stdout(), [str(path), "sound"])
     if problems:
@@ -133,12 +134,12 @@ def export(
     """Write the vectors as TSV (protein_id, length, flags, e1, e2, …) or as a NumPy matrix."""
     from protclip_core.io.atomic import check_writable_target, open_atomic
     from protclip_core.io.store import EmbeddingStore
-    from protclip_core.io.store_tools import export_npy
+    from protclip_core.io.store_tools import export_npy, iter_tsv_rows
 
     with EmbeddingStore.open(path) as store:
         if output == "-":
             out = stdout()
-            for values in _export_rows(store):
+            for values in iter_tsv_rows(store):
                 write_tsv_line(out, values)
             return
         target = Path(output)
@@ -157,20 +158,9 @@ def export(
                     file.write(f"{id}\n".encode())
             return
         with open_atomic(target) as file:
-            for values in _export_rows(store):
+            for values in iter_tsv_rows(store):
                 cells = [f"{v:.9g}" if isinstance(v, float) else str(v) for v in values]
                 file.write(("\t".join(cells) + "\n").encode())
-
-
-def _export_rows(store: EmbeddingStore) -> Iterator[list[Value]]:
-    """Yield the header and then a row per protein."""
-    yield ["protein_id", "length", "flags", *[f"e{i + 1}" for i in range(store.dim)]]
-    start = 0
-    for ids, vectors in store.iter_blocks():
-        for offset, (id, vector) in enumerate(zip(ids, vectors, strict=True)):
-            row = start + offset
-            yield [id, int(store.lengths[row]), int(store.flags[row]), *vector.tolist()]
-        start += len(ids)
 
 
 @app.command(epilog="Example:\n\n  protclip store merge human.h5 mouse.h5 -o both.h5")
@@ -182,7 +172,9 @@ def merge(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Join stores that were made by one model with one set of settings."""
+    from protclip_core._version import __version__
     from protclip_core.io.store_tools import merge_stores
+    from protclip_core.records import printable
 
     if output.exists() and not overwrite:
         hint = "choose another -o, or replace it with --overwrite"
@@ -190,5 +182,10 @@ def merge(
     if any(path.resolve() == output.resolve() for path in paths):
         hint = "give the new store a name of its own"
         raise UsageError("is an input as well as the output", where=str(output), hint=hint)
-    count = merge_stores(paths, output, layout=layout.value)
+    attributes = {
+        "created_by": f"protclip {__version__}",
+        "command": printable(shlex.join(["protclip", *sys.argv[1:]]), 10_000),
+        "input": " ".join(printable(str(path), 200) for path in paths),
+    }
+    count = merge_stores(paths, output, attributes=attributes, layout=layout.value)
     say(f"{output}: {count:,} proteins")

@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from protclip_core.errors import ModelError
+from protclip_core.io.atomic import write_atomic
 
 __all__ = [
     "OWN_FILES",
     "JournalEntry",
     "differences",
     "file_sha256",
+    "mark_replaces",
     "read_journal",
     "read_key",
+    "replaces",
 ]
 
 OWN_FILES = re.compile(
@@ -103,7 +106,34 @@ def read_key(folder: Path) -> dict[str, Any]:
             where=str(path),
             hint="discard the earlier run with --overwrite",
         )
+    key.pop("replaces", None)  # no setting: see `mark_replaces`
     return key
+
+
+def mark_replaces(folder: Path, output: Path) -> None:
+    """Note beside the key that the run is to replace this output, not to add to it."""
+    note = {**read_key(folder), "replaces": _stamp(output)}
+    write_atomic(folder / "run.json", json.dumps(note, indent=1, sort_keys=True).encode())
+
+
+def replaces(folder: Path, output: Path) -> bool:
+    """Tell whether an interrupted run with finished parts is to replace this very output.
+
+    Any other output in its place, such as the run's own if it was killed just behind the rename,
+    is not what its user wanted thrown away.
+    """
+    if not output.exists() or not read_journal(folder)[0]:
+        return False
+    try:
+        note = json.loads((folder / "run.json").read_bytes())
+    except (OSError, ValueError):
+        return False  # `read_key` tells of it
+    return isinstance(note, dict) and note.get("replaces") == _stamp(output)
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -22,7 +22,6 @@ import hashlib
 import json
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +42,7 @@ from protclip_core.io.journal import (
     read_journal,
     read_key,
 )
+from protclip_core.io.part_reader import PartReader
 
 __all__ = ["Part", "PartStore", "partial_folder"]
 
@@ -80,11 +80,6 @@ class Part:
             if self.residues.shape != shape:
                 raise ValueError(f"residues must be {shape}, got {self.residues.shape}")
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the arrays."""
-        return sum(array.nbytes for array in self.arrays().values())
-
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays by name, without residues where there are none."""
         named = {
@@ -100,13 +95,11 @@ class Part:
 class PartStore:
     """The finished parts of one run; make one with `PartStore.open`."""
 
-    def __init__(self, folder: Path, entries: dict[int, JournalEntry], cache_bytes: int) -> None:
+    def __init__(self, folder: Path, entries: dict[int, JournalEntry]) -> None:
         self.folder = folder
         self._entries = entries
         self._next = max(entries, default=-1) + 1
         self._sound: set[int] = set()  # parts whose sha256 was checked or made by this process
-        self._cache: OrderedDict[int, Part] = OrderedDict()
-        self._cache_bytes = cache_bytes
 
     @classmethod
     def open(
@@ -116,7 +109,6 @@ class PartStore:
         *,
         resume: bool,
         overwrite: bool = False,
-        cache_bytes: int = 256 << 20,
     ) -> PartStore:
         """Open the working folder, or make it.
 
@@ -130,8 +122,6 @@ class PartStore:
             Continue what is there. An absent or empty folder is simply begun.
         overwrite
             Throw away what is there.
-        cache_bytes
-            Most memory that `load` keeps for parts it may be asked for again.
 
         Raises
         ------
@@ -147,7 +137,7 @@ class PartStore:
         folder = Path(folder)
         key = json.loads(json.dumps(dict(key)))
         if overwrite and folder.exists():
-            cls(folder, {}, 0).discard()
+            cls(folder, {}).discard()
         entries, dropped = read_journal(folder)
         n_finished = sum(entry.n for entry in entries.values())
         if not resume and n_finished:
@@ -170,7 +160,7 @@ class PartStore:
             raise disk_error(error, folder) from error
         for warning in dropped:
             log.warning("%s: %s", folder, warning)
-        store = cls(folder, entries, cache_bytes)
+        store = cls(folder, entries)
         if found is None:
             write_atomic(folder / "run.json", json.dumps(key, indent=1, sort_keys=True).encode())
         if dropped:
@@ -195,13 +185,9 @@ class PartStore:
         and not yielded, so that its proteins are computed again.
         """
         for part in self.parts:
-            entry = self._entries[part]
-            path = self.folder / entry.name
-            if part not in self._sound:
-                if file_sha256(path) != entry.sha256:
-                    self._drop(part)
-                    continue
-                self._sound.add(part)
+            path = self.folder / self._entries[part].name
+            if not self._check(part):
+                continue
             with safetensors.safe_open(path, framework="numpy") as handle:
                 yield part, handle.get_tensor("digest")
 
@@ -252,35 +238,13 @@ class PartStore:
         self._next += 1
         return number
 
-    def load(self, part: int) -> Part:
-        """Return the arrays of a part, from memory if it was loaded lately.
+    def reader(self, most_open: int = 64) -> PartReader:
+        """Return a reader of single proteins; it holds at most so many files open.
 
-        Raises
-        ------
-        KeyError
-            No such part, or one that was dropped.
-        ModelError
-            The file is damaged; the part is dropped, so a resumed run computes it again.
+        A part that it finds damaged is a `ModelError` and is dropped, so that a resumed run
+        computes it again.
         """
-        if part in self._cache:
-            self._cache.move_to_end(part)
-            return self._cache[part]
-        entry = self._entries[part]
-        try:
-            data = (self.folder / entry.name).read_bytes()
-        except OSError:
-            data = b""
-        if part not in self._sound and hashlib.sha256(data).hexdigest() != entry.sha256:
-            self._drop(part)
-            raise ModelError(
-                f"the part is damaged, its {entry.n} proteins must be computed again",
-                where=str(self.folder / entry.name),
-                hint="run again with --resume",
-            )
-        self._sound.add(part)
-        loaded = Part(**safetensors.numpy.load(data))
-        self._keep(part, loaded)
-        return loaded
+        return PartReader(self._locate, most_open)
 
     def discard(self) -> None:
         """Remove the folder and all that this class wrote there."""
@@ -289,7 +253,6 @@ class PartStore:
         # The journal goes first: a kill in between then leaves a folder without finished parts.
         (self.folder / "journal.jsonl").unlink(missing_ok=True)
         self._entries.clear()
-        self._cache.clear()
         self._sound.clear()
         for entry in list(self.folder.iterdir()):
             if OWN_FILES.fullmatch(entry.name):
@@ -328,6 +291,27 @@ class PartStore:
             if path.name not in keep and OWN_FILES.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
+    def _check(self, part: int) -> bool:
+        """Return whether a part is as it was written, once per process; drop it if not."""
+        entry = self._entries[part]
+        if part not in self._sound:
+            if file_sha256(self.folder / entry.name) != entry.sha256:
+                self._drop(part)
+                return False
+            self._sound.add(part)
+        return True
+
+    def _locate(self, part: int) -> Path:
+        entry = self._entries[part]
+        path = self.folder / entry.name
+        if not self._check(part):
+            raise ModelError(
+                f"the part is damaged, its {entry.n} proteins must be computed again",
+                where=str(path),
+                hint="run again with --resume",
+            )
+        return path
+
     def _drop(self, part: int) -> None:
         entry = self._entries.pop(part)
         log.warning(
@@ -336,15 +320,5 @@ class PartStore:
             entry.name,
             entry.n,
         )
-        self._cache.pop(part, None)
         self._rewrite_journal()
         (self.folder / entry.name).unlink(missing_ok=True)
-
-    def _keep(self, part: int, loaded: Part) -> None:
-        self._cache[part] = loaded
-        # The newest part stays even if it alone is over the limit: the caller holds it anyway.
-        while len(self._cache) > 1 and self._cached_bytes() > self._cache_bytes:
-            self._cache.popitem(last=False)
-
-    def _cached_bytes(self) -> int:
-        return sum(part.nbytes for part in self._cache.values())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,30 +18,10 @@ import numpy as np
 
 from protclip_core.errors import InputError
 from protclip_core.io.spool_file import SpoolFile
+from protclip_core.io.spool_records import PendingSequence, SpooledRecord
 from protclip_core.records import Failure, ProteinRecord, RecordFlag, record_place
 
 __all__ = ["PendingSequence", "Spool", "SpooledRecord"]
-
-
-@dataclass(frozen=True, slots=True)
-class PendingSequence:
-    """A sequence that has no vector yet: its key in the spool, sha256 (32 bytes), residues."""
-
-    key: int
-    digest: bytes
-    residues: str
-
-
-@dataclass(frozen=True, slots=True)
-class SpooledRecord:
-    """A record with where its vector lies: part and row, or -1, -1 if it has none yet."""
-
-    id: str
-    flags: RecordFlag
-    length: int
-    digest: bytes
-    part: int
-    row: int
 
 
 class Spool:
@@ -52,9 +31,15 @@ class Spool:
     ----------
     path
         File to be made; one that a killed run left there is replaced.
+    keep_residues
+        ``False``: for counting only; every sequence reads as empty.
+    hint
+        What to do where the disk has no room.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, keep_residues: bool = True, hint: str = "make room and run again"
+    ) -> None:
         self.path = path
         self.num_repeated = 0  #: records dropped because id and sequence stood there before
         self.num_refused = 0  #: records refused on reading
@@ -65,7 +50,9 @@ class Spool:
         self._sources: list[str] = []
         self.num_residues = 0  #: residues of the distinct sequences
         self.longest = 0  #: residues of the longest sequence
-        self._file = SpoolFile(path)
+        self._keep_residues = keep_residues
+        self._id_bytes = 0
+        self._file = SpoolFile(path, hint)
 
     def __enter__(self) -> Self:
         return self
@@ -119,8 +106,10 @@ class Spool:
                 record.number,
             ),
         )
+        name = record.id.encode()
         self.num_records += 1
-        self._content.update(record.id.encode() + b"\0" + digest)
+        self._id_bytes += len(name)
+        self._content.update(name + b"\0" + digest)
         return None
 
     def refuse(self, failure: Failure) -> None:
@@ -136,6 +125,21 @@ class Spool:
         It names the content of the input, whatever its compression and line ends.
         """
         return self._content.hexdigest()
+
+    @property
+    def full_bytes(self) -> int:
+        """About what the file takes with residues; an id stands in a table and in an index."""
+        return (
+            self.num_residues
+            + 150 * self.num_sequences
+            + 40 * self.num_records
+            + (3 * self._id_bytes)
+        )
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """What the file takes by now; the last of it may still be in memory."""
+        return self._file.bytes()
 
     def mark_done(self, part: int, digests: np.ndarray) -> int:
         """Note that row ``i`` of a part holds the sequence with ``digests[i]``.
@@ -182,12 +186,20 @@ class Spool:
 
     def names(self, ids: Iterable[str]) -> np.ndarray:
         """Tell which ids the input names, be it in a record that was refused ``(n,)``, bool."""
-        query = (
+        return self._found(
             "SELECT 1 FROM records WHERE id = ?1 UNION ALL "
-            "SELECT 1 FROM refused WHERE id = ?1 LIMIT 1"
+            "SELECT 1 FROM refused WHERE id = ?1 LIMIT 1",
+            ids,
         )
-        found = [self._file.one(query, (id,)) for id in ids]
-        return np.array([row is not None for row in found], bool)
+
+    def leaves_out(self, ids: Iterable[str]) -> np.ndarray:
+        """Tell which ids the input names, but only in records that failed ``(n,)``, bool."""
+        ids = list(ids)
+        return self.names(ids) & ~self._found(
+            "SELECT 1 FROM records JOIN sequences ON key = sequence "
+            "WHERE id = ? AND problem IS NULL",
+            ids,
+        )
 
     def mark_failed(self, key: int, problem: str) -> None:
         """Note why a sequence has no vector."""
@@ -263,10 +275,9 @@ class Spool:
         )
 
     def lengths(self) -> Iterator[int]:
-        """Yield the residues of each distinct sequence."""
-        yield from (
-            row[0] for row in self._file.select("SELECT length FROM sequences ORDER BY key")
-        )
+        """Yield the number of residues of each distinct sequence without problem."""
+        query = "SELECT length FROM sequences WHERE problem IS NULL ORDER BY key"
+        yield from (row[0] for row in self._file.select(query))
 
     def output_residues(self, limit: int | None = None) -> tuple[int, int]:
         """Count the records without problem and their residues, each cut at ``limit`` if given."""
@@ -314,6 +325,9 @@ class Spool:
                 )[0]
         return found
 
+    def _found(self, query: str, values: Iterable[str]) -> np.ndarray:
+        return np.array([self._file.one(query, (v,)) is not None for v in values], bool)
+
     def _place_of(self, id: str) -> tuple[int, str] | None:
         row = self._file.one("SELECT sequence, source, place FROM records WHERE id = ?", (id,))
         return None if row is None else (row[0], record_place(self._sources[row[1]], row[2]))
@@ -327,7 +341,7 @@ class Spool:
     def _add_sequence(self, digest: bytes, length: int, residues: str) -> int:
         cursor = self._file.run(
             "INSERT INTO sequences (digest, length, residues) VALUES (?, ?, ?)",
-            (digest, length, residues),
+            (digest, length, residues if self._keep_residues else ""),
         )
         self.num_sequences += 1
         self.num_residues += length

@@ -35,10 +35,12 @@ class SpoolFile:
     ----------
     path
         File to be made; one that a killed run left there is replaced.
+    hint
+        What to do where its disk has no room.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, hint: str) -> None:
+        self.path, self._hint = path, hint
         path.unlink(missing_ok=True)
         with self._errors_named():
             self._db = sqlite3.connect(path, isolation_level=None)
@@ -47,6 +49,10 @@ class SpoolFile:
                 f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{_CACHE_KIB};"
                 f"PRAGMA locking_mode=EXCLUSIVE; {_SCHEMA} BEGIN;"
             )
+
+    def bytes(self) -> int:
+        """Return the bytes that the file takes on its disk so far."""
+        return self.path.stat().st_size
 
     def close(self) -> None:
         """Close the file and remove it."""
@@ -87,5 +93,5 @@ class SpoolFile:
             raise ResourceError(
                 f"the list of records cannot be kept on disk ({error}; {free} MB free)",
                 where=str(self.path.parent),
-                hint="make room and run again",
+                hint=self._hint,
             ) from error

@@ -208,8 +208,7 @@ class EmbeddingStore:
 
     def read_stored(self, rows: slice | npt.ArrayLike) -> npt.NDArray[Any]:
         """Return embeddings ``(n, D)`` as `read`, in the float type of the file."""
-        numbers = np.arange(len(self))[rows if isinstance(rows, slice) else _index(rows)]
-        return self._data.read_vectors(numbers)
+        return self._data.read_vectors(_row_numbers(rows, len(self)))
 
     def get(self, id: str) -> npt.NDArray[np.float32]:
         """Return the embedding ``(D)`` float32 of a protein; errors as `row` and `read`."""
@@ -248,9 +247,27 @@ class EmbeddingStore:
         return self._data.problems()
 
 
-def _index(rows: npt.ArrayLike) -> npt.NDArray[Any]:
+def _row_numbers(rows: slice | npt.ArrayLike, n: int) -> npt.NDArray[np.int64]:
+    """Return the numbers, from 0, of rows chosen out of n as in `EmbeddingStore.read`.
+
+    Time and memory depend on the rows chosen, not on n, so that reading a store block by block
+    stays linear.
+    """
+    if isinstance(rows, slice):
+        return np.arange(*rows.indices(n), dtype=np.int64)
     array = np.asarray(rows)
-    return array if array.size or array.dtype.kind == "b" else array.astype(np.int64)
+    if array.dtype.kind == "b":
+        if array.shape != (n,):
+            raise IndexError(f"a mask of shape {array.shape} for {n} rows")
+        return np.flatnonzero(array)
+    if array.size and array.dtype.kind not in "iu":
+        raise IndexError(f"row numbers of type {array.dtype}")
+    numbers = array.astype(np.int64)
+    numbers[numbers < 0] += n
+    missing = numbers[(numbers < 0) | (numbers >= n)]
+    if len(missing):
+        raise IndexError(f"row {missing[0]} of {n}")
+    return numbers
 
 
 def _check_start(path: Path) -> bool:

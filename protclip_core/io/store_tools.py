@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 #: Attributes on which the values in a store depend; stores that differ in one are not merged.
 MERGE_KEYS = (
     "weights_sha256",
+    "config_sha256",
     "pooling",
     "space",
     "layer",
@@ -44,6 +45,9 @@ MERGE_KEYS = (
     "max_residues",
     "overlap",
 )
+
+#: Attributes that tell of the run that made a store; a merged store was made by another.
+_RUN_ATTRIBUTES = ("created_by", "command", "input", "input_sha256", "input_summary")
 
 _BLOCK_ROWS = 4096
 _BLOCK_BYTES = 64 << 20
@@ -140,7 +144,8 @@ def merge_stores(
     out
         Target; may be one of ``paths``, and is replaced once it is complete.
     attributes
-        Provenance to add to what all stores agree on.
+        Provenance to add to what all stores agree on. What they say of the runs that made them
+        (command, input) is not taken over.
     layout
         Layout of ``out``.
 
@@ -197,7 +202,11 @@ def _agreed(paths: Sequence[str | Path]) -> tuple[dict[str, Any], bool, int, np.
                 for name, value in common.items()
                 if _equal(value, store.attributes.get(name))
             }
-    scalars = {name: v for name, v in common.items() if isinstance(v, str | int | float)}
+    scalars = {
+        name: value
+        for name, value in common.items()
+        if isinstance(value, str | int | float) and name not in _RUN_ATTRIBUTES
+    }
     return scalars, per_residue, dim, dtype
 
 
@@ -271,17 +280,18 @@ def _blocks(costs: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def iter_tsv_rows(store: EmbeddingStore) -> Iterator[list[str]]:
+def iter_tsv_rows(store: EmbeddingStore) -> Iterator[list[str | int | float]]:
     """Yield the rows of a table of embeddings: a header, then one row per protein.
 
-    The columns are ``id`` and ``e1`` to ``eD``. Numbers are the shortest text that reads back as
-    the same float of the store. An empty store yields the header only.
+    The columns are ``protein_id``, ``length``, ``flags`` and ``e1`` to ``eD``; the numbers need
+    9 digits to read back as the same float32. An empty store yields the header only.
     """
-    yield ["id", *(f"e{i}" for i in range(1, store.dim + 1))]
+    yield ["protein_id", "length", "flags", *(f"e{i}" for i in range(1, store.dim + 1))]
     for start in range(0, len(store), 256):
         rows = slice(start, start + 256)
-        for id, values in zip(store.ids[rows], store.read_stored(rows).astype(str), strict=True):
-            yield [id, *values.tolist()]
+        facts = (store.ids[rows], store.lengths[rows].tolist(), store.flags[rows].tolist())
+        for id, length, flags, vector in zip(*facts, store.read(rows).tolist(), strict=True):
+            yield [id, length, flags, *vector]
 
 
 def export_npy(store: EmbeddingStore, path: str | Path) -> None:

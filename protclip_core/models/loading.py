@@ -137,7 +137,7 @@ def _read_projection(
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
     if info.joint_dim is None:
         return None
-    width, joint = info.encoder["hidden_dim"], info.joint_dim
+    width, joint = info.encoder.get("hidden_dim"), info.joint_dim
     # The hidden width of the projection equals the joint width, as in ProtCLIP.
     shapes = {
         "0.weight": (joint, width),

@@ -19,7 +19,7 @@ import numpy as np
 from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import check_writable_target, file_lock, require_space
-from protclip_core.io.journal import read_journal
+from protclip_core.io.journal import mark_replaces, read_journal, replaces
 from protclip_core.io.parts import PartStore, partial_folder
 from protclip_core.io.spool import Spool, SpooledRecord
 from protclip_core.models.catalog import describe_model
@@ -31,7 +31,11 @@ from protclip_core.tasks.embed_assemble import (
     refuse_nothing,
 )
 from protclip_core.tasks.embed_compute import check_same_settings, compute_parts
-from protclip_core.tasks.embed_input import read_inputs, refuse_input_as_output
+from protclip_core.tasks.embed_input import (
+    TEMPORARY_HINT,
+    read_inputs,
+    refuse_input_as_output,
+)
 from protclip_core.tasks.embed_job import (
     EmbedJob,
     EmbedReport,
@@ -80,29 +84,32 @@ def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> E
     with ExitStack() as stack:
         stack.enter_context(file_lock(output))
         _refuse_existing(request, output, folder)  # another process may have finished meanwhile
+        earlier = _store_added_to(request, output, folder)
         spool = stack.enter_context(Spool(output.with_name(f".{output.name}.records")))
         found = read_inputs(request.inputs, spool, request.on_error, progress)
         early = settings_without_weights(request, info)
         if early is not None:
             apply_long_policy(request, early, spool)
             needed = disk_bytes(spool, width_of(info, early), request, early)
-            require_space(output, needed + _old_bytes(request, output, folder))
+            require_space(output, needed + _old_bytes(spool, earlier, folder))
         job = load_job(request, info)
         if early is None:
             apply_long_policy(request, job.settings, spool)
             needed = disk_bytes(spool, job.dim, request, job.settings)
-            require_space(output, needed + _old_bytes(request, output, folder))
-        if request.resume and output.exists():
-            check_same_settings(job, output)
+            require_space(output, needed + _old_bytes(spool, earlier, folder))
+        if earlier is not None:
+            check_same_settings(job, earlier)
         with _closing_parts(output, folder):
             parts = PartStore.open(
                 folder, job.key(), resume=request.resume, overwrite=request.overwrite
             )
-            report = compute_parts(job, spool, parts, output, progress)
+            if request.overwrite and output.exists():
+                mark_replaces(folder, output)
+            report = compute_parts(job, spool, parts, earlier, progress)
             refuse_nothing(spool, str(output))
             # Before the store appears: where it is, the list of what it lacks is beside it.
             list_failures(spool, output, report)
-            report.records = assemble_store(job, spool, parts, output, found)
+            report.records = assemble_store(job, spool, parts, output, earlier, found)
             parts.discard()
     return report
 
@@ -113,7 +120,8 @@ def embed_rows(
     """Embed and yield blocks of records with their vectors ``(n, D)``, in input order.
 
     The last thing yielded is the report. Nothing is written to disk but a temporary spool, so
-    identical sequences are computed once only within a block. Errors as in `embed_to_store`.
+    identical sequences are computed once only within a block. A record's length is that of its
+    embedded residues, as in a store. Errors as in `embed_to_store`.
     """
     progress = progress or SilentProgress()
     info = describe_model(request.model)
@@ -121,7 +129,7 @@ def embed_rows(
     report = EmbedReport()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="protclip-")))
-        spool = stack.enter_context(Spool(folder / "records"))
+        spool = stack.enter_context(Spool(folder / "records", hint=TEMPORARY_HINT))
         read_inputs(request.inputs, spool, request.on_error, progress)
         job = load_job(request, info)
         apply_long_policy(request, job.settings, spool)
@@ -155,11 +163,17 @@ def _refuse_existing(request: EmbedRequest, output: Path, folder: Path) -> None:
         )
 
 
-def _old_bytes(request: EmbedRequest, output: Path, folder: Path) -> int:
-    """Bytes to add to what a run needs: less by finished parts, more by a store added to."""
-    kept = output.stat().st_size if request.resume and output.exists() else 0
+def _store_added_to(request: EmbedRequest, output: Path, folder: Path) -> Path | None:
+    """Return the output if its records are to be kept, ``None`` if it is new or replaced."""
+    adds = request.resume and output.exists() and not replaces(folder, output)
+    return output if adds else None
+
+
+def _old_bytes(spool: Spool, earlier: Path | None, folder: Path) -> int:
+    """Bytes to add to what a run needs: less by what it has written, more by a store added to."""
+    kept = earlier.stat().st_size if earlier is not None else 0
     entries = read_journal(folder)[0].values()
-    return kept - sum(entry.bytes for entry in entries)
+    return kept - spool.bytes_on_disk - sum(entry.bytes for entry in entries)
 
 
 @contextmanager
@@ -173,7 +187,7 @@ def _closing_parts(output: Path, folder: Path) -> Iterator[None]:
         if read_journal(folder)[0]:
             _log.warning("finished proteins of %s are kept; go on with --resume", output)
         else:
-            PartStore(folder, {}, 0).discard()
+            PartStore(folder, {}).discard()
         raise
 
 
@@ -211,7 +225,9 @@ def _embed_block(
             report.residues += len(sequences[index])
         progress.advance(len(sequences[index]))
     kept = [
-        SpooledRecord(r.id, job.flags(r), r.length, r.digest, r.part, r.row)
+        SpooledRecord(
+            r.id, job.flags(r), min(r.length, job.limit or r.length), r.digest, r.part, r.row
+        )
         for r in block
         if r.digest in vectors
     ]

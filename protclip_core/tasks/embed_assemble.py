@@ -12,6 +12,7 @@ import numpy as np
 from protclip_core._version import __version__
 from protclip_core.errors import ModelError, ResourceError
 from protclip_core.io.atomic import write_atomic
+from protclip_core.io.part_reader import PartReader
 from protclip_core.io.parts import PartStore
 from protclip_core.io.spool import Spool, SpooledRecord
 from protclip_core.io.store import EmbeddingStore
@@ -43,12 +44,18 @@ def refuse_nothing(spool: Spool, where: str) -> None:
 
 
 def assemble_store(
-    job: EmbedJob, spool: Spool, parts: PartStore, output: Path, found: InputReport
+    job: EmbedJob,
+    spool: Spool,
+    parts: PartStore,
+    output: Path,
+    earlier: Path | None,
+    found: InputReport,
 ) -> int:
     """Gather the vectors in input order and publish the store.
 
-    With ``resume``, records of an existing store that the input does not name are kept, behind
-    those of the input.
+    Records of the store that is added to (``earlier``) that the input does not name are kept,
+    behind those of the input. Those that it names in a record that failed are not: a vector
+    whose sequence may be another by now is worse than none.
 
     Returns
     -------
@@ -77,25 +84,25 @@ def assemble_store(
         layout=request.layout,
         num_proteins=spool.output_residues()[0],
     )
-    offsets: dict[int, np.ndarray] = {}
     count = 0
-    with writer:
+    with writer, parts.reader() as reader:
         for block in spool.records(64 if settings.per_residue else 4096):
-            _write_block(job, parts, writer, block, offsets)
+            _write_block(job, reader, writer, block)
             count += len(block)
-        if request.resume and output.exists():
-            count += _keep_others(spool, output, writer)
+        if earlier is not None:
+            count += _keep_others(spool, earlier, writer)
     return count
 
 
-def _keep_others(spool: Spool, output: Path, writer: StoreWriter) -> int:
+def _keep_others(spool: Spool, earlier: Path, writer: StoreWriter) -> int:
     """Copy the records of the existing store that the input does not name."""
-    kept = 0
-    with EmbeddingStore.open(output) as store:
+    kept = lost = 0
+    with EmbeddingStore.open(earlier) as store:
         size = 64 if store.per_residue else 4096
         for start in range(0, len(store), size):
             ids = store.ids[start : start + size]
             rows = start + np.flatnonzero(~spool.names(ids))
+            lost += int(spool.leaves_out(ids).sum())
             if not len(rows):
                 continue
             residues = None
@@ -111,30 +118,30 @@ def _keep_others(spool: Spool, output: Path, writer: StoreWriter) -> int:
             )
             kept += len(rows)
     if kept:
-        _log.warning("%s records of %s that the input does not name are kept", f"{kept:,}", output)
+        _log.warning("%s records of %s that the input does not name are kept", f"{kept:,}", earlier)
+    if lost:
+        what = f"{lost:,} record{' of' if lost == 1 else 's of'} {earlier}"
+        how = "is" if lost == 1 else "are"
+        _log.warning("%s %s left out now, since the input's record of that id failed", what, how)
     return kept
 
 
 def _write_block(
     job: EmbedJob,
-    parts: PartStore,
+    reader: PartReader,
     writer: StoreWriter,
     block: list[SpooledRecord],
-    offsets: dict[int, np.ndarray],
 ) -> None:
     vectors = np.empty((len(block), job.dim), np.dtype(job.request.store_dtype))
     lengths = np.empty(len(block), np.int64)
     residues: list[np.ndarray] = [np.empty(0)] * len(block)
-    # Part by part, so that each is loaded once for the block.
-    for i in sorted(range(len(block)), key=lambda i: block[i].part):
+    # Part by part, so that each is opened once at most for the block.
+    for i in sorted(range(len(block)), key=lambda i: (block[i].part, block[i].row)):
         record = block[i]
-        part = parts.load(record.part)
-        vectors[i], lengths[i] = part.vectors[record.row], part.lengths[record.row]
-        if part.residues is not None:
-            if record.part not in offsets:
-                offsets[record.part] = np.concatenate([[0], np.cumsum(part.lengths)])
-            start, end = offsets[record.part][record.row : record.row + 2]
-            residues[i] = part.residues[start:end]
+        row = reader.read(record.part, record.row)
+        vectors[i], lengths[i] = row.vector, row.length
+        if row.residues is not None:
+            residues[i] = row.residues
     writer.write(
         [record.id for record in block],
         vectors,

@@ -17,25 +17,25 @@ from protclip_core.models.protein import Embedded
 from protclip_core.progress import Progress
 from protclip_core.tasks.embed_job import EmbedJob, EmbedReport
 
-__all__ = ["check_same_settings", "compute_parts"]
+__all__ = ["check_same_settings", "compute_parts", "part_seconds"]
 
 _log = logging.getLogger(__name__)
 
 #: A window of sequences: the engine sorts within it, results of one window are in memory.
 _WINDOW_SEQUENCES, _WINDOW_RESIDUES = 8192, 1_000_000
-#: A part is committed when it is this large or this old, whichever comes first.
-_PART_BYTES, _PART_SECONDS = 32 << 20, 2.0
+#: A part is committed when it is this large, or as old as `part_seconds` says.
+_PART_BYTES = 32 << 20
 
 
 def compute_parts(
-    job: EmbedJob, spool: Spool, parts: PartStore, output: Path, progress: Progress
+    job: EmbedJob, spool: Spool, parts: PartStore, earlier: Path | None, progress: Progress
 ) -> EmbedReport:
-    """Embed what neither a part nor the existing output holds."""
+    """Embed what neither a part nor the store that is added to (``earlier``) holds."""
     report = EmbedReport()
     for number, digests in parts.digests():
         report.reused += spool.mark_done(number, digests)
-    if job.request.resume and output.exists():
-        report.reused += _take_over(job, spool, parts, output)
+    if earlier is not None:
+        report.reused += _take_over(spool, parts, earlier)
     if report.reused:
         _log.info("%s finished sequences are reused", f"{report.reused:,}")
     pending, residues = spool.count_pending()
@@ -75,6 +75,14 @@ def _embed_window(
         progress.advance(len(item.residues))
 
 
+def part_seconds(elapsed: float) -> float:
+    """Return how old a part may grow: a kill then costs at most a twentieth of a run's time.
+
+    Two seconds at first; half a minute after ten, so that a long run makes no heap of tiny files.
+    """
+    return max(2.0, min(30.0, elapsed / 20))
+
+
 class _PartBuffer:
     """Results on their way into the next part."""
 
@@ -82,7 +90,7 @@ class _PartBuffer:
         self._job, self._spool, self._parts = job, spool, parts
         self._items: list[tuple[PendingSequence, int, Embedded]] = []
         self._bytes = 0
-        self._since = time.monotonic()
+        self._began = self._since = time.monotonic()
 
     def add(self, item: PendingSequence, length: int, result: Embedded) -> str | None:
         """Take a result; returns why it cannot be stored, or ``None``."""
@@ -95,7 +103,9 @@ class _PartBuffer:
         self._items.append((item, length, result))
         self._bytes += result.vector.nbytes
         self._bytes += result.residues.nbytes if result.residues is not None else 0
-        if self._bytes >= _PART_BYTES or time.monotonic() - self._since >= _PART_SECONDS:
+        now = time.monotonic()
+        old = now - self._since >= part_seconds(now - self._began)
+        if old or self._bytes >= _PART_BYTES:
             self.commit()
         return None
 
@@ -143,10 +153,10 @@ def check_same_settings(job: EmbedJob, output: Path) -> None:
         )
 
 
-def _take_over(job: EmbedJob, spool: Spool, parts: PartStore, output: Path) -> int:
-    """Copy the vectors of an existing output that the run asks for into parts."""
+def _take_over(spool: Spool, parts: PartStore, earlier: Path) -> int:
+    """Copy the vectors of an existing store that the run asks for into parts."""
     taken = 0
-    with EmbeddingStore.open(output) as store:
+    with EmbeddingStore.open(earlier) as store:
         for start in range(0, len(store), 1024):
             end = min(start + 1024, len(store))
             rows = start + np.flatnonzero(spool.wanted(store.digests[start:end]))

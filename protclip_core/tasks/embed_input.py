@@ -14,7 +14,10 @@ from protclip_core.io.spool import Spool
 from protclip_core.progress import Progress
 from protclip_core.records import Failure
 
-__all__ = ["InputReport", "read_inputs", "refuse_input_as_output"]
+__all__ = ["TEMPORARY_HINT", "InputReport", "read_inputs", "refuse_input_as_output"]
+
+#: For a spool without an output beside which it could lie.
+TEMPORARY_HINT = "make room there, or name a folder on another disk by TMPDIR"
 
 _log = logging.getLogger(__name__)
 

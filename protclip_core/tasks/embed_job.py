@@ -120,10 +120,11 @@ class EmbedJob:
         """Return the settings that the numbers depend on: equal keys, equal vectors."""
         return {
             "weights_sha256": self.model.weights_sha256,
+            "config_sha256": self.model.info.config_sha256,
             "pooling": self.settings.pooling,
             "space": self.settings.space,
             "layer": self.settings.layer,
-            "compute_dtype": self.request.dtype,
+            "compute_dtype": self._compute_dtype(),
             "store_dtype": self.request.store_dtype,
             "per_residue": int(self.settings.per_residue),
             "long": "truncate" if self.request.long == "truncate" else "window",
@@ -131,14 +132,21 @@ class EmbedJob:
             "overlap": self.settings.overlap,
         }
 
+    def _compute_dtype(self) -> str:
+        """Name the arithmetic; in bfloat16 a GPU rounds at more places than a CPU."""
+        dtype = self.request.dtype
+        return dtype if dtype == "float32" else f"{dtype} ({self.model.encoder.device.type})"
+
 
 def disk_bytes(spool: Spool, dim: int, request: EmbedRequest, settings: EmbedSettings) -> int:
-    """Bytes on disk that a run needs at most: finished parts and the assembled store."""
+    """Bytes on disk that a run needs at most: list of records, finished parts, assembled store."""
     limit = settings.max_residues if request.long == "truncate" else None
     records, residues = spool.output_residues(limit)
     width = dim * (2 if request.store_dtype == "float16" else 4)
     rows = records + (residues if settings.per_residue else 0)
-    return 2 * rows * width + 200 * records + (1 << 20)
+    # HDF5 spends several hundred bytes on each dataset.
+    each = 600 if request.layout == "per-protein" else 200
+    return 2 * rows * width + each * records + spool.full_bytes + (1 << 20)
 
 
 def check_early(request: EmbedRequest, info: ModelInfo) -> None:

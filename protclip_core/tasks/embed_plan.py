@@ -10,15 +10,22 @@ from pathlib import Path
 from protclip_core.engines.local import GPU_BATCH_TOKENS, usable_cores
 from protclip_core.io.fasta import InputSummary
 from protclip_core.io.spool import Spool
-from protclip_core.models.catalog import describe_model
+from protclip_core.models.catalog import ModelInfo, describe_model
 from protclip_core.models.esm2 import Esm2Config
-from protclip_core.models.loading import load_model, resolve_device
-from protclip_core.models.protein import DEFAULT_BATCH_TOKENS
-from protclip_core.models.settings import EmbedSettings, resolve_settings
+from protclip_core.models.loading import resolve_device
+from protclip_core.models.protein import DEFAULT_BATCH_TOKENS, window_starts
+from protclip_core.models.settings import EmbedSettings
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
-from protclip_core.tasks.embed_input import read_inputs
-from protclip_core.tasks.embed_job import EmbedRequest, disk_bytes
+from protclip_core.tasks.embed_input import TEMPORARY_HINT, read_inputs
+from protclip_core.tasks.embed_job import (
+    EmbedRequest,
+    check_early,
+    disk_bytes,
+    load_job,
+    settings_without_weights,
+    width_of,
+)
 
 __all__ = ["EmbedPlan", "plan_embedding"]
 
@@ -32,11 +39,17 @@ class EmbedPlan:
     Attributes
     ----------
     disk_bytes
-        Most disk in use during the run: finished parts beside the assembled store.
+        Most disk in use during the run: the list of records and finished parts beside the
+        assembled store.
     memory_bytes
         Weights, the activations of one batch per worker and the buffers; an estimate.
     gigaflops
         Floating-point work of the encoder, in units of 10^9 operations.
+    num_failures
+        Records that the run would not embed: bad ones, and long ones if it is to skip or refuse
+        them.
+    refused
+        Whether the run would end for them, without any output.
     """
 
     model: str
@@ -50,6 +63,7 @@ class EmbedPlan:
     memory_bytes: int
     gigaflops: float
     num_failures: int = 0
+    refused: bool = False
     failures: list[Failure] = field(default_factory=list)
 
     def rows(self) -> list[tuple[str, str]]:
@@ -79,28 +93,18 @@ def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> E
         As the run itself would raise them.
     """
     info = describe_model(request.model)
-    shape = dict(info.encoder)
-    if not shape:  # fair-esm: the shape is inside the file
-        encoder = load_model(info, device=request.device, dtype=request.dtype).encoder
-        shape = {"num_layers": encoder.num_layers, "hidden_dim": encoder.hidden_dim}
-        shape |= {"num_heads": encoder.hidden_dim // 2, "ffn_dim": 4 * encoder.hidden_dim}
-    config = Esm2Config(**{k: v for k, v in shape.items() if k not in ("type", "lm_head")})
-    settings = resolve_settings(
-        info,
-        config.num_layers,
-        pooling=request.pooling,
-        space=request.space,
-        layer=request.layer,
-        per_residue=request.per_residue,
-        max_residues=request.max_residues,
-    )
-    dim = int((info.joint_dim if settings.space == "joint" else None) or config.hidden_dim)
+    check_early(request, info)
+    config, settings, dim = _shape(request, info)
     with (
         tempfile.TemporaryDirectory(prefix="protclip-") as folder,
-        Spool(Path(folder) / "records") as spool,
+        Spool(Path(folder) / "records", keep_residues=False, hint=TEMPORARY_HINT) as spool,
     ):
         found = read_inputs(request.inputs, spool, "skip", progress or SilentProgress())
         long = spool.count_longer_than(settings.max_residues)
+        if request.long in ("skip", "error"):
+            spool.fail_longer_than(settings.max_residues)
+        records, _residues = spool.output_residues()
+        bad = spool.num_refused > 0 and request.on_error == "fail"
         return EmbedPlan(
             model=info.name,
             summary=found.summary,
@@ -111,19 +115,36 @@ def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> E
             dim=dim,
             disk_bytes=disk_bytes(spool, dim, request, settings),
             memory_bytes=_memory_bytes(config, request, spool.longest, settings),
-            gigaflops=sum(_flops(config, length) for length in spool.lengths()) / 1e9,
-            num_failures=spool.num_refused,
+            gigaflops=sum(_flops(config, request, settings, n) for n in spool.lengths()) / 1e9,
+            num_failures=spool.num_refused + spool.num_records - records,
+            refused=records == 0 or bad or (long > 0 and request.long == "error"),
             failures=list(islice(spool.failures(), 5)),
         )
 
 
-def _flops(config: Esm2Config, num_residues: int) -> int:
-    """Operations for one protein, as if in one piece up to the window and in windows beyond."""
-    window = config.max_residues
-    if num_residues <= window:
-        return config.flops(num_residues + 2)
-    pieces = -(-num_residues // (window - window // 4))
-    return pieces * config.flops(window + 2)
+def _shape(request: EmbedRequest, info: ModelInfo) -> tuple[Esm2Config, EmbedSettings, int]:
+    """Return the encoder's shape, the settings and the width of the vectors."""
+    settings = settings_without_weights(request, info)
+    if settings is not None:
+        shape = {k: v for k, v in info.encoder.items() if k not in ("type", "lm_head")}
+        return Esm2Config(**shape), settings, width_of(info, settings)
+    job = load_job(request, info)  # fair-esm: the shape is inside the file
+    encoder, width = job.model.encoder, job.model.encoder.hidden_dim
+    config = Esm2Config(
+        num_layers=encoder.num_layers, hidden_dim=width, num_heads=width // 2, ffn_dim=4 * width
+    )
+    return config, job.settings, job.dim
+
+
+def _flops(
+    config: Esm2Config, request: EmbedRequest, settings: EmbedSettings, num_residues: int
+) -> int:
+    """Operations for one protein, in as many windows as the settings cut it into."""
+    window = settings.max_residues
+    if request.long == "truncate":
+        num_residues = min(num_residues, window)
+    windows = len(window_starts(num_residues, window, settings.overlap))
+    return windows * config.flops(min(num_residues, window) + 2)
 
 
 def _memory_bytes(

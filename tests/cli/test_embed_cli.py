@@ -127,11 +127,25 @@ def test_options_reach_the_store(embed, fasta, tmp_path):
         told = store.attributes
         assert (store.layout, store.dtype, store.per_residue) == ("per-protein", np.float16, True)
         assert max(store.lengths) == 30
-    assert (told["pooling"], told["layer"], told["compute_dtype"]) == ("tokens", 1, "bfloat16")
+    assert (told["pooling"], told["layer"], told["compute_dtype"]) == (
+        "tokens",
+        1,
+        "bfloat16 (cpu)",
+    )
     assert " x.fa -o y.h5 --pooling tokens" in told["command"]
     assert "(--long truncate)" in done.err
     assert embed("x.fa", "--space", "joint").rc == 0
     assert read(tmp_path / "x.h5")[1].shape == (6, 32)
+
+
+def test_input_that_is_no_plain_file_names_no_store(embed, fasta, tmp_path):
+    path = fasta(5)
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "fifo"):
+        done = embed(name, stdin=path.read_bytes())
+        one_error(done, 2, f"{name}: is not a plain file", "-o OUT.h5")
+    assert embed("/dev/stdin", "-o", "a.h5", stdin=path.read_bytes()).rc == 0
+    assert len(read(tmp_path / "a.h5")[0]) == 5
 
 
 def test_standard_input(embed, fasta, tmp_path):
@@ -192,6 +206,9 @@ USAGE = [
     (["--device", "tpu"], "device 'tpu' is not known"),
     (["--device", "cuda:99"], "device 'cuda:99' is not there"),
     (["--resume", "--overwrite"], "contradict each other"),
+    (["--dry-run", "--resume", "--overwrite"], "contradict each other"),
+    (["-o", "x.tsv"], "x.tsv: a store is HDF5; add --to-tsv"),
+    (["-o", "x.TSV", "--dry-run"], "x.TSV: a store is HDF5; add --to-tsv"),
     (["--to-tsv", "--resume"], "--resume has no meaning for TSV"),
     (["-o", "-", "--per-residue"], "--per-residue has no meaning for TSV"),
     (["-o", "-", "--layout", "per-protein"], "--layout has no meaning for TSV"),
@@ -274,6 +291,17 @@ def test_dry_run_tells_and_writes_nothing(embed, fasta, tmp_path):
     assert "records that cannot be used\t1\n" in done.out
     assert "warning: <stdin>:record 2 (b): header on line 3 has no sequence" in done.err
     assert embed("-", "--dry-run", "--on-error", "skip", stdin=b">a\nMKV\n>b\n").rc == 6
+
+
+def test_dry_run_ends_as_the_run_would(embed, fasta):
+    fasta(7, shortest=20, longest=60)
+    words = ["x.fa", "--max-length", "40", "--dry-run", "--long"]
+    assert [embed(*words, long).rc for long in ("window", "truncate", "skip", "error")] == [
+        0,
+        0,
+        6,
+        3,
+    ]
 
 
 BAD_FILES = [

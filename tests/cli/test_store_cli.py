@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from protclip_core._version import __version__
 from protclip_core.io.store import EmbeddingStore
 
 
@@ -83,6 +84,15 @@ def test_verify(store, made, tmp_path):
     first, last = done.err.splitlines()
     assert first.startswith("error: x.h5: ")
     assert last == "error: 1 problem found; restore from a copy or embed again"
+    done = store("verify", "x.h5", "nosuch.h5", "good.h5", ".")
+    assert (done.rc, done.out) == (4, "good.h5\tsound\n")
+    *problems, last = done.err.splitlines()
+    assert [line.split(": ")[:2] for line in problems] == [
+        ["error", "x.h5"],
+        ["error", "nosuch.h5"],
+        ["error", "."],
+    ]
+    assert last == "error: 3 problems found; restore from a copy or embed again"
 
 
 def test_export_to_a_pipe_and_to_files(store, made, tmp_path):
@@ -127,6 +137,11 @@ def test_merge(store, made, protclip, tiny_bundle, fasta, tmp_path):
     assert (done.rc, done.out, done.err) == (0, "", "z.h5: 35 proteins\n")
     with EmbeddingStore.open(tmp_path / "z.h5") as opened:
         assert opened.ids == [f"p{i}" for i in range(30)] + [f"q{i}" for i in range(5)]
+        told = opened.attributes
+    assert told["command"] == "protclip store merge x.h5 y.h5 -o z.h5"
+    assert told["created_by"] == f"protclip {__version__}"
+    assert told["input"] == "x.h5 y.h5"
+    assert not {"input_sha256", "input_summary"} & told.keys()
     one_error(store("merge", "x.h5", "y.h5", "-o", "z.h5"), 2, "z.h5: is there already")
     assert store("merge", "x.h5", "-o", "z.h5", "--overwrite", "--layout", "per-protein").rc == 0
     one_error(

@@ -14,11 +14,13 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from protclip_core.engines.local import LocalEngine
+from protclip_core.io.journal import read_key
 from protclip_core.io.parts import PartStore
 from protclip_core.io.store import EmbeddingStore
 from protclip_core.io.store_tools import verify_store
@@ -26,6 +28,7 @@ from protclip_core.models.loading import load_model
 from protclip_core.models.settings import resolve_settings
 from tests.helpers import random_proteins, write_fasta, write_tiny_bundle
 
+ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("PROTCLIP_KILLS", "6"))
 
 #: Parts of 20 proteins, and a note of every sequence that goes through the model.
@@ -99,10 +102,9 @@ class Bench:
 
     def finished(self):
         """Digests that the finished parts hold."""
-        run = self.partial / "run.json"
-        if not run.exists():
+        if not (self.partial / "run.json").exists():
             return set()
-        parts = PartStore.open(self.partial, json.loads(run.read_text()), resume=True)
+        parts = PartStore.open(self.partial, read_key(self.partial), resume=True)
         return {bytes(digest).hex() for _, digests in parts.digests() for digest in digests}
 
     def until_part(self, count=1):
@@ -351,7 +353,7 @@ def test_resume_with_other_settings_or_another_model_is_refused(bench, wanted, t
     )
     for arguments, said in [
         (["--layer", "1"], "layer is 2 there, 1 now"),
-        (["--dtype", "bfloat16"], 'compute_dtype is "float32" there, "bfloat16" now'),
+        (["--dtype", "bfloat16"], 'compute_dtype is "float32" there, "bfloat16 (cpu)" now'),
         (["--pooling", "tokens"], 'pooling is "residues" there, "tokens" now'),
         (["--store-dtype", "float16"], 'store_dtype is "float32" there, "float16" now'),
         (["--per-residue"], "per_residue is 0 there, 1 now"),
@@ -367,6 +369,72 @@ def test_resume_with_other_settings_or_another_model_is_refused(bench, wanted, t
     assert done.rc == 2
     assert "proteins are already finished by an earlier run; continue it with --resume" in done.err
     resume_and_compare(bench, wanted[0])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--layer", "1"]], ids=["equal", "other"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
+def test_resume_of_a_run_that_replaces_does_replace(bench, arguments, number):
+    """The old store has equal or other settings; none of its records comes back."""
+    write_fasta(bench.folder / "x.fa", random_proteins(30, seed=5, prefix="old"))
+    assert bench.run().rc == 0
+    old = bench.store.read_bytes()
+    write_fasta(bench.folder / "x.fa", PROTEINS)
+    run = bench.start(*arguments, "--overwrite", prelude=SLOW)
+    bench.until_part(2)
+    run.send(number)
+    run.wait()
+    assert bench.store.read_bytes() == old
+    # Interrupted a second time, it is still one that replaces.
+    run = bench.start(*arguments, "--resume", prelude=HELD)
+    bench.until_part(4)
+    run.send(signal.SIGKILL)
+    run.wait()
+    before = bench.finished()
+    bench.computed()
+    done = bench.run(*arguments, "--resume")
+    assert done.rc == 0, done
+    assert not before & set(bench.computed())
+    found = bench.read()
+    assert found[0] == [id for id, _ in PROTEINS]
+    assert "that the input does not name are kept" not in done.err
+    assert bench.names() == CLEAN
+    assert bench.run(*arguments, "--overwrite").rc == 0
+    assert_same(found, bench.read())
+
+
+def test_resume_does_not_replace_another_store_than_the_one_meant(bench):
+    """Killed behind the rename, its parts lie beside its own result; that one is added to."""
+    write_fasta(bench.folder / "x.fa", PROTEINS[:30])
+    assert bench.run().rc == 0
+    write_fasta(bench.folder / "x.fa", PROTEINS[:60])
+    deadly = """
+import os
+import protclip_core.tasks.embed as task
+assemble = task.assemble_store
+def deadly(*arguments):
+    assemble(*arguments)
+    os.kill(os.getpid(), 9)
+task.assemble_store = deadly
+"""
+    assert bench.run("--overwrite", prelude=deadly).rc == -signal.SIGKILL
+    assert bench.finished()
+    assert len(bench.read()[0]) == 60
+    write_fasta(bench.folder / "x.fa", PROTEINS[50:100])
+    done = bench.run("--resume")
+    assert done.rc == 0, done
+    assert sorted(bench.read()[0]) == sorted(id for id, _ in PROTEINS[:100])
+
+
+def test_interrupt_during_the_first_imports_is_quiet(bench):
+    write_fasta(bench.folder / "x.fa", PROTEINS)
+    early = bench.folder / "early"
+    early.mkdir()
+    # In place of typer, the first slow import: it interrupts its own process.
+    (early / "typer.py").write_text("import os, time\nos.kill(os.getpid(), 2)\ntime.sleep(5)\n")
+    done = bench.program(
+        *bench.arguments(), cwd=bench.folder, fresh=True, env={"PYTHONPATH": f"{early}:{ROOT}"}
+    )
+    assert (done.rc, done.out, done.err) == (130, "", "error: stopped by SIGINT\n")
 
 
 def test_damaged_parts_and_a_torn_journal_are_computed_again(bench, wanted):

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import ModelError, ResourceError, UsageError
+from protclip_core.io import part_reader
 from protclip_core.io import parts as parts_module
+from protclip_core.io.journal import file_sha256
 from protclip_core.io.parts import PartStore, partial_folder
 
 KEY = {"weights_sha256": "ab" * 32, "pooling": "mean", "layer": 6}
@@ -56,11 +58,18 @@ def test_parts_come_back_as_they_were(folder, residues, dtype):
     assert again.n_proteins == 9
     for (number, digest), arrays in zip(again.digests(), made, strict=True):
         assert np.array_equal(digest, arrays["digest"])
-        loaded = again.load(number).arrays()
-        assert loaded.keys() == arrays.keys()
-        for name, array in arrays.items():
-            assert loaded[name].dtype == array.dtype
-            assert np.array_equal(loaded[name], array)
+        with again.reader() as reader:
+            rows = [reader.read(number, row) for row in range(len(digest))]
+        for name, read in (("vectors", [r[0] for r in rows]), ("lengths", [r[1] for r in rows])):
+            assert np.array_equal(read, arrays[name])
+        assert {vector.dtype for vector, _length, _residues in rows} == {np.dtype(dtype)}
+        if residues:
+            matrices = [matrix for _vector, _length, matrix in rows]
+            assert [len(matrix) for matrix in matrices] == arrays["lengths"].tolist()
+            assert np.array_equal(np.concatenate(matrices), arrays["residues"])
+            assert {matrix.dtype for matrix in matrices} == {np.dtype(dtype)}
+        else:
+            assert {matrix for _vector, _length, matrix in rows} == {None}
     assert again.append(**made[0]) == 3
 
 
@@ -141,18 +150,33 @@ def test_flipped_byte_is_found_before_the_part_is_used(folder, caplog, offset):
     again = PartStore.open(folder, KEY, resume=True)
     assert [number for number, _digest in again.digests()] == [1]
     assert "does not match its sha256" in caplog.text
-    with pytest.raises(KeyError):
-        again.load(0)
+    with again.reader() as reader, pytest.raises(KeyError):
+        reader.read(0, 0)
     assert PartStore.open(folder, KEY, resume=True).parts == (1,)
 
 
-def test_flipped_byte_is_found_by_load_alone(folder):
+def test_flipped_byte_is_found_by_reading_a_row_alone(folder):
     PartStore.open(folder, KEY, resume=False).append(**make())
     flip(folder / "part-000000.safetensors", -1)
     again = PartStore.open(folder, KEY, resume=True)
-    with pytest.raises(ModelError, match="must be computed again; run again with --resume"):
-        again.load(0)
+    damaged = "must be computed again; run again with --resume"
+    with again.reader() as reader, pytest.raises(ModelError, match=damaged):
+        reader.read(0, 0)
     assert again.n_proteins == 0
+
+
+@pytest.mark.parametrize("cut", [-110, 20, 4, 0, None])  # -110: within the last vector
+def test_part_cut_or_removed_after_it_was_checked_is_an_error(folder, cut):
+    store = PartStore.open(folder, KEY, resume=False)
+    store.append(**make(residues=True))
+    path = folder / "part-000000.safetensors"
+    if cut is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:cut])
+    damaged = r"part-000000\.safetensors: .*run again with --resume"
+    with store.reader() as reader, pytest.raises(ModelError, match=damaged):
+        reader.read(0, 2)
 
 
 def test_files_that_the_journal_does_not_name_are_removed_but_not_those_of_others(folder):
@@ -199,17 +223,58 @@ def test_full_disk_at_the_journal_leaves_it_as_it_was(folder, monkeypatch):
     assert PartStore.open(folder, KEY, resume=True).parts == (0, 1)
 
 
-def test_cache_keeps_what_was_used_last_within_its_limit(folder):
+def test_rows_are_read_without_the_rest_of_their_parts(folder, monkeypatch):
+    """Input order visits the parts, which are in length order, again and again."""
     store = PartStore.open(folder, KEY, resume=False)
-    for seed in range(3):
-        store.append(**make(seed=seed))
-    size = store.load(0).nbytes
-    store = PartStore.open(folder, KEY, resume=True, cache_bytes=2 * size)
-    first, second = store.load(0), store.load(1)
-    assert store.load(0) is first
-    store.load(2)
-    assert store.load(0) is first
-    assert store.load(1) is not second
+    made = [make(n=40, dim=512, seed=seed, residues=True) for seed in range(3)]
+    for arrays in made:
+        store.append(**arrays)
+    store = PartStore.open(folder, KEY, resume=True)
+    taken, hashed = [], []
+    real = part_reader.PartFile._read
+
+    def counted(self, name, start, stop):
+        array = real(self, name, start, stop)
+        taken.append(array.nbytes)
+        return array
+
+    def hashing(path):
+        hashed.append(path.name)
+        return file_sha256(path)
+
+    monkeypatch.setattr(part_reader.PartFile, "_read", counted)
+    monkeypatch.setattr(parts_module, "file_sha256", hashing)
+    order = np.random.default_rng(0).permutation(120)
+    starts = [np.concatenate([[0], np.cumsum(arrays["lengths"])]) for arrays in made]
+    with store.reader(most_open=2) as reader:
+        for number, row in (divmod(int(place), 40) for place in order):
+            vector, length, residues = reader.read(number, row)
+            arrays, start = made[number], starts[number][row]
+            assert length == arrays["lengths"][row]
+            assert np.array_equal(vector, arrays["vectors"][row])
+            assert np.array_equal(residues, arrays["residues"][start : start + length])
+    rows = sum(arrays["vectors"].nbytes + arrays["residues"].nbytes for arrays in made)
+    lengths = 120 * 40 * 8  # those of a part, at worst at every visit
+    assert rows < sum(taken) <= rows + lengths
+    assert sorted(hashed) == [f"part-{number:06d}.safetensors" for number in range(3)]
+
+
+def test_few_of_many_parts_are_open_at_a_time_and_none_afterwards(folder):
+    def n_open():
+        links = [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+        return sum(link.startswith(str(folder)) for link in links)
+
+    store = PartStore.open(folder, KEY, resume=False)
+    made = [make(seed=seed) for seed in range(9)]
+    for arrays in made:
+        store.append(**arrays)
+    with store.reader(most_open=3) as reader:
+        for number in (*range(9), 6, 1):
+            vector, _length, _residues = reader.read(number, 2)
+            assert np.array_equal(vector, made[number]["vectors"][2])
+            assert n_open() <= 3
+        assert set(reader._files) == {8, 6, 1}
+    assert n_open() == 0
 
 
 def test_values_that_are_not_finite_are_refused(folder):

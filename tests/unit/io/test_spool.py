@@ -140,6 +140,8 @@ def test_failures_list_refused_records_first_then_failed_ones_in_order(filled):
     assert [r.id for block in filled.records() for r in block] == ["a", "c"]
     assert filled.output_residues() == (2, 4)
     assert list(filled.names(["a", "e", "z"])) == [True, True, False]
+    assert list(filled.leaves_out(["a", "b", "e", "z"])) == [False, True, True, False]
+    assert list(filled.lengths()) == [3, 1]
 
 
 def test_longer_than(filled):
@@ -170,3 +172,30 @@ def test_file_of_a_killed_run_is_replaced_and_ours_removed(tmp_path):
 def test_place_that_cannot_be_written_is_a_resource_error(tmp_path):
     with pytest.raises(ResourceError, match="list of records cannot be kept on disk"):
         Spool(tmp_path / "missing" / "records")
+
+
+def test_residues_may_be_left_out_and_nothing_else_changes(tmp_path, filled):
+    with Spool(tmp_path / "lean", keep_residues=False) as lean:
+        for number, (id, sequence) in enumerate(
+            [("a", "MKV"), ("b", "MKVLA"), ("c", "M"), ("d", "MKVLA")], start=1
+        ):
+            lean.add(record(id, sequence, number))
+        assert set(lean.residues_of(next(lean.records())).values()) == {""}
+        assert list(lean.lengths()) == list(filled.lengths())
+        assert lean.content_sha256 == filled.content_sha256
+        assert lean.full_bytes == filled.full_bytes
+
+
+def test_size_is_told_before_it_is_reached(tmp_path):
+    for length in (1, 100, 5000):
+        with Spool(tmp_path / "records") as spool:
+            for number in range(3000):
+                sequence = f"{number:0{length}d}"
+                spool.add(record(f"sp|P{number:05d}|NAME_HUMAN", sequence, number))
+            pages, size = (spool._file.one(f"PRAGMA {n}")[0] for n in ("page_count", "page_size"))
+            assert 0.8 * pages * size < spool.full_bytes < 1.6 * pages * size
+
+
+def test_hint_of_the_caller_stands_in_the_error(tmp_path):
+    with pytest.raises(ResourceError, match="name another folder"):
+        Spool(tmp_path / "missing" / "records", hint="name another folder")

@@ -110,8 +110,9 @@ def test_reading_rows(tmp_path, layout):
             assert np.array_equal(store.read(rows), vectors[rows])
         assert store.read([]).shape == (0, DIM)
         assert store.read(slice(0, 0)).shape == (0, DIM)
-        with pytest.raises(IndexError):
-            store.read([60])
+        for wrong in ([60], [3, -61], np.zeros(59, bool), [1.5]):
+            with pytest.raises(IndexError):
+                store.read(wrong)
         blocks = list(store.iter_blocks(25))
         assert [len(block_ids) for block_ids, _matrix in blocks] == [25, 25, 10]
         assert sum((block_ids for block_ids, _matrix in blocks), []) == ids
@@ -120,6 +121,15 @@ def test_reading_rows(tmp_path, layout):
             store.get("zz")
         with pytest.raises(UsageError, match="no residue embeddings"):
             store.residues("p1")
+
+
+def test_choosing_rows_does_not_depend_on_the_size_of_the_store(tmp_path):
+    data = make(["a", "b", "c"])
+    with EmbeddingStore.open(save(tmp_path / "s.h5", data)) as store:
+        store._data.n = 10**15  # as if more proteins followed: all their numbers fit no memory
+        assert np.array_equal(store.read(slice(1, 3)), data["vectors"][1:])
+        assert np.array_equal(store.read([2, 0]), data["vectors"][[2, 0]])
+        assert np.array_equal(store.get("b"), data["vectors"][1])
 
 
 def test_rows_far_apart_are_read_in_spans(tmp_path):
@@ -413,6 +423,18 @@ def test_merge_refuses_other_settings_and_other_sequences(tmp_path):
     assert not (tmp_path / "out.h5").exists()
 
 
+def test_merge_does_not_claim_the_run_of_its_inputs(tmp_path):
+    run = {"command": "protclip embed x.fa", "input": "x.fa", "input_sha256": "cd" * 32}
+    run |= {"input_summary": "2 records", "created_by": "protclip 0"}
+    paths = [
+        save(tmp_path / f"{id}.h5", make([id]), attributes={**ATTRIBUTES, **run}) for id in "ab"
+    ]
+    made = {"command": "merge", "input": "a.h5 b.h5"}
+    merge_stores(paths, tmp_path / "out.h5", attributes=made)
+    with EmbeddingStore.open(tmp_path / "out.h5") as store:
+        assert store.attributes == {**ATTRIBUTES, **made}
+
+
 def test_merge_turns_a_foreign_file_into_a_store(tmp_path):
     path = foreign(tmp_path / "f.h5", {"P1": np.ones(DIM), "P2": np.zeros(DIM)})
     assert merge_stores([path], tmp_path / "out.h5") == 2
@@ -428,9 +450,11 @@ def test_exports(tmp_path, dtype):
     array = np.load(tmp_path / "s.npy", allow_pickle=False)
     assert array.dtype == dtype
     assert np.array_equal(array, data["vectors"])
-    assert rows[0] == ["id", *(f"e{i}" for i in range(1, DIM + 1))]
-    assert [row[0] for row in rows[1:]] == data["ids"]
-    assert np.array_equal(np.array([row[1:] for row in rows[1:]]).astype(dtype), data["vectors"])
+    columns = ["protein_id", "length", "flags"]
+    assert rows[0] == [*columns, *(f"e{i}" for i in range(1, DIM + 1))]
+    for place, name in enumerate(("ids", "lengths", "flags")):
+        assert [row[place] for row in rows[1:]] == list(data[name])
+    assert np.array_equal(np.array([row[3:] for row in rows[1:]], dtype), data["vectors"])
 
 
 def test_user_block_has_one_spelling():
