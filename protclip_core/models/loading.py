@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from protclip_core.errors import ModelError, UsageError
+from protclip_core.models.bundle import sha256_of
 from protclip_core.models.catalog import DEFAULT_MODEL, ModelInfo, describe_model
+from protclip_core.models.esm2 import Esm2, Esm2Config
+from protclip_core.models.esm2_inference import Esm2Inference
+from protclip_core.models.importers import (
+    fair_esm_names,
+    fill_module,
+    load_pickled_tensors,
+    read_transformers_weights,
+    transformers_names,
+)
 from protclip_core.models.kernels import cpu_has_bfloat16
 from protclip_core.models.protein import ProteinModel
 
@@ -42,17 +52,6 @@ def load_model(
     UsageError
         A device or type that is not there.
     """
-    from protclip_core.models.esm1 import Esm1Inference, build_esm1
-    from protclip_core.models.esm2 import Esm2, Esm2Config
-    from protclip_core.models.esm2_inference import Esm2Inference
-    from protclip_core.models.importers import (
-        fair_esm_names,
-        fill_module,
-        load_pickled_tensors,
-        read_transformers_weights,
-        transformers_names,
-    )
-
     info = model if isinstance(model, ModelInfo) else describe_model(model)
     where = resolve_device(device)
     kind = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(dtype)
@@ -60,40 +59,51 @@ def load_model(
         raise UsageError(f"type {dtype!r} is not known", hint="use float32 or bfloat16")
     if kind == torch.bfloat16 and where.type == "cpu" and not cpu_has_bfloat16():
         _log.warning("this processor only emulates bfloat16: float32 is several times faster")
-    projection = None
-    shape = dict(info.encoder)
     if info.kind == "bundle":
         assert info.bundle is not None
-        everything = info.bundle.tensors()
-        weights_sha256 = info.bundle.weights_sha256
+        tensors = info.bundle.tensors()
         prefix = "protein_encoder."
-        tensors = {n.removeprefix(prefix): t for n, t in everything.items() if n.startswith(prefix)}
-        projection = _read_projection(everything, info, where)
-    elif info.kind == "transformers":
-        own, weights_sha256 = read_transformers_weights(info.path)
-        tensors = transformers_names(own)
-    else:
-        from protclip_core.models.bundle import sha256_of
+        own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        encoder = _build_esm2(info.encoder, own, info)
+        projection = _read_projection(tensors, info, where)
+        fast = Esm2Inference(encoder, device=where, dtype=kind)
+        return ProteinModel(info, fast, info.bundle.weights_sha256, projection)
+    if info.kind == "transformers":
+        tensors, weights_sha256 = read_transformers_weights(info.path)
+        encoder = _build_esm2(info.encoder, transformers_names(tensors), info)
+        fast = Esm2Inference(encoder, device=where, dtype=kind)
+        return ProteinModel(info, fast, weights_sha256)
+    return _load_fair_esm(info, where, kind)
 
-        content = load_pickled_tensors(info.path)
-        weights_sha256 = sha256_of(info.path)
-        if "args" in content and "model" in content:
-            if kind != torch.float32:
-                raise UsageError("ESM-1b and ESM-1v compute in float32 only", hint="drop --dtype")
-            module = _named_errors(build_esm1, content, str(info.path))
-            return ProteinModel(info, Esm1Inference(module, device=where), weights_sha256)
+
+def _load_fair_esm(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> ProteinModel:
+    """Load a ``.pt`` file: ESM-2 into our encoder, ESM-1b and ESM-1v into fair-esm's own."""
+    content = load_pickled_tensors(info.path)
+    weights_sha256 = sha256_of(info.path)
+    if "args" not in content or "model" not in content:
         shape = _named_errors(_fair_esm_shape, content, str(info.path))
-        tensors = fair_esm_names(content["model"])
-    shape.pop("type", None)
-    shape.pop("lm_head", None)
+        encoder = _build_esm2(shape, fair_esm_names(content["model"]), info)
+        fast = Esm2Inference(encoder, device=device, dtype=dtype)
+        return ProteinModel(info, fast, weights_sha256)
+    # Here, because fair-esm is slow to import and needed for these two only.
+    from protclip_core.models.esm1 import Esm1Inference, build_esm1
+
+    if dtype != torch.float32:
+        raise UsageError("ESM-1b and ESM-1v compute in float32 only", hint="drop --dtype")
+    module = _named_errors(build_esm1, content, str(info.path))
+    return ProteinModel(info, Esm1Inference(module, device=device), weights_sha256)
+
+
+def _build_esm2(shape: Mapping[str, Any], tensors: dict[str, Tensor], info: ModelInfo) -> Esm2:
+    """Build the encoder and fill it; ``shape`` holds the fields of `Esm2Config`."""
+    fields = {name: value for name, value in shape.items() if name not in ("type", "lm_head")}
     try:
-        config = Esm2Config(**shape)
+        config = Esm2Config(**fields)
     except (TypeError, ValueError) as error:
         raise ModelError(f"encoder cannot be built ({error})", where=str(info.path)) from error
     encoder = Esm2(config, lm_head=any(name.startswith("lm_head.") for name in tensors))
     fill_module(encoder, tensors, str(info.path))
-    fast = Esm2Inference(encoder, device=where, dtype=kind)
-    return ProteinModel(info, fast, weights_sha256, projection)
+    return encoder
 
 
 def _named_errors(
