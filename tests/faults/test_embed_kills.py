@@ -1,0 +1,310 @@
+"""Kills, signals and resuming; the numbers are those of the project's fault list."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import signal
+import time
+
+import pytest
+
+from tests.faults.embedding import (
+    CLEAN,
+    HELD,
+    KILLS,
+    PROTEINS,
+    ROOT,
+    SLOW,
+    SMALL_PARTS,
+    assert_same,
+    interrupt,
+    resume_and_compare,
+)
+from tests.helpers import random_proteins, write_fasta, write_tiny_bundle
+
+
+def test_killed_at_random_moments_nothing_is_lost_or_done_twice(bench, wanted):
+    """Faults 1 and 5: kill -9, every third time the resumed run as well, then --resume."""
+    result, seconds = wanted
+    rng = random.Random(KILLS)
+    survived, with_parts = 0, 0
+    for attempt in range(KILLS):
+        for kill in range(1 + (attempt % 3 == 2)):
+            # Slowed down, so that most moments lie between the first part and the last.
+            run = bench.start(*["--resume"][:kill], prelude=SLOW)
+            time.sleep(rng.uniform(0, seconds + 0.5))
+            run.send(signal.SIGKILL)
+            assert run.wait().rc in (-signal.SIGKILL, 0)
+        with_parts += resume_and_compare(bench, result) > 0
+        bench.store.unlink()
+        survived += 1
+    print(f"{survived} of {KILLS} killed runs were resumed, {with_parts} had finished parts")
+    assert survived == KILLS
+    assert with_parts > 0
+
+
+KILL_AT = (
+    SMALL_PARTS
+    + """
+import os
+count = 0
+def deadly(inner, when):
+    def call(*arguments, **options):
+        global count
+        count += 1
+        if when == "before" and count == {n}: os.kill(os.getpid(), 9)
+        result = inner(*arguments, **options)
+        if when == "after" and count == {n}: os.kill(os.getpid(), 9)
+        return result
+    return call
+compute._PART_BYTES = 150 * 64 * 4
+for name in ("fsync", "replace"):
+    setattr(os, name, deadly(getattr(os, name), {when!r}))
+"""
+)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_inside_every_commit_and_the_assembly(bench, wanted, request, when):
+    """Faults 2 and 3: at each fsync and rename in turn (each fourth, without --run-slow)."""
+    step = 1 if request.config.getoption("--run-slow") else 4
+    last_killed = 0
+    for n in range(1 + (when == "after"), 200, step):
+        done = bench.run(prelude=KILL_AT.format(n=n, when=when))
+        if done.rc == 0:
+            break
+        assert done.rc == -signal.SIGKILL
+        if bench.store.exists():  # published: complete, whatever comes after
+            assert_same(bench.read(), wanted[0])
+        resume_and_compare(bench, wanted[0])
+        bench.store.unlink()
+        last_killed = n
+    assert last_killed >= 8
+
+
+def test_adding_to_a_finished_store_killed_leaves_the_old_one(bench, wanted):
+    """Fault 4: byte-identical, or the new one complete."""
+    result, seconds = wanted
+    rng = random.Random(4)
+    for _attempt in range(max(3, KILLS // 3)):
+        write_fasta(bench.folder / "x.fa", PROTEINS[:100])
+        assert bench.run().rc == 0
+        old = bench.store.read_bytes()
+        write_fasta(bench.folder / "x.fa", PROTEINS)
+        bench.computed()
+        run = bench.start("--resume")
+        time.sleep(rng.uniform(0.1, 1.0) * seconds)
+        run.send(signal.SIGKILL)
+        if run.wait().rc != 0 and bench.store.read_bytes() != old:
+            assert_same(bench.read(), result)
+        done = bench.run("--resume")
+        assert done.rc == 0
+        # What the old store holds is never computed again, in neither run.
+        assert not {hashlib.sha256(s.encode()).hexdigest() for _, s in PROTEINS[:100]} & set(
+            bench.computed()
+        )
+        assert bench.names() == CLEAN
+        assert_same(bench.read(), result)
+        bench.store.unlink()
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda n: signal.Signals(n).name
+)
+def test_signal_keeps_what_is_finished(bench, wanted, number):
+    """Faults 6, 7 and 8: 143, 130 and 129, one error line, the way on, lossless."""
+    run = bench.start(prelude=SLOW)
+    bench.until_part(2)
+    run.send(number)
+    done = run.wait(20)
+    assert done.rc == 128 + number
+    assert done.err.splitlines() == [
+        "warning: finished proteins of x.h5 are kept; go on with --resume",
+        f"error: stopped by {signal.Signals(number).name}",
+    ]
+    assert bench.names() == {"x.fa", ".x.h5.lock", "x.h5.partial"}
+    assert resume_and_compare(bench, wanted[0]) >= 40
+
+
+def test_signal_before_anything_is_finished_leaves_nothing(bench, wanted):
+    """Fault 7, early: no word of finished work where there is none, no folder left."""
+    stuck = SLOW.replace("0.03", "0.5")
+    run = bench.start(prelude=stuck)
+    while not bench.partial.exists():
+        time.sleep(0.005)
+    time.sleep(0.1)
+    run.send(signal.SIGINT)
+    done = run.wait(20)
+    assert done.rc == 130
+    if not bench.partial.exists():
+        assert done.err == "error: stopped by SIGINT\n"
+        assert bench.names() == {"x.fa", ".x.h5.lock"}
+    resume_and_compare(bench, wanted[0])
+
+
+def test_second_interrupt_ends_at_once(bench, wanted):
+    """Fault 7: the first waits for the batch in work, the second for nothing; lossless."""
+    run = bench.start(prelude=SLOW)
+    bench.until_part(1)
+    run.send(signal.SIGSTOP)
+    run.send(signal.SIGINT)
+    run.send(signal.SIGCONT)
+    began = time.monotonic()
+    time.sleep(0.003)
+    run.send(signal.SIGINT)
+    done = run.wait(20)
+    assert done.rc == 130
+    assert time.monotonic() - began < 5
+    assert "Traceback" not in done.err
+    resume_and_compare(bench, wanted[0])
+
+
+def test_hang_up_that_the_caller_ignores_stays_ignored(bench, wanted):
+    """Fault 8 under nohup."""
+    nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    run = bench.start(prelude=nohup + SLOW)
+    bench.until_part(1)
+    run.send(signal.SIGHUP)
+    assert run.wait().rc == 0
+    assert_same(bench.read(), wanted[0])
+
+
+def test_resume_with_a_changed_file_is_never_stale(bench, wanted):
+    """Fault 9: a finished protein whose sequence was edited meanwhile is computed anew."""
+    interrupt(bench)
+    changed = [(id, s[::-1] + "W" if i % 10 == 0 else s) for i, (id, s) in enumerate(PROTEINS)]
+    write_fasta(bench.folder / "x.fa", changed)
+    before = bench.finished()
+    assert bench.run("--resume").rc == 0
+    assert not before & set(bench.computed())
+    found = bench.read()
+    bench.store.rename(bench.folder / "resumed.h5")
+    assert bench.run().rc == 0
+    assert_same(found, bench.read())
+
+
+def test_resume_with_other_settings_or_another_model_is_refused(bench, wanted, tmp_path_factory):
+    """Fault 10: the mismatch is named with both values, the finished parts stay."""
+    interrupt(bench)
+    before = bench.finished()
+    other = write_tiny_bundle(
+        tmp_path_factory.mktemp("models") / "other",
+        change=lambda tensors: tensors["protein_encoder.final_norm.weight"].mul_(2),
+    )
+    for arguments, said in [
+        (["--layer", "1"], "layer is 2 there, 1 now"),
+        (["--dtype", "bfloat16"], 'compute_dtype is "float32" there, "bfloat16 (cpu)" now'),
+        (["--pooling", "tokens"], 'pooling is "residues" there, "tokens" now'),
+        (["--store-dtype", "float16"], 'store_dtype is "float32" there, "float16" now'),
+        (["--per-residue"], "per_residue is 0 there, 1 now"),
+        (["--model", other], "weights_sha256 is "),
+    ]:
+        done = bench.run("--resume", *arguments)
+        assert (done.rc, done.out) == (2, "")
+        line = done.err.splitlines()[-1]
+        assert line.startswith("error: ")
+        assert f"x.h5.partial: the earlier run had other settings: {said}" in line
+        assert bench.finished() == before
+    done = bench.run()
+    assert done.rc == 2
+    assert "proteins are already finished by an earlier run; continue it with --resume" in done.err
+    resume_and_compare(bench, wanted[0])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--layer", "1"]], ids=["equal", "other"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
+def test_resume_of_a_run_that_replaces_does_replace(bench, arguments, number):
+    """The old store has equal or other settings; none of its records comes back."""
+    write_fasta(bench.folder / "x.fa", random_proteins(30, seed=5, prefix="old"))
+    assert bench.run().rc == 0
+    old = bench.store.read_bytes()
+    write_fasta(bench.folder / "x.fa", PROTEINS)
+    run = bench.start(*arguments, "--overwrite", prelude=SLOW)
+    bench.until_part(2)
+    run.send(number)
+    run.wait()
+    assert bench.store.read_bytes() == old
+    # Interrupted a second time, it is still one that replaces.
+    run = bench.start(*arguments, "--resume", prelude=HELD)
+    bench.until_part(4)
+    run.send(signal.SIGKILL)
+    run.wait()
+    before = bench.finished()
+    bench.computed()
+    done = bench.run(*arguments, "--resume")
+    assert done.rc == 0, done
+    assert not before & set(bench.computed())
+    found = bench.read()
+    assert found[0] == [id for id, _ in PROTEINS]
+    assert "that the input does not name are kept" not in done.err
+    assert bench.names() == CLEAN
+    assert bench.run(*arguments, "--overwrite").rc == 0
+    assert_same(found, bench.read())
+
+
+def test_resume_does_not_replace_another_store_than_the_one_meant(bench):
+    """Killed behind the rename, its parts lie beside its own result; that one is added to."""
+    write_fasta(bench.folder / "x.fa", PROTEINS[:30])
+    assert bench.run().rc == 0
+    write_fasta(bench.folder / "x.fa", PROTEINS[:60])
+    deadly = """
+import os
+import protclip_core.tasks.embed as task
+assemble = task.assemble_store
+def deadly(*arguments):
+    assemble(*arguments)
+    os.kill(os.getpid(), 9)
+task.assemble_store = deadly
+"""
+    assert bench.run("--overwrite", prelude=deadly).rc == -signal.SIGKILL
+    assert bench.finished()
+    assert len(bench.read()[0]) == 60
+    write_fasta(bench.folder / "x.fa", PROTEINS[50:100])
+    done = bench.run("--resume")
+    assert done.rc == 0, done
+    assert sorted(bench.read()[0]) == sorted(id for id, _ in PROTEINS[:100])
+
+
+def test_interrupt_during_the_first_imports_is_quiet(bench):
+    write_fasta(bench.folder / "x.fa", PROTEINS)
+    early = bench.folder / "early"
+    early.mkdir()
+    # In place of typer, the first slow import: it interrupts its own process.
+    (early / "typer.py").write_text("import os, time\nos.kill(os.getpid(), 2)\ntime.sleep(5)\n")
+    done = bench.program(
+        *bench.arguments(), cwd=bench.folder, fresh=True, env={"PYTHONPATH": f"{early}:{ROOT}"}
+    )
+    assert (done.rc, done.out, done.err) == (130, "", "error: stopped by SIGINT\n")
+
+
+def test_damaged_parts_and_a_torn_journal_are_computed_again(bench, wanted):
+    """Fault 11: what is damaged is dropped with a warning, the rest is kept."""
+    interrupt(bench, 4)
+    parts = sorted(bench.partial.glob("part-*.safetensors"))
+    data = bytearray(parts[0].read_bytes())
+    data[-1] ^= 1
+    parts[0].write_bytes(data)
+    journal = bench.partial / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-5])
+    done = bench.run("--resume")
+    assert done.rc == 0
+    assert "part-000000.safetensors does not match its sha256" in done.err
+    assert "is torn and was dropped" in done.err
+    assert_same(bench.read(), wanted[0])
+    assert bench.names() == CLEAN
+
+
+def test_damaged_store_is_not_added_to(bench, wanted):
+    """Fault 22: 4, and the file stays as it is."""
+    assert bench.run().rc == 0
+    data = bytearray(bench.store.read_bytes())
+    data[len(data) // 2] ^= 1
+    for damaged in (bytes(data), bytes(data[:-100]), b""):
+        bench.store.write_bytes(damaged)
+        done = bench.run("--resume")
+        if done.rc == 0:  # the flip lies where nothing is stored
+            continue
+        assert done.rc == 4, done
+        assert len([line for line in done.err.splitlines() if line.startswith("error: ")]) == 1
+        assert bench.store.read_bytes() == damaged
