@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.helpers import random_proteins, write_fasta, write_tiny_bundle
 from tests.warm import Program
+
+# A shell starts its background jobs with interrupts ignored, and nohup ignores hang-ups; the
+# programs that tests start, and interrupt, are to begin as from a plain terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser):
