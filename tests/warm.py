@@ -34,7 +34,7 @@ IMPORTS = (
     "protclip_cli.main",
     "protclip_core.tasks.embed",
     "protclip_core.tasks.embed_plan",
-    "protclip_core.models.importers",
+    "protclip_core.models.weights",
     "protclip_core.io.store_tools",
 )
 

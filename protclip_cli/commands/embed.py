@@ -16,7 +16,7 @@ from protclip_cli.options import Format, GlobalOptions, inputs_or_pipe, parse_ba
 from protclip_cli.output import stdout, write_rows, write_tsv_line
 from protclip_cli.progress import make_progress
 from protclip_core.errors import UsageError
-from protclip_core.models.catalog import DEFAULT_MODEL
+from protclip_core.models.info import DEFAULT_MODEL
 from protclip_core.records import printable
 
 if TYPE_CHECKING:

@@ -8,9 +8,19 @@ Format ``protclip-bundle``, version 1::
     MODEL_CARD.md        what it was trained on and what it is good for
     manifest.json        {"format": "protclip-manifest", "files": {name: {"sha256", "bytes"}}}
 
-Tensor names begin with ``protein_encoder.``, ``protein_projection.``, ``text_encoder.`` or
-``text_projection.``; ``logit_scale`` stands alone. Every file that the manifest names must be
-there with its hash, and nothing is ever unpickled. A bundle is read-only once it is written.
+Tensor names::
+
+    protein_encoder.*                      as its type says: `Esm2`, BertModel, ProteinBertModel
+    text_encoder.*                         BertModel
+    protein_projection.{0,2}.*  text_projection.{0,2}.*  logit_scale
+    residue_heads.mlm.{0,2,3}.*            residues from the protein encoder's token vectors
+    residue_heads.segment_head.{0,2,3}.*   residues of masked segments, from the decoder's output
+    residue_heads.segment_decoder.{query,key,value}.*
+    residue_heads.prototypes.weight  residue_heads.segment_logit_scale
+
+A bundle has a protein encoder, a text encoder, or both with their projections; residue heads are
+optional. Every file that the manifest names must be there with its hash, and nothing is ever
+unpickled. A bundle is read-only once it is written.
 """
 
 from __future__ import annotations
@@ -155,8 +165,10 @@ def write_bundle(
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     files: Mapping[str, bytes] | None = None,
+    *,
+    half: bool = True,
 ) -> Bundle:
-    """Write a bundle; floating-point tensors are stored as float16.
+    """Write a bundle.
 
     Parameters
     ----------
@@ -168,32 +180,41 @@ def write_bundle(
         Name to tensor; names as in the module's docstring.
     files
         Further files (tokenizer, model card): name to content.
+    half
+        Store floating-point tensors as float16; ``False`` keeps the type of each.
 
     Raises
     ------
     ModelError
-        A value that float16 cannot hold, named by its tensor.
+        A value that float16 cannot hold, or that is no number, named by its tensor.
     """
     import torch
-    from safetensors.torch import save
+    from safetensors.torch import save_file
 
     stored: dict[str, Tensor] = {}
     for name in sorted(tensors):
         value = tensors[name].detach().cpu()
-        half = value.to(torch.float16) if value.is_floating_point() else value
-        if value.is_floating_point() and not bool(torch.isfinite(half).all()):
-            raise ModelError("holds values that float16 cannot store", where=f"tensor {name}")
+        kept = value.to(torch.float16) if half and value.is_floating_point() else value
+        if value.is_floating_point() and not bool(torch.isfinite(kept).all()):
+            what = "values that float16 cannot store" if half else "NaN or infinity"
+            raise ModelError(f"holds {what}", where=f"tensor {name}")
         # A clone, because tensors that share memory are refused by safetensors.
-        stored[name] = half.contiguous().clone()
+        stored[name] = kept.contiguous().clone()
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    content = {CONFIG: _json_bytes(config), WEIGHTS: save(stored), **dict(files or {})}
-    listing = {
-        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        for name, data in sorted(content.items())
-    }
-    for name, data in content.items():
+    # Without a manifest the folder is no bundle: it goes first and comes last.
+    (folder / MANIFEST).unlink(missing_ok=True)
+    save_file(stored, folder / WEIGHTS)
+    # safetensors makes it as private as a temporary file; it is to be as its neighbours.
+    (folder / CONFIG).write_bytes(_json_bytes(config))
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode & 0o777)
+    for name, data in dict(files or {}).items():
         (folder / name).write_bytes(data)
+    names = sorted({CONFIG, WEIGHTS, *(files or {})})
+    listing = {
+        name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
+        for name in names
+    }
     manifest = {"format": "protclip-manifest", "files": listing}
     (folder / MANIFEST).write_bytes(_json_bytes(manifest))
     return open_bundle(folder)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from protclip_core.errors import ModelError
 from protclip_core.models.alphabet import TOKENS
-from protclip_core.models.importers import fill_module
 from protclip_core.models.packing import PackedTokens
+from protclip_core.models.weights import fill_module
 
 __all__ = ["Esm1Inference", "build_esm1"]
 

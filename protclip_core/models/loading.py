@@ -11,18 +11,17 @@ from torch import Tensor
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.bundle import sha256_of
-from protclip_core.models.catalog import DEFAULT_MODEL, ModelInfo, describe_model
 from protclip_core.models.esm2 import Esm2, Esm2Config
 from protclip_core.models.esm2_inference import Esm2Inference
-from protclip_core.models.importers import (
-    fair_esm_names,
+from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, describe_model
+from protclip_core.models.kernels import cpu_has_bfloat16
+from protclip_core.models.protein import ProteinModel
+from protclip_core.models.tensor_names import fair_esm_names, transformers_names
+from protclip_core.models.weights import (
     fill_module,
     load_pickled_tensors,
     read_transformers_weights,
-    transformers_names,
 )
-from protclip_core.models.kernels import cpu_has_bfloat16
-from protclip_core.models.protein import ProteinModel
 
 __all__ = ["load_model", "resolve_device"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from protclip_core.errors import UsageError
 from protclip_core.io.fasta import read_sequence
 from protclip_core.models.alphabet import encode
-from protclip_core.models.catalog import ModelInfo
+from protclip_core.models.info import ModelInfo
 from protclip_core.models.packing import PackedTokens, pack, pool
 from protclip_core.models.settings import EmbedSettings, resolve_settings
 

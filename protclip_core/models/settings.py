@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protclip_core.errors import UsageError
-from protclip_core.models.catalog import ModelInfo
+from protclip_core.models.info import ModelInfo
 
 __all__ = ["DEFAULT_OVERLAP", "DEFAULT_WINDOW", "EmbedSettings", "resolve_settings"]
 

@@ -22,7 +22,7 @@ from protclip_core.io.atomic import check_writable_target, file_lock, require_sp
 from protclip_core.io.journal import mark_replaces, read_journal, replaces
 from protclip_core.io.parts import PartStore, partial_folder
 from protclip_core.io.spool import Spool, SpooledRecord
-from protclip_core.models.catalog import describe_model
+from protclip_core.models.info import describe_model
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.embed_assemble import (
     assemble_store,

@@ -10,7 +10,7 @@ from typing import Any
 from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import InputError, UsageError
 from protclip_core.io.spool import Spool, SpooledRecord
-from protclip_core.models.catalog import DEFAULT_MODEL, ModelInfo
+from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
 from protclip_core.models.loading import load_model, resolve_device
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings, resolve_settings

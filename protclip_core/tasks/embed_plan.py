@@ -10,8 +10,8 @@ from pathlib import Path
 from protclip_core.engines.local import GPU_BATCH_TOKENS, usable_cores
 from protclip_core.io.fasta import InputSummary
 from protclip_core.io.spool import Spool
-from protclip_core.models.catalog import ModelInfo, describe_model
 from protclip_core.models.esm2 import Esm2Config
+from protclip_core.models.info import ModelInfo, describe_model
 from protclip_core.models.loading import resolve_device
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS, window_starts
 from protclip_core.models.settings import EmbedSettings

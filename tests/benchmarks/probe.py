@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from protclip_core.engines.local import LocalEngine
-from protclip_core.models.catalog import ModelInfo, describe_model
 from protclip_core.models.esm2 import Esm2, Esm2Config
 from protclip_core.models.esm2_inference import Esm2Inference
+from protclip_core.models.info import ModelInfo, describe_model
 from protclip_core.models.loading import load_model
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings

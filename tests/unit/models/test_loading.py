@@ -14,10 +14,10 @@ import torch
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.bundle import open_bundle, write_bundle
-from protclip_core.models.catalog import describe_model
 from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.importers import fill_module, load_pickled_tensors
+from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model
+from protclip_core.models.weights import fill_module, load_pickled_tensors
 from tests.unit.models.encoders import save_fair_esm2, transformers_esm
 
 SHAPE = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "ffn_dim": 32}

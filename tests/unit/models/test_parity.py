@@ -11,10 +11,11 @@ import torch
 from protclip_core.models.alphabet import MASK, encode
 from protclip_core.models.esm2 import Esm2, Esm2Config
 from protclip_core.models.esm2_inference import Esm2Inference
-from protclip_core.models.importers import fair_esm_names, fill_module, transformers_names
 from protclip_core.models.kernels import CpuKernels, choose_cpu_kernels
 from protclip_core.models.loading import load_model
 from protclip_core.models.packing import PackedTokens, pack
+from protclip_core.models.tensor_names import fair_esm_names, transformers_names
+from protclip_core.models.weights import fill_module
 from tests.unit.models.encoders import fair_esm2, randomise, save_fair_esm2, transformers_esm
 
 #: Layers, width, heads. `tests/benchmarks/parity.py` does the published shapes.

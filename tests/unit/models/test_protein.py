@@ -11,9 +11,9 @@ import torch
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.models.alphabet import BOS, EOS, TOKENS, encode
-from protclip_core.models.catalog import ModelInfo
 from protclip_core.models.esm2 import Esm2, Esm2Config
 from protclip_core.models.esm2_inference import Esm2Inference
+from protclip_core.models.info import ModelInfo
 from protclip_core.models.kernels import onednn_products
 from protclip_core.models.packing import PackedTokens, pack_sequences, pool
 from protclip_core.models.protein import ProteinModel, token_batches, window_starts
