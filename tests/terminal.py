@@ -1,0 +1,40 @@
+"""What tests of the program read from its output."""
+
+from __future__ import annotations
+
+import re
+
+from protclip_core.io.store import EmbeddingStore
+
+CLEAR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # what rich itself sends to draw its bar
+
+
+def read(path):
+    with EmbeddingStore.open(path) as store:
+        return store.ids, store.read(slice(None))
+
+
+def rows_of(text):
+    header, *lines = text.splitlines()
+    assert header.split("\t")[:4] == ["protein_id", "length", "flags", "e1"]
+    assert all(line.count("\t") == header.count("\t") for line in lines)
+    return [line.split("\t") for line in lines]
+
+
+def one_error(outcome, rc, *parts):
+    """Nothing on standard output, one ``error:`` line, no traceback."""
+    assert (outcome.rc, outcome.out) == (rc, ""), outcome
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("error: ")
+    assert line[7].islower() or rc == 1 or not line[7].isalpha()
+    for part in parts:
+        assert part in line
+    return line
+
+
+NO_MODEL = """
+import protclip_core.tasks.embed as task
+def load_job(request, info):
+    raise SystemExit("the model was loaded")
+task.load_job = load_job
+"""
