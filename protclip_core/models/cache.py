@@ -18,6 +18,7 @@ __all__ = [
     "check_name",
     "downloads_folder",
     "installed_models",
+    "is_installed",
     "model_folder",
 ]
 
@@ -80,3 +81,10 @@ def installed_models(cache: str | Path | None = None) -> dict[str, Path]:
         for folder in folders
         if _NAME.fullmatch(folder.name) and (folder / "manifest.json").is_file()
     }
+
+
+def is_installed(name: str, cache: str | Path | None = None) -> bool:
+    """Tell whether there is a folder of this name, sound or not; false for what is no name."""
+    if not _NAME.fullmatch(name):
+        return False
+    return os.path.isdir(model_folder(name, cache))  # noqa: PTH112 (false where one may not look)

@@ -1,0 +1,256 @@
+"""Unpacking archives that come from elsewhere: all of it, inside one folder, or nothing.
+
+Names, kinds and stated sizes are looked at before the first byte is written, and the bytes that
+are really written are counted, since a small archive can hold any number of zeros.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import secrets
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import zstandard
+
+from protclip_core.errors import ModelError
+from protclip_core.io.atomic import disk_error
+
+__all__ = ["extract", "is_archive"]
+
+_MOST_MEMBERS, _MEMBER_OVERHEAD = 10_000, 4096
+_TOO_MANY = f"has more than {_MOST_MEMBERS:,} members"
+_BLOCK = 1 << 20
+_TAR_MAGIC_AT, _TAR_MAGIC = 257, b"ustar"
+_OPENERS: dict[bytes, Any] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    gzip.BadGzipFile,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    UnicodeError,
+    zstandard.ZstdError,
+)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file of an archive: where it goes, its stated size, and how it is opened."""
+
+    name: str
+    size: int
+    handle: Any
+
+
+class _Limited:
+    """A tar as it is decompressed; it ends where it holds more than it may.
+
+    The name of a member may be of any length, and tarfile keeps it in memory.
+    """
+
+    def __init__(self, path: Path, raw: IO[bytes], max_bytes: int) -> None:
+        self._path, self._raw, self._max_bytes = path, raw, max_bytes
+        self._left = max_bytes + _MOST_MEMBERS * _MEMBER_OVERHEAD
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        block = self._raw.read(size)
+        self._left -= len(block)
+        if self._left < 0:
+            raise _refused(self._path, f"holds more than {self._max_bytes:,} bytes")
+        return block
+
+
+def is_archive(path: Path) -> bool:
+    """Tell by its content whether a file is a zip or tar archive.
+
+    A tar may be compressed with gzip, bzip2, xz or zstandard. A zip that torch wrote (its
+    checkpoints are zip files) is a model, not an archive. A file that cannot be read is none.
+    """
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(_TAR_MAGIC_AT + len(_TAR_MAGIC))
+        if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+            return not _is_torch_zip(path)
+        if start[_TAR_MAGIC_AT:] == _TAR_MAGIC:
+            return True
+        with ExitStack() as stack:
+            plain = _decompressed(path, start, stack)
+            return plain is not None and plain.read(512)[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
+    except (OSError, *_BROKEN):
+        return False
+
+
+def extract(path: Path, folder: Path, *, max_bytes: int) -> list[Path]:
+    """Unpack an archive into a folder that does not exist yet.
+
+    Parameters
+    ----------
+    path
+        A file of which `is_archive` says yes.
+    folder
+        Made as a whole at the end: after any error it does not exist.
+    max_bytes
+        Most bytes that all files together may have, stated or real.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files, in the order of the archive; folders and empty names are not listed.
+
+    Raises
+    ------
+    ModelError
+        Damaged, or it holds what has no place in one: an absolute path, ``..``, a link, a
+        device, a name twice, more than 10,000 members, or more than ``max_bytes``.
+    ResourceError
+        The disk cannot hold it.
+    """
+    temp = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        temp.mkdir(parents=True)
+        with ExitStack() as stack:
+            written = _unpack(path, temp, max_bytes, stack)
+        temp.rename(folder)
+    except _BROKEN as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        # Damage to bzip2 data is an OSError too, one that has no number.
+        raise (disk_error(error, folder) if error.errno else _damaged(path, error)) from error
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+    return [folder / name for name in written]
+
+
+def _unpack(path: Path, temp: Path, max_bytes: int, stack: ExitStack) -> list[PurePosixPath]:
+    with path.open("rb") as handle:
+        start = handle.read(8)
+    members = _zip_members if start.startswith(b"PK") else _tar_members
+    written: list[PurePosixPath] = []
+    taken: set[str] = set()
+    total = 0
+    for number, member in enumerate(members(path, start, max_bytes, stack)):
+        if number >= _MOST_MEMBERS:
+            raise _refused(path, _TOO_MANY)
+        if member.handle is None and not PurePosixPath(member.name).parts:
+            continue  # the folder itself, as in: tar c .
+        name = _checked_name(path, member.name)
+        # Some file systems do not tell upper from lower case: one would overwrite the other.
+        if str(name).casefold() in taken:
+            raise _refused(path, f"has {member.name!r} twice")
+        taken.add(str(name).casefold())
+        if member.handle is None:
+            continue
+        if total + member.size > max_bytes:
+            raise _refused(path, f"holds more than {max_bytes:,} bytes")
+        target = temp / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            out = target.open("xb")
+        except (FileExistsError, NotADirectoryError):
+            raise _refused(path, f"has {member.name!r} as a file and as a folder") from None
+        with out, member.handle() as source:
+            total += _copy(path, source, out, max_bytes - total, max_bytes)
+        written.append(name)
+    return written
+
+
+def _copy(path: Path, source: IO[bytes], out: IO[bytes], left: int, max_bytes: int) -> int:
+    """Copy a member, and count: what it states of its size need not be true."""
+    done = 0
+    while block := source.read(min(_BLOCK, left - done + 1)):
+        done += len(block)
+        if done > left:
+            raise _refused(path, f"holds more than {max_bytes:,} bytes")
+        out.write(block)
+    return done
+
+
+def _zip_members(path: Path, start: bytes, max_bytes: int, stack: ExitStack) -> Iterator[_Member]:
+    archive = stack.enter_context(zipfile.ZipFile(path))
+    infos = archive.infolist()
+    if len(infos) > _MOST_MEMBERS:
+        raise _refused(path, _TOO_MANY)
+    for info in infos:
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _refused(path, f"has {info.filename!r}, which is a link or a device")
+        if info.flag_bits & 1:
+            raise _refused(path, f"has {info.filename!r}, which is encrypted")
+        handle = None if info.is_dir() else lambda info=info: archive.open(info)
+        yield _Member(info.orig_filename, info.file_size, handle)
+
+
+def _tar_members(path: Path, start: bytes, max_bytes: int, stack: ExitStack) -> Iterator[_Member]:
+    plain = _decompressed(path, start, stack) or stack.enter_context(path.open("rb"))
+    # As a stream: a header is looked at before what follows it is decompressed, so an archive
+    # of many members or of large ones is refused early.
+    limited: Any = _Limited(path, plain, max_bytes)
+    archive = stack.enter_context(tarfile.open(fileobj=limited, mode="r|"))  # noqa: SIM115
+    for info in archive:
+        if not (info.isreg() or info.isdir()) or info.issparse():
+            raise _refused(path, f"has {info.name!r}, which is a link or a device")
+        handle = None if info.isdir() else lambda info=info: archive.extractfile(info)
+        yield _Member(info.name, info.size, handle)
+    while limited.read(_BLOCK):
+        pass  # to the end, where the checksum of what was compressed stands
+
+
+def _checked_name(path: Path, name: str) -> PurePosixPath:
+    """Return where a member goes, relative to the folder; refuse any way out of it."""
+    parts = PurePosixPath(name).parts
+    outside = name.startswith("/") or ".." in parts or "\\" in name or ":" in name
+    if outside or not parts or any(ord(sign) < 32 for sign in name):
+        raise _refused(path, f"has {name[:200]!r}, which is no name inside a folder")
+    return PurePosixPath(*parts)
+
+
+def _decompressed(path: Path, start: bytes, stack: ExitStack) -> Any:
+    """Open a compressed file for reading what is inside; ``None`` if it is not compressed."""
+    if start.startswith(_ZSTD):
+        raw = stack.enter_context(path.open("rb"))
+        return stack.enter_context(zstandard.ZstdDecompressor().stream_reader(raw))
+    for magic, opener in _OPENERS.items():
+        if start.startswith(magic):
+            return stack.enter_context(opener(path, "rb"))
+    return None
+
+
+def _is_torch_zip(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(PurePosixPath(name).name == "data.pkl" for name in archive.namelist()[:100])
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    reason = str(error).lower() or type(error).__name__
+    return ModelError(
+        f"the archive is damaged ({reason[:100]})", where=str(path), hint="fetch it again"
+    )
+
+
+def _refused(path: Path, what: str) -> ModelError:
+    return ModelError(
+        f"the archive {what}: nothing was unpacked",
+        where=str(path),
+        hint="unpack it by hand if you trust it, and import the folder",
+    )
