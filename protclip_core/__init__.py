@@ -24,24 +24,32 @@ from protclip_core._version import __version__
 if TYPE_CHECKING:
     from protclip_core.io.fasta import read_fasta
     from protclip_core.io.store import EmbeddingStore
-    from protclip_core.models.loading import load_model
+    from protclip_core.models.loading import load_model, load_text_model
+    from protclip_core.models.protclip import ProtclipModel
     from protclip_core.models.protein import ProteinModel
+    from protclip_core.models.text import TextModel
     from protclip_core.records import ProteinRecord
 
 __all__ = [
     "EmbeddingStore",
+    "ProtclipModel",
     "ProteinModel",
     "ProteinRecord",
+    "TextModel",
     "__version__",
     "load_model",
+    "load_text_model",
     "read_fasta",
 ]
 
 _HOMES = {
     "EmbeddingStore": "protclip_core.io.store",
+    "ProtclipModel": "protclip_core.models.protclip",
     "ProteinModel": "protclip_core.models.protein",
     "ProteinRecord": "protclip_core.records",
+    "TextModel": "protclip_core.models.text",
     "load_model": "protclip_core.models.loading",
+    "load_text_model": "protclip_core.models.loading",
     "read_fasta": "protclip_core.io.fasta",
 }
 

@@ -10,13 +10,14 @@ Format ``protclip-bundle``, version 1::
 
 Tensor names::
 
-    protein_encoder.*                      as its type says: `Esm2`, BertModel, ProteinBertModel
+    protein_encoder.*                      as its type says: `Esm2`, BertModel (its head, if any,
+                                           as `ResidueLmHead`: lm_head.*), ProteinBertModel
     text_encoder.*                         BertModel
     protein_projection.{0,2}.*  text_projection.{0,2}.*  logit_scale
     residue_heads.mlm.{0,2,3}.*            residues from the protein encoder's token vectors
     residue_heads.segment_head.{0,2,3}.*   residues of masked segments, from the decoder's output
     residue_heads.segment_decoder.{query,key,value}.*
-    residue_heads.prototypes.weight  residue_heads.segment_logit_scale
+    residue_heads.prototypes.weight  residue_heads.segment_logit_scale (these two together)
 
 A bundle has a protein encoder, a text encoder, or both with their projections; residue heads are
 optional. Every file that the manifest names must be there with its hash, and nothing is ever

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from protclip_core.errors import ModelError
-from protclip_core.models.alphabet import TOKENS
+from protclip_core.models.alphabet import TOKENS, encode
 from protclip_core.models.packing import PackedTokens
 from protclip_core.models.weights import fill_module
 
-__all__ = ["Esm1Inference", "build_esm1"]
+__all__ = ["Esm1Inference", "build_esm1", "build_esm1_module"]
 
 
 class Esm1Inference:
@@ -33,7 +33,9 @@ class Esm1Inference:
         Where it runs. Products are float32: the type of these models' published weights.
     """
 
-    max_residues = 1022
+    tokens = TOKENS
+    encode = staticmethod(encode)
+    has_lm_head = True
 
     def __init__(self, module: nn.Module, *, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
@@ -41,7 +43,8 @@ class Esm1Inference:
         self.dtype = torch.float32
         self.num_layers = int(cast(int, module.num_layers))
         self.hidden_dim = cast(nn.Embedding, module.embed_tokens).embedding_dim
-        self.has_lm_head = True
+        # Positions are learned: there are none beyond these.
+        self.max_residues = cast(Any, module).embed_positions.max_positions - 2
 
     @torch.inference_mode()
     def hidden(self, batch: PackedTokens, layers: Sequence[int] | None = None) -> dict[int, Tensor]:
@@ -71,33 +74,67 @@ def build_esm1(content: Mapping[str, Any], where: str) -> nn.Module:
     ModelError
         Another architecture (MSA transformer, inverse folding), or tensors that do not fit.
     """
+    arguments = vars(content["args"])
+    _check_architecture(arguments, where)
+    tensors = {
+        re.sub(r"^(?:encoder\.sentence_encoder\.|encoder\.)", "", name): value
+        for name, value in content["model"].items()
+    }
+    # The contact head is not used, and its weights come in a file of their own.
+    tensors = {n: v for n, v in tensors.items() if not n.startswith(("contact_head.", "embed_out"))}
+    return build_esm1_module(arguments, tensors, where)
+
+
+def build_esm1_module(
+    arguments: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, prefix: str = ""
+) -> nn.Module:
+    """Build fair-esm's module from training arguments and tensors of its own names.
+
+    Parameters
+    ----------
+    arguments
+        As plain data, with or without ``encoder_`` before the names.
+    tensors
+        Names as in ProteinBertModel, without its contact head; ``lm_head.weight`` may be left
+        out, since it is ``embed_tokens.weight``.
+    where, prefix
+        File, and what stands before the names in it, for messages.
+
+    Raises
+    ------
+    ModelError
+        Arguments or tensors that do not fit.
+    """
+    _check_architecture(arguments, where)
     from esm.data import Alphabet
     from esm.model.esm1 import ProteinBertModel
 
-    arguments = vars(content["args"])
+    alphabet = Alphabet.from_architecture("roberta_large")
+    if tuple(alphabet.all_toks) != TOKENS:
+        raise ModelError("fair-esm's alphabet is not the one we know", where=where)
+    # The training arguments name the encoder's shape with a prefix that the module does not know.
+    plain = {name.removeprefix("encoder_"): value for name, value in arguments.items()}
+    plain["emb_layer_norm_before"] = any(n.startswith("emb_layer_norm_before") for n in tensors)
+    try:
+        with torch.random.fork_rng(devices=[]):  # the values drawn here are all replaced
+            module = ProteinBertModel(Namespace(**plain), alphabet)
+    except (AttributeError, TypeError, ValueError, AssertionError) as error:
+        raise ModelError(f"encoder cannot be built ({error})", where=where) from error
+    del module.contact_head
+    values = dict(tensors)
+    if "embed_tokens.weight" in values:
+        values.setdefault("lm_head.weight", values["embed_tokens.weight"])
+    fill_module(module, values, where, prefix)
+    with torch.no_grad():
+        module.embed_tokens.weight[alphabet.mask_idx].zero_()  # as fair-esm does, for token dropout
+    module.requires_grad_(requires_grad=False)
+    return module.eval()
+
+
+def _check_architecture(arguments: Mapping[str, Any], where: str) -> None:
     if arguments.get("arch") != "roberta_large":
         raise ModelError(
             f"architecture {arguments.get('arch')!r} is not supported",
             where=where,
             hint="ESM-2, ESM-1b and ESM-1v are",
         )
-    alphabet = Alphabet.from_architecture("roberta_large")
-    if tuple(alphabet.all_toks) != TOKENS:
-        raise ModelError("fair-esm's alphabet is not the one we know", where=where)
-    # The training arguments name the encoder's shape with a prefix that the module does not know.
-    plain = {name.removeprefix("encoder_"): value for name, value in arguments.items()}
-    tensors = {
-        re.sub(r"^(?:encoder\.sentence_encoder\.|encoder\.)", "", name): value
-        for name, value in content["model"].items()
-    }
-    plain["emb_layer_norm_before"] = any(n.startswith("emb_layer_norm_before") for n in tensors)
-    module = ProteinBertModel(Namespace(**plain), alphabet)
-    # The contact head is not used, and its weights come in a file of their own.
-    tensors = {n: v for n, v in tensors.items() if not n.startswith(("contact_head.", "embed_out"))}
-    own = module.state_dict()
-    tensors.update({n: v for n, v in own.items() if n.startswith("contact_head.")})
-    tensors.setdefault("lm_head.weight", tensors["embed_tokens.weight"])
-    fill_module(module, tensors, where)
-    with torch.no_grad():
-        module.embed_tokens.weight[alphabet.mask_idx].zero_()  # as fair-esm does, for token dropout
-    return module.eval()

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from protclip_core.models.alphabet import MASK
+from protclip_core.models.alphabet import MASK, TOKENS, encode
 from protclip_core.models.esm2 import Esm2, Esm2Config, Esm2Layer, rotary_table, token_dropout_scale
 from protclip_core.models.kernels import (
     CpuKernels,
@@ -53,6 +53,9 @@ class Esm2Inference:
     kernels
         CPU kernels; default by processor.
     """
+
+    tokens = TOKENS
+    encode = staticmethod(encode)
 
     def __init__(
         self,

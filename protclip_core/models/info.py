@@ -1,25 +1,41 @@
 """From the name or path of a model to what it is, without loading a weight.
 
-A model is the name of a bundle that ships with protclip, a bundle directory, a directory that
-transformers wrote (ESM-2: EsmModel or EsmForMaskedLM), or a ``.pt`` file of fair-esm (ESM-2,
-ESM-1b, ESM-1v). No torch is imported for the first three.
+A model is the name of a bundle that ships with protclip or was installed, a bundle directory, a
+directory that transformers wrote (ESM-2: EsmModel or EsmForMaskedLM), or a ``.pt`` file of
+fair-esm (ESM-2, ESM-1b, ESM-1v), by its path or by its name in torch's cache. No torch is
+imported here.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from protclip_core.errors import ModelError
+from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.bundle import MANIFEST, Bundle, open_bundle
+from protclip_core.models.cache import cache_folder, installed_models
+from protclip_core.models.repository import refuse_remote_code
+from protclip_core.models.shapes import check_encoders, protein_shape
 
-__all__ = ["BUNDLED", "DEFAULT_MODEL", "ModelInfo", "describe_model"]
+__all__ = [
+    "BUNDLED",
+    "DEFAULT_MODEL",
+    "ModelInfo",
+    "describe_model",
+    "find_in_torch_hub",
+    "require_protein_encoder",
+    "require_text_encoder",
+]
 
 BUNDLED = Path(__file__).resolve().parent.parent / "bundled"
 DEFAULT_MODEL = "protclip-mini"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +51,21 @@ class ModelInfo:
     path
         Bundle directory, transformers directory or ``.pt`` file.
     encoder
-        Shape of the protein encoder as plain data: ``type`` is ``"esm2"`` or ``"esm1"``, the
-        rest are the fields of `Esm2Config`. Empty for fair-esm files, whose shape is inside.
+        Shape of the protein encoder as plain data: ``type`` is ``"esm2"``, ``"bert"`` or
+        ``"esm1"``, the rest is as in ``config.json``. Empty for fair-esm files, whose shape is
+        inside, and for models of text alone.
+    text_encoder
+        Shape of the text encoder, ``type`` is ``"bert"``; empty where there is none.
+    residue_heads
+        Which heads on residues there are: ``mlm``, ``segments``, ``prototypes``; mostly empty.
     pooling
         Pooling that the model was trained with, ``"residues"`` or ``"tokens"``.
     joint_dim
-        Width of the joint space; ``None`` for a protein-only model.
+        Width of the joint space; ``None`` for a model without one.
+    license
+        SPDX name or the publisher's words; ``None`` where unknown.
+    source
+        Where an imported model came from: ``kind``, ``origin``, ``files``; else empty.
     bundle
         The opened bundle, for kind ``"bundle"``.
     """
@@ -49,9 +74,45 @@ class ModelInfo:
     kind: str
     path: Path
     encoder: dict[str, Any] = field(default_factory=dict)
+    text_encoder: dict[str, Any] = field(default_factory=dict)
+    residue_heads: dict[str, Any] = field(default_factory=dict)
     pooling: str = "residues"
     joint_dim: int | None = None
+    license: str | None = None
+    source: dict[str, Any] = field(default_factory=dict)
     bundle: Bundle | None = None
+
+    @property
+    def contents(self) -> str:
+        """What it encodes: ``"protein"``, ``"text"`` or ``"protein and text"``."""
+        if not self.text_encoder:
+            return "protein"
+        return "protein and text" if self.encoder else "text"
+
+    @property
+    def origin(self) -> str | None:
+        """Where an imported model came from, in one word; ``None`` where that is not known."""
+        return str(self.source["origin"]) if self.source.get("origin") else None
+
+    @property
+    def num_layers(self) -> int | None:
+        """Layers of the protein encoder; ``None`` where only the weights file knows."""
+        return protein_shape(self.encoder).get("num_layers")
+
+    @property
+    def hidden_dim(self) -> int | None:
+        """Width of the protein encoder; ``None`` where only the weights file knows."""
+        return protein_shape(self.encoder).get("hidden_dim")
+
+    @property
+    def ffn_dim(self) -> int | None:
+        """Inner width of the protein encoder's layers; ``None`` where only the file knows."""
+        return protein_shape(self.encoder).get("ffn_dim")
+
+    @property
+    def max_residues(self) -> int | None:
+        """Residues of one window, as the model says; ``None`` where it does not."""
+        return protein_shape(self.encoder).get("max_residues")
 
     @property
     def config_sha256(self) -> str:
@@ -62,54 +123,160 @@ class ModelInfo:
         content = json.dumps([self.encoder, self.joint_dim], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
+    def facts(self) -> list[tuple[str, str | int | None]]:
+        """Return what is known as pairs of a name and a value, for people."""
+        rows: list[tuple[str, str | int | None]] = [
+            ("name", self.name),
+            ("contents", self.contents),
+            ("format", self.kind),
+            ("path", str(self.path)),
+        ]
+        if self.contents != "text":
+            kind = self.encoder.get("type", "inside the file")
+            layers = f", {self.num_layers} layers of width {self.hidden_dim}"
+            rows += [
+                ("protein encoder", kind + (layers if self.num_layers else "")),
+                ("pooling", self.pooling),
+            ]
+        if text := self.text_encoder:
+            layers = f"{text['num_hidden_layers']} layers of width {text['hidden_size']}"
+            rows.append(("text encoder", f"{text['type']}, {layers}, {text['max_tokens']} tokens"))
+        rows.append(("joint space", self.joint_dim))
+        if heads := [name for name, present in self.residue_heads.items() if present]:
+            rows.append(("residue heads", ", ".join(heads)))
+        rows += [("license", self.license), ("source", self.origin)]
+        if self.bundle is not None:
+            rows.append(("weights sha256", self.bundle.weights_sha256))
+        return rows
 
-def describe_model(model: str | Path) -> ModelInfo:
+
+def describe_model(model: str | Path, cache: str | Path | None = None) -> ModelInfo:
     """Find a model by name or path.
+
+    A name is looked for among the bundled models, then the installed ones; then as a path; then
+    among the files that fair-esm has left in torch's cache.
+
+    Parameters
+    ----------
+    model
+        Name or path.
+    cache
+        Cache folder of installed models, see `protclip_core.models.cache.cache_folder`.
 
     Raises
     ------
     ModelError
         No such model, or a file or directory that is none of the known kinds.
     """
-    if str(model) == "":
-        raise ModelError("the model's name is empty", hint=_available())
-    bundled = BUNDLED / str(model)
-    if Path(str(model)).name == str(model) and (bundled / MANIFEST).is_file():
-        return _describe_bundle(open_bundle(bundled))
+    name = str(model)
+    if name == "":
+        raise ModelError("the model's name is empty", hint=_available(name, cache))
+    if _PLAIN_NAME.fullmatch(name):
+        for folder in (BUNDLED / name, cache_folder(cache) / "models" / name):
+            if _is_file(folder / MANIFEST):
+                return _describe_bundle(open_bundle(folder))
     path = Path(model)
-    if path.is_dir():
-        if (path / MANIFEST).is_file():
+    if os.path.isdir(path):  # noqa: PTH112 (as in `_is_file`)
+        if _is_file(path / MANIFEST):
             return _describe_bundle(open_bundle(path))
         return _describe_transformers(path)
-    if path.is_file():
+    if _is_file(path):
         if path.suffix == ".pt":
             return ModelInfo(name=path.stem, kind="fair-esm", path=path)
         raise ModelError(
             "not a model", where=str(path), hint="give a directory, or a .pt file of fair-esm"
         )
-    raise ModelError("no model of this name or path", where=str(model), hint=_available())
+    found = find_in_torch_hub(name)
+    if found is not None:
+        return ModelInfo(name=found.stem, kind="fair-esm", path=found)
+    raise ModelError("no model of this name or path", where=name, hint=_available(name, cache))
 
 
-def _available() -> str:
-    names = sorted(p.parent.name for p in BUNDLED.glob(f"*/{MANIFEST}"))
-    return f"there are {', '.join(names) or 'none'}, or give the path of a model"
+def find_in_torch_hub(name: str) -> Path | None:
+    """Return the file of this name that fair-esm has downloaded into torch's cache, if any.
+
+    Parameters
+    ----------
+    name
+        Name of a model of fair-esm, such as ``"esm2_t33_650M_UR50D"``.
+    """
+    if not _PLAIN_NAME.fullmatch(name):
+        return None
+    home = os.environ.get("TORCH_HOME") or Path(
+        os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch"
+    )
+    path = Path(os.path.expanduser(home), "hub", "checkpoints", f"{name}.pt")  # noqa: PTH111
+    return path if _is_file(path) else None
+
+
+def require_protein_encoder(info: ModelInfo) -> None:
+    """Refuse a model that takes no proteins.
+
+    Raises
+    ------
+    UsageError
+        It is a text encoder alone.
+    """
+    if info.contents == "text":
+        raise UsageError(
+            f"model {info.name} is a text encoder and takes no proteins",
+            hint=f"use a protein model or a ProtCLIP model, such as {DEFAULT_MODEL}",
+        )
+
+
+def require_text_encoder(info: ModelInfo) -> None:
+    """Refuse a model that takes no texts.
+
+    Raises
+    ------
+    UsageError
+        It has no text encoder.
+    """
+    if not info.text_encoder:
+        raise UsageError(
+            f"model {info.name} is a protein encoder and takes no texts",
+            hint=f"use a ProtCLIP model, such as {DEFAULT_MODEL}",
+        )
+
+
+def _is_file(path: Path) -> bool:
+    """Like `Path.is_file`, but also false for names too long and folders closed to us."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _available(name: str, cache: str | Path | None) -> str:
+    """Say which name was probably meant, and what there is."""
+    from protclip_core.models.catalog import CATALOG, find_entry
+
+    entry = find_entry(name)
+    if entry is not None and entry.sources:
+        return f"run: protclip models pull {entry.name}"
+    try:
+        installed = list(installed_models(cache))
+    except OSError:
+        installed = []
+    here = sorted({p.parent.name for p in BUNDLED.glob(f"*/{MANIFEST}")} | set(installed))
+    close = difflib.get_close_matches(name.strip().lower(), [*here, *CATALOG], n=1)
+    if close:
+        return f"did you mean {close[0]}? Else give the path of a model"
+    return f"there are {', '.join(here) or 'none'}, or give the path of a model"
 
 
 def _describe_bundle(bundle: Bundle) -> ModelInfo:
     config = bundle.config
-    encoder = config.get("protein_encoder")
-    if not isinstance(encoder, dict) or encoder.get("type") != "esm2":
-        raise ModelError(
-            f"protein encoder is {encoder!r}; this protclip knows the type 'esm2'",
-            where=str(bundle.path / "config.json"),
-        )
+    where = str(bundle.path / "config.json")
+    check_encoders(config, where)
     return ModelInfo(
         name=bundle.name,
         kind="bundle",
         path=bundle.path,
-        encoder=encoder,
+        encoder=config.get("protein_encoder") or {},
+        text_encoder=config.get("text_encoder") or {},
+        residue_heads=config.get("residue_heads") or {},
         pooling=str(config.get("pooling", "residues")),
         joint_dim=config.get("projection_dim"),
+        license=str(config["license"]) if config.get("license") else None,
+        source=config["source"] if isinstance(config.get("source"), dict) else {},
         bundle=bundle,
     )
 
@@ -124,13 +291,16 @@ def _describe_transformers(path: Path) -> ModelInfo:
         ) from None
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot be read ({error})", where=str(path / "config.json")) from error
+    refuse_remote_code(config, str(path / "config.json"))
     kind = config.get("model_type") if isinstance(config, dict) else None
     positions = config.get("position_embedding_type") if isinstance(config, dict) else None
     if kind != "esm" or positions != "rotary" or config.get("emb_layer_norm_before"):
         raise ModelError(
             f"model_type {kind!r} with {positions!r} positions is not ESM-2",
             where=str(path / "config.json"),
-            hint="ESM-1b and ESM-1v load from fair-esm's .pt files",
+            hint="ESM-1b and ESM-1v load from fair-esm's .pt files"
+            if kind == "esm"
+            else "protclip models import makes a bundle of the kinds that it knows",
         )
     try:
         encoder = {
@@ -144,6 +314,7 @@ def _describe_transformers(path: Path) -> ModelInfo:
         }
     except KeyError as error:
         raise ModelError(f"does not say {error}", where=str(path / "config.json")) from None
+    check_encoders({"protein_encoder": encoder}, str(path / "config.json"))
     return ModelInfo(
         name=path.resolve().name, kind="transformers", path=path, encoder=encoder
     )  # fmt: skip

@@ -3,55 +3,65 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.bundle import sha256_of
-from protclip_core.models.esm2 import Esm2, Esm2Config
+from protclip_core.models.bundle_parts import build_esm2, load_bundle, load_bundle_text
 from protclip_core.models.esm2_inference import Esm2Inference
-from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, describe_model
+from protclip_core.models.info import (
+    DEFAULT_MODEL,
+    ModelInfo,
+    describe_model,
+    require_protein_encoder,
+    require_text_encoder,
+)
 from protclip_core.models.kernels import cpu_has_bfloat16
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.tensor_names import fair_esm_names, transformers_names
-from protclip_core.models.weights import (
-    fill_module,
-    load_pickled_tensors,
-    read_transformers_weights,
-)
+from protclip_core.models.text import TextModel
+from protclip_core.models.weights import load_pickled_tensors, read_transformers_weights
 
-__all__ = ["load_model", "resolve_device"]
+__all__ = ["load_model", "load_text_model", "resolve_device"]
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 def load_model(
-    model: str | ModelInfo = DEFAULT_MODEL, *, device: str = "auto", dtype: str = "float32"
+    model: str | Path | ModelInfo = DEFAULT_MODEL, *, device: str = "auto", dtype: str = "float32"
 ) -> ProteinModel:
-    """Load a model by name or path.
+    """Load a model that takes proteins, by name or path.
 
     Parameters
     ----------
     model
-        Name of a bundled model, path of a bundle, of a transformers ESM-2 directory or of a
-        fair-esm ``.pt`` file (ESM-2, ESM-1b, ESM-1v); or what `describe_model` returned.
+        Name of a bundled or installed model, path of a bundle, of a transformers ESM-2 directory
+        or of a fair-esm ``.pt`` file (ESM-2, ESM-1b, ESM-1v); or what `describe_model` returned.
     device
         ``"auto"`` (CUDA, then MPS, then the CPU), or a device name.
     dtype
-        ``"float32"``, or ``"bfloat16"``: matrix products in bfloat16, the rest in float32.
+        ``"float32"``, or ``"bfloat16"`` (ESM-2 only): matrix products in bfloat16, the rest in
+        float32. Texts are embedded in float32 whatever it is.
+
+    Returns
+    -------
+    ProteinModel
+        A `protclip_core.models.protclip.ProtclipModel` where the model takes texts as well.
 
     Raises
     ------
     ModelError
         Missing, damaged, untrusted or unsuitable weights.
     UsageError
-        A device or type that is not there.
+        A device or type that is not there, or a model of text alone.
     """
     info = model if isinstance(model, ModelInfo) else describe_model(model)
+    require_protein_encoder(info)
     where = resolve_device(device)
     kind = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(dtype)
     if kind is None:
@@ -59,20 +69,38 @@ def load_model(
     if kind == torch.bfloat16 and where.type == "cpu" and not cpu_has_bfloat16():
         _log.warning("this processor only emulates bfloat16: float32 is several times faster")
     if info.kind == "bundle":
-        assert info.bundle is not None
-        tensors = info.bundle.tensors()
-        prefix = "protein_encoder."
-        own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        encoder = _build_esm2(info.encoder, own, info)
-        projection = _read_projection(tensors, info, where)
-        fast = Esm2Inference(encoder, device=where, dtype=kind)
-        return ProteinModel(info, fast, info.bundle.weights_sha256, projection)
+        return load_bundle(info, where, kind)
     if info.kind == "transformers":
         tensors, weights_sha256 = read_transformers_weights(info.path)
-        encoder = _build_esm2(info.encoder, transformers_names(tensors), info)
+        renamed = transformers_names(tensors)
+        encoder = build_esm2(info.encoder, renamed, str(info.path), lm_head=_has_head(renamed))
         fast = Esm2Inference(encoder, device=where, dtype=kind)
         return ProteinModel(info, fast, weights_sha256)
     return _load_fair_esm(info, where, kind)
+
+
+def load_text_model(
+    model: str | Path | ModelInfo = DEFAULT_MODEL, *, device: str = "auto"
+) -> TextModel:
+    """Load a model that takes texts: a text encoder, or the text side of a ProtCLIP model.
+
+    Parameters
+    ----------
+    model
+        Name or path of a bundle, or what `describe_model` returned.
+    device
+        As for `load_model`.
+
+    Raises
+    ------
+    ModelError
+        Missing or damaged files, or tensors that do not fit.
+    UsageError
+        A device that is not there, or a model of proteins alone.
+    """
+    info = model if isinstance(model, ModelInfo) else describe_model(model)
+    require_text_encoder(info)
+    return load_bundle_text(info, resolve_device(device))
 
 
 def _load_fair_esm(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> ProteinModel:
@@ -81,7 +109,8 @@ def _load_fair_esm(info: ModelInfo, device: torch.device, dtype: torch.dtype) ->
     weights_sha256 = sha256_of(info.path)
     if "args" not in content or "model" not in content:
         shape = _named_errors(_fair_esm_shape, content, str(info.path))
-        encoder = _build_esm2(shape, fair_esm_names(content["model"]), info)
+        tensors = fair_esm_names(content["model"])
+        encoder = build_esm2(shape, tensors, str(info.path), lm_head=_has_head(tensors))
         fast = Esm2Inference(encoder, device=device, dtype=dtype)
         return ProteinModel(info, fast, weights_sha256)
     # Here, because fair-esm is slow to import and needed for these two only.
@@ -93,16 +122,8 @@ def _load_fair_esm(info: ModelInfo, device: torch.device, dtype: torch.dtype) ->
     return ProteinModel(info, Esm1Inference(module, device=device), weights_sha256)
 
 
-def _build_esm2(shape: Mapping[str, Any], tensors: dict[str, Tensor], info: ModelInfo) -> Esm2:
-    """Build the encoder and fill it; ``shape`` holds the fields of `Esm2Config`."""
-    fields = {name: value for name, value in shape.items() if name not in ("type", "lm_head")}
-    try:
-        config = Esm2Config(**fields)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"encoder cannot be built ({error})", where=str(info.path)) from error
-    encoder = Esm2(config, lm_head=any(name.startswith("lm_head.") for name in tensors))
-    fill_module(encoder, tensors, str(info.path))
-    return encoder
+def _has_head(tensors: dict[str, Any]) -> bool:
+    return any(name.startswith("lm_head.") for name in tensors)
 
 
 def _named_errors(
@@ -139,29 +160,6 @@ def resolve_device(device: str) -> torch.device:
 
 
 _DEVICES = "use auto, cpu, cuda, cuda:N or mps"
-
-
-def _read_projection(
-    tensors: dict[str, Tensor], info: ModelInfo, device: torch.device
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
-    if info.joint_dim is None:
-        return None
-    width, joint = info.encoder.get("hidden_dim"), info.joint_dim
-    # The hidden width of the projection equals the joint width, as in ProtCLIP.
-    shapes = {
-        "0.weight": (joint, width),
-        "0.bias": (joint,),
-        "2.weight": (joint, joint),
-        "2.bias": (joint,),
-    }
-    found = {}
-    for name, shape in shapes.items():
-        value = tensors.get(f"protein_projection.{name}")
-        if value is None or tuple(value.shape) != shape:
-            got = "missing" if value is None else f"{tuple(value.shape)}, not {shape}"
-            raise ModelError(f"tensor protein_projection.{name} is {got}", where=str(info.path))
-        found[name] = value.to(device, torch.float32)
-    return (found["0.weight"], found["0.bias"]), (found["2.weight"], found["2.bias"])
 
 
 def _fair_esm_shape(content: dict[str, object], where: str) -> dict[str, object]:

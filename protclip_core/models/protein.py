@@ -5,7 +5,7 @@ Legend: B proteins, L residues, T tokens, D encoder width, P joint width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from protclip_core.errors import UsageError
 from protclip_core.io.fasta import read_sequence
-from protclip_core.models.alphabet import encode
-from protclip_core.models.info import ModelInfo
+from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
 from protclip_core.models.packing import PackedTokens, pack, pool
+from protclip_core.models.residue_heads import ResidueHeads
 from protclip_core.models.settings import EmbedSettings, resolve_settings
 
 __all__ = [
@@ -36,10 +36,12 @@ DEFAULT_BATCH_TOKENS = 1024
 
 
 class Encoder(Protocol):
-    """What `Esm2Inference` and `Esm1Inference` have in common."""
+    """What `Esm2Inference`, `Esm1Inference` and `ProtBertInference` have in common."""
 
     device: torch.device
     dtype: torch.dtype
+    #: Token of each id; also the columns of the logits.
+    tokens: tuple[str, ...]
 
     @property
     def num_layers(self) -> int:
@@ -48,6 +50,13 @@ class Encoder(Protocol):
     @property
     def hidden_dim(self) -> int:
         """Width of a token vector."""
+
+    @property
+    def has_lm_head(self) -> bool:
+        """Whether `logits` can be asked for."""
+
+    def encode(self, sequence: str) -> np.ndarray:
+        """Token ids ``(L + 2,)`` of upper-case residues, with a token before and one behind."""
 
     def hidden(self, batch: PackedTokens, layers: Sequence[int] | None = None) -> dict[int, Tensor]:
         """Token vectors by layer."""
@@ -84,11 +93,18 @@ class ProteinModel:
         encoder: Encoder,
         weights_sha256: str,
         projection: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        residue_heads: ResidueHeads | None = None,
     ) -> None:
         self.info = info
         self.encoder = encoder
         self.weights_sha256 = weights_sha256
+        self.residue_heads = residue_heads
         self._projection = projection
+
+    @property
+    def residue_tokens(self) -> tuple[str, ...]:
+        """Token that each column of `residue_logits` stands for."""
+        return self.encoder.tokens
 
     def embed(
         self,
@@ -121,9 +137,7 @@ class ProteinModel:
         UsageError
             A single string instead of a list, or settings that the model does not have.
         """
-        if isinstance(sequences, str):
-            raise UsageError("one string was given", hint="give a list of sequences")
-        sequences = [read_sequence(s, f"sequence {i + 1}") for i, s in enumerate(sequences)]
+        sequences = _read_sequences(sequences)
         settings = resolve_settings(
             self.info, self.encoder.num_layers, pooling=pooling, space=space, layer=layer
         )
@@ -139,6 +153,77 @@ class ProteinModel:
             np.stack([r for r in rows if r is not None])
             if rows
             else np.empty((0, self.dim(settings)), np.float32)
+        )
+
+    def embed_text(self, texts: Sequence[str], *, space: str = "joint") -> np.ndarray:
+        """Refuse: texts are for models that have a text encoder, see `ProtclipModel`.
+
+        Raises
+        ------
+        UsageError
+            Always; it names the model.
+        """
+        if self.info.text_encoder:
+            raise UsageError(
+                f"model {self.info.name} has no joint space",
+                hint="take its text encoder alone: load_text_model",
+            )
+        raise UsageError(
+            f"model {self.info.name} is a protein encoder and takes no texts",
+            hint=f"use a ProtCLIP model, such as {DEFAULT_MODEL}",
+        )
+
+    @torch.inference_mode()
+    def residue_logits(self, sequences: Sequence[str]) -> list[np.ndarray]:
+        """Masked-LM logits of every residue, from sequences as they are (nothing is masked).
+
+        They come from the encoder's own head, else from the checkpoint's head on residues. A
+        protein beyond one window has its last-layer vectors averaged over the windows, as for
+        `embed`, and the head sees the averages.
+
+        Parameters
+        ----------
+        sequences
+            Residues, read as by `embed`.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            For each sequence ``(L + 2, V)``, float32: before the first residue and behind the
+            last there is a special token. `residue_tokens` names the columns.
+
+        Raises
+        ------
+        InputError
+            As `embed`.
+        UsageError
+            A single string, or a model that has neither head.
+        """
+        sequences = _read_sequences(sequences)
+        head = self._residue_head()
+        settings = resolve_settings(self.info, self.encoder.num_layers)
+        results: list[np.ndarray] = []
+        for sequence in sequences:
+            if len(sequence) <= settings.max_residues:
+                packed = pack([self.encoder.encode(sequence)])
+                hidden = self.encoder.hidden(packed)[self.encoder.num_layers]
+            else:
+                first, residues, last = self._average_windows(
+                    sequence, settings, DEFAULT_BATCH_TOKENS
+                )
+                joined = torch.cat([first.unsqueeze(0), residues, last.unsqueeze(0)])
+                hidden = joined.to(self.encoder.device)
+            results.append(head(hidden.float()).float().cpu().numpy())
+        return results
+
+    def _residue_head(self) -> Callable[[Tensor], Tensor]:
+        if self.encoder.has_lm_head:
+            return self.encoder.logits
+        if self.residue_heads is not None and self.residue_heads.mlm is not None:
+            return self.residue_heads.mlm
+        raise UsageError(
+            f"model {self.info.name} has no head for residues",
+            hint="use a model with a masked-LM head, such as ESM-2",
         )
 
     def dim(self, settings: EmbedSettings) -> int:
@@ -167,7 +252,7 @@ class ProteinModel:
         results: list[Embedded | None] = [None] * len(sequences)
         short = [i for i, s in enumerate(sequences) if len(s) <= settings.max_residues]
         if short:
-            packed = pack(encode(sequences[i]) for i in short)
+            packed = pack(self.encoder.encode(sequences[i]) for i in short)
             for i, result in zip(short, self._embed_packed(packed, settings), strict=True):
                 results[i] = result
         for i, sequence in enumerate(sequences):
@@ -186,34 +271,10 @@ class ProteinModel:
             yield Embedded(vectors[row], residues)
 
     def _embed_windows(self, sequence: str, settings: EmbedSettings, batch_tokens: int) -> Embedded:
-        """Average each residue over the windows that hold it.
-
-        BOS counts from the first window and EOS from the last, so that pooling over tokens
-        means the same as for a short protein.
-        """
-        starts = window_starts(len(sequence), settings.max_residues, settings.overlap)
-        width = settings.max_residues
-        together = max(1, batch_tokens // (width + 2))
-        total: Tensor | None = None
-        count = torch.zeros(len(sequence), 1)
-        ends: list[Tensor] = []
-        for first in range(0, len(starts), together):
-            some = starts[first : first + together]
-            packed = pack(encode(sequence[s : s + width]) for s in some)
-            hidden = self.encoder.hidden(packed, (settings.layer,))[settings.layer].float().cpu()
-            if total is None:
-                total = torch.zeros(len(sequence), hidden.shape[-1])
-            for start, offset in zip(some, packed.starts, strict=True):
-                total[start : start + width] += hidden[offset + 1 : offset + 1 + width]
-                count[start : start + width] += 1
-            if first == 0:
-                ends.append(hidden[0])
-            if some[-1] == starts[-1]:
-                ends.append(hidden[-1])
-        assert total is not None
-        residues = total.div_(count)
+        """Average each residue over the windows that hold it, then pool and project."""
+        first, residues, last = self._average_windows(sequence, settings, batch_tokens)
         if settings.pooling == "tokens":
-            mean = (residues.sum(0) + ends[0] + ends[1]) / (len(sequence) + 2)
+            mean = (residues.sum(0) + first + last) / (len(sequence) + 2)
         else:
             mean = residues.mean(0)
         vector = self._finish(mean.unsqueeze(0).to(self.encoder.device), settings)[0]
@@ -221,6 +282,37 @@ class ProteinModel:
             return Embedded(vector)
         projected = self._project(residues.to(self.encoder.device), settings)
         return Embedded(vector, projected.float().cpu().numpy())
+
+    def _average_windows(
+        self, sequence: str, settings: EmbedSettings, batch_tokens: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Average each residue over the windows that hold it, on the CPU in float32.
+
+        Returns the first token ``(D,)``, residues ``(L, D)`` and the last token ``(D,)``: BOS of
+        the first window and EOS of the last, so that pooling over tokens means the same as for
+        a short protein.
+        """
+        starts = window_starts(len(sequence), settings.max_residues, settings.overlap)
+        width = settings.max_residues
+        together = max(1, batch_tokens // (width + 2))
+        total: Tensor | None = None
+        count = torch.zeros(len(sequence), 1)
+        ends: list[Tensor] = []
+        for begin in range(0, len(starts), together):
+            some = starts[begin : begin + together]
+            packed = pack(self.encoder.encode(sequence[s : s + width]) for s in some)
+            hidden = self.encoder.hidden(packed, (settings.layer,))[settings.layer].float().cpu()
+            if total is None:
+                total = torch.zeros(len(sequence), hidden.shape[-1])
+            for start, offset in zip(some, packed.starts, strict=True):
+                total[start : start + width] += hidden[offset + 1 : offset + 1 + width]
+                count[start : start + width] += 1
+            if begin == 0:
+                ends.append(hidden[0])
+            if some[-1] == starts[-1]:
+                ends.append(hidden[-1])
+        assert total is not None
+        return ends[0], total.div_(count), ends[1]
 
     def _finish(self, pooled: Tensor, settings: EmbedSettings) -> np.ndarray:
         """Project and normalise in the joint space; as they are in the encoder's."""
@@ -238,6 +330,13 @@ class ProteinModel:
         assert self._projection is not None
         (weight_in, bias_in), (weight_out, bias_out) = self._projection
         return F.linear(F.relu(F.linear(vectors.float(), weight_in, bias_in)), weight_out, bias_out)
+
+
+def _read_sequences(sequences: Sequence[str]) -> list[str]:
+    """Read sequences by the rules of FASTA files; refuse a single string."""
+    if isinstance(sequences, str):
+        raise UsageError("one string was given", hint="give a list of sequences")
+    return [read_sequence(s, f"sequence {i + 1}") for i, s in enumerate(sequences)]
 
 
 def window_starts(num_residues: int, width: int, overlap: int) -> list[int]:

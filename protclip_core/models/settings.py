@@ -73,7 +73,7 @@ def resolve_settings(
         raise UsageError(f"layer {layer} is out of range", hint=f"the model has 0 to {num_layers}")
     if space == "joint" and chosen != num_layers:
         raise UsageError(f"the joint space belongs to layer {num_layers}", hint="drop --layer")
-    window = int(info.encoder.get("max_residues", DEFAULT_WINDOW))
+    window = info.max_residues or DEFAULT_WINDOW
     if max_residues is not None:
         if max_residues < 16:
             raise UsageError(f"windows of {max_residues} residues are too short", hint="16 or more")

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TypeVar
 
-from torch import Tensor
+__all__ = ["fair_esm_names", "modern_names", "transformers_names"]
 
-__all__ = ["fair_esm_names", "transformers_names"]
+T = TypeVar("T")
 
 #: Tensors of a transformers or fair-esm file that an encoder does not need.
 _NOT_NEEDED = re.compile(
     r"^(?:(?:esm\.)?(?:contact_head|pooler)\..*"
+    # A table of positions that releases of transformers before 4.53 store unused with ESM-2.
+    r"|(?:esm\.)?embeddings\.position_embeddings\.weight"
     r"|(?:.*\.)?position_ids|(?:.*\.)?rotary_embeddings\.inv_freq|(?:.*\.)?rot_emb\.inv_freq"
     r"|lm_head\.decoder\.bias|lm_head\.decoder\.weight|lm_head\.weight)$"
 )
@@ -48,26 +51,37 @@ _FAIR_ESM = (
 )
 
 
-def transformers_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of an EsmModel or EsmForMaskedLM to those of `Esm2`."""
-    # Some releases of transformers write the old names of LayerNorm's weight and bias.
+def transformers_names(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Rename the tensors of an EsmModel or EsmForMaskedLM to those of `Esm2`.
+
+    Parameters
+    ----------
+    tensors
+        Name to value; the values are not looked at.
+    """
+    plain = {name.removeprefix("esm."): value for name, value in modern_names(tensors).items()}
+    return _rename(plain, _TRANSFORMERS)
+
+
+def modern_names(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Write ``weight`` and ``bias`` for the old names of LayerNorm's, ``gamma`` and ``beta``."""
     old = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
     plain = {}
     for name, value in tensors.items():
         for pattern, replacement in old:
             name = re.sub(pattern, replacement, name)  # noqa: PLW2901
-        plain[name.removeprefix("esm.")] = value
-    return _rename(plain, _TRANSFORMERS)
+        plain[name] = value
+    return plain
 
 
-def fair_esm_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fair_esm_names(tensors: Mapping[str, T]) -> dict[str, T]:
     """Rename the tensors of a fair-esm ESM-2 file to those of `Esm2`."""
     prefix = re.compile(r"^(?:encoder\.sentence_encoder\.|encoder\.)")
     return _rename({prefix.sub("", name): value for name, value in tensors.items()}, _FAIR_ESM)
 
 
-def _rename(tensors: Mapping[str, Tensor], rules: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
-    renamed: dict[str, Tensor] = {}
+def _rename(tensors: Mapping[str, T], rules: tuple[tuple[str, str], ...]) -> dict[str, T]:
+    renamed: dict[str, T] = {}
     for name, value in tensors.items():
         if _NOT_NEEDED.match(name):
             continue

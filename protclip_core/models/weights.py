@@ -14,51 +14,61 @@ import os
 import pickle
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from protclip_core.errors import ModelError
 from protclip_core.models.bundle import sha256_of
+from protclip_core.models.content import describe_content
 
 __all__ = [
+    "check_tensors",
     "fill_module",
     "load_pickled_tensors",
+    "make_filled",
     "read_transformers_weights",
 ]
 
 _FETCH_AGAIN = "fetch the file again"
+M = TypeVar("M", bound=nn.Module)
 
 
-def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Put tensors into a module, all of them and nothing else.
+def check_tensors(
+    expected: Mapping[str, Sequence[int]],
+    tensors: Mapping[str, Tensor],
+    where: str,
+    prefix: str = "",
+) -> None:
+    """See that tensors are those that a model needs, all of them and nothing else.
 
     Parameters
     ----------
-    module
-        Its parameters are replaced, as float32.
+    expected
+        Name to shape.
     tensors
-        Name to value, names as in the module's state dict.
+        Name to value.
     where
         File for the message.
+    prefix
+        What stands before the names in that file, for the message.
 
     Raises
     ------
     ModelError
         Missing, surplus or wrong-shaped tensors, with the first three of each and their count,
-        or values that are not finite. Nothing is ever left at its random start.
+        or values that are not finite.
     """
-    expected = module.state_dict()
-    missing = sorted(set(expected) - set(tensors))
-    surplus = sorted(set(tensors) - set(expected))
+    missing = [prefix + name for name in sorted(set(expected) - set(tensors))]
+    surplus = [prefix + name for name in sorted(set(tensors) - set(expected))]
     wrong = [
-        f"{name} is {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}"
+        f"{prefix}{name} is {tuple(tensors[name].shape)}, not {tuple(expected[name])}"
         for name in sorted(set(expected) & set(tensors))
-        if tensors[name].shape != expected[name].shape
+        if tuple(tensors[name].shape) != tuple(expected[name])
     ]
     faults = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
@@ -71,11 +81,63 @@ def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
             where=where,
             hint="the file is of another model or damaged",
         )
-    values = {name: value.to(torch.float32) for name, value in tensors.items()}
-    for name, value in values.items():
-        if not bool(torch.isfinite(value).all()):
-            raise ModelError(f"tensor {name} holds NaN or infinity", where=where, hint=_FETCH_AGAIN)
-    module.load_state_dict(values)
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value.to(torch.float32)).all()):
+            raise ModelError(
+                f"tensor {prefix}{name} holds NaN or infinity", where=where, hint=_FETCH_AGAIN
+            )
+
+
+def fill_module(
+    module: nn.Module, tensors: Mapping[str, Tensor], where: str, prefix: str = ""
+) -> None:
+    """Put tensors into a module, all of them and nothing else.
+
+    Parameters
+    ----------
+    module
+        Its parameters are replaced, as float32.
+    tensors
+        Name to value, names as in the module's state dict.
+    where, prefix
+        File, and what stands before the names in it, for the message.
+
+    Raises
+    ------
+    ModelError
+        As `check_tensors`. Nothing is ever left at its random start.
+    """
+    expected = {name: value.shape for name, value in module.state_dict().items()}
+    check_tensors(expected, tensors, where, prefix)
+    module.load_state_dict({name: value.to(torch.float32) for name, value in tensors.items()})
+
+
+def make_filled(
+    make: Callable[[], M], tensors: Mapping[str, Tensor], where: str, prefix: str = ""
+) -> M:
+    """Build a module whose every parameter is given, without drawing a random one first.
+
+    Parameters
+    ----------
+    make
+        Builds the module. Buffers that are no part of its state dict are left undefined.
+    tensors, where, prefix
+        As for `fill_module`.
+
+    Returns
+    -------
+    torch.nn.Module
+        In evaluation mode, on the CPU, without gradients.
+    """
+    # On the meta device values cost nothing, and torch's generator stays where it is.
+    with torch.device("meta"):
+        module = make()
+    expected = {name: value.shape for name, value in module.state_dict().items()}
+    check_tensors(expected, tensors, where, prefix)
+    module.to_empty(device="cpu")
+    module.load_state_dict({name: value.to(torch.float32) for name, value in tensors.items()})
+    module.requires_grad_(requires_grad=False)
+    return module.eval()
 
 
 def read_transformers_weights(directory: Path) -> tuple[dict[str, Tensor], str]:
@@ -87,37 +149,84 @@ def read_transformers_weights(directory: Path) -> tuple[dict[str, Tensor], str]:
         The tensors by their own names, and the sha256 of the file (of the files' hashes, in
         the order of their names, where there are several).
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    files = _safetensors_files(directory)
-    tensors: dict[str, Tensor] = {}
-    for path in files:
-        try:
-            tensors.update(load_file(path))
-        except SafetensorError as error:
-            raise ModelError(
-                f"not a readable safetensors file ({error})", where=str(path), hint=_FETCH_AGAIN
-            ) from error
-    if not files:
-        files = [directory / "pytorch_model.bin"]
-        tensors = load_pickled_tensors(files[0])
+    files = weights_files(directory)
+    tensors = read_weights_files(files)
     hashes = [sha256_of(path) for path in files]
     joined = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     return tensors, joined
 
 
-def _safetensors_files(directory: Path) -> list[Path]:
-    """Return ``model.safetensors``, or the shards that its index names, and no stray file."""
-    whole = directory / "model.safetensors"
-    if whole.is_file():
-        return [whole]
-    index = directory / "model.safetensors.index.json"
-    if not index.is_file():
-        return []
+def weights_files(directory: Path) -> list[Path]:
+    """Return the weights files of a transformers directory, and no stray file.
+
+    That is ``model.safetensors``, or the shards that its index names; else the same for
+    ``pytorch_model.bin``. Safetensors come first: nothing in them could ever run.
+
+    Raises
+    ------
+    ModelError
+        None of them, or a shard that is missing; names weights of other kinds that are there.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (directory / name).is_file():
+            return [directory / name]
+        index = directory / f"{name}.index.json"
+        if index.is_file():
+            return _shards(directory, index)
+    other = [name for name in _OTHER_WEIGHTS if (directory / name).is_file()]
+    found = f", only {other[0]}, which protclip does not read" if other else ""
+    raise ModelError(
+        f"no weights (model.safetensors or pytorch_model.bin) in it{found}",
+        where=str(directory),
+        hint=_TRUSTED_FORM if other else _FETCH_AGAIN,
+    )
+
+
+#: Weights of TensorFlow, Flax, Rust and pickles of anything.
+_OTHER_WEIGHTS = ("tf_model.h5", "flax_model.msgpack", "rust_model.ot", "model.pkl", "model.joblib")
+
+
+def read_weights_files(files: Sequence[Path]) -> dict[str, Tensor]:
+    """Read safetensors files, or files of ``torch.save`` (by their ending), into one table.
+
+    Raises
+    ------
+    ModelError
+        A file that cannot be read or holds more than tensors; says what it looks like.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        if path.suffix != ".safetensors":
+            content = load_pickled_tensors(path)
+            for name, value in content.items():
+                if not isinstance(value, Tensor):
+                    raise ModelError(
+                        f"entry {str(name)[:80]!r} is a {type(value).__name__}, not a tensor",
+                        where=str(path),
+                        hint="the weights of transformers are a plain table of tensors",
+                    )
+            tensors.update(content)
+            continue
+        try:
+            tensors.update(load_file(path))
+        except FileNotFoundError:
+            raise ModelError("no such weights file", where=str(path)) from None
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"not a readable safetensors file (it looks like {describe_content(path)})",
+                where=str(path),
+                hint=_FETCH_AGAIN,
+            ) from error
+    return tensors
+
+
+def _shards(directory: Path, index: Path) -> list[Path]:
     try:
         names = set(json.loads(index.read_bytes())["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"cannot be read ({error})", where=str(index), hint=_FETCH_AGAIN) from None
     strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
     if strange or not names:
@@ -151,19 +260,30 @@ def load_pickled_tensors(path: Path) -> dict[str, Any]:
         raise ModelError("no such weights file", where=where) from None
     except pickle.UnpicklingError as error:
         # torch's own text tells how to switch the check off, which we never advise.
-        found = re.search(r"Unsupported (?:global|class|operand)[^.]*|GLOBAL [\w.]+", str(error))
-        what = f" ({found.group(0).strip()})" if found else ""
+        found = re.search(
+            r"Unsupported (?:global|class|operand)[^.\\\n]*|GLOBAL [\w.]+", str(error)
+        )
+        looks = describe_content(path)
+        if found and looks in ("a file of torch.save", "a pickle"):
+            what = f" ({found.group(0).strip()})"
+        else:
+            what = f" (it looks like {looks})"
         raise ModelError(
             f"refused: not a plain weights file{what}", where=where, hint=_TRUSTED_FORM
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0][:120] or type(error).__name__
         raise ModelError(
-            f"cannot be read as a weights file ({reason})", where=where, hint=_FETCH_AGAIN
+            f"cannot be read as a weights file ({_looks_like(path)})",
+            where=where,
+            hint=_FETCH_AGAIN,
         ) from error
     if not isinstance(content, dict):
         raise ModelError("is not a table of tensors", where=where, hint=_TRUSTED_FORM)
     return content
+
+
+def _looks_like(path: Path) -> str:
+    return f"it looks like {describe_content(path)}"
 
 
 _TRUSTED_FORM = "get it as safetensors, or from the original publisher"

@@ -10,7 +10,7 @@ from typing import Any
 from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import InputError, UsageError
 from protclip_core.io.spool import Spool, SpooledRecord
-from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
+from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, require_protein_encoder
 from protclip_core.models.loading import load_model, resolve_device
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings, resolve_settings
@@ -155,14 +155,14 @@ def check_early(request: EmbedRequest, info: ModelInfo) -> None:
         raise UsageError("--resume and --overwrite contradict each other", hint="drop one")
     if request.long not in ("window", "truncate", "skip", "error"):
         raise UsageError(f"--long {request.long} is not known")
+    require_protein_encoder(info)
     resolve_device(request.device)
     settings_without_weights(request, info)
 
 
 def settings_without_weights(request: EmbedRequest, info: ModelInfo) -> EmbedSettings | None:
     """Resolve the settings where the model's shape is known before its weights are read."""
-    num_layers = info.encoder.get("num_layers")
-    return None if num_layers is None else _resolve(request, info, int(num_layers))
+    return None if info.num_layers is None else _resolve(request, info, info.num_layers)
 
 
 def _resolve(request: EmbedRequest, info: ModelInfo, num_layers: int) -> EmbedSettings:
@@ -179,9 +179,9 @@ def _resolve(request: EmbedRequest, info: ModelInfo, num_layers: int) -> EmbedSe
 
 def width_of(info: ModelInfo, settings: EmbedSettings) -> int:
     """Width of the vectors, told without loading weights."""
-    return int(
-        (info.joint_dim if settings.space == "joint" else None) or info.encoder["hidden_dim"]
-    )
+    width = (info.joint_dim if settings.space == "joint" else None) or info.hidden_dim
+    assert width is not None  # the settings are known without weights, so is the shape
+    return width
 
 
 def load_job(request: EmbedRequest, info: ModelInfo) -> EmbedJob:

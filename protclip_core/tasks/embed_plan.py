@@ -126,14 +126,20 @@ def _shape(request: EmbedRequest, info: ModelInfo) -> tuple[Esm2Config, EmbedSet
     """Return the encoder's shape, the settings and the width of the vectors."""
     settings = settings_without_weights(request, info)
     if settings is not None:
-        shape = {k: v for k, v in info.encoder.items() if k not in ("type", "lm_head")}
-        return Esm2Config(**shape), settings, width_of(info, settings)
+        assert info.num_layers is not None
+        assert info.hidden_dim is not None
+        config = _counting_shape(info.num_layers, info.hidden_dim, info.ffn_dim)
+        return config, settings, width_of(info, settings)
     job = load_job(request, info)  # fair-esm: the shape is inside the file
-    encoder, width = job.model.encoder, job.model.encoder.hidden_dim
-    config = Esm2Config(
-        num_layers=encoder.num_layers, hidden_dim=width, num_heads=width // 2, ffn_dim=4 * width
+    encoder = job.model.encoder
+    return _counting_shape(encoder.num_layers, encoder.hidden_dim), job.settings, job.dim
+
+
+def _counting_shape(num_layers: int, width: int, ffn_dim: int | None = None) -> Esm2Config:
+    """Shape to count operations by; the number of heads has no part in them."""
+    return Esm2Config(
+        num_layers=num_layers, hidden_dim=width, num_heads=1, ffn_dim=ffn_dim or 4 * width
     )
-    return config, job.settings, job.dim
 
 
 def _flops(

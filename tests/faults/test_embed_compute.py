@@ -138,7 +138,7 @@ def test_weights_that_are_no_numbers_do_not_load(bench):
     write_fasta(bench.folder / "x.fa", PROTEINS)
     done = bench.run("--model", broken_bundle(bench.folder / "broken"))
     assert done.rc == 4
-    assert "tensor embedding.weight holds NaN or infinity" in done.err
+    assert "tensor protein_encoder.embedding.weight holds NaN or infinity" in done.err
     assert len(done.err.splitlines()) == 1
     assert bench.names() == {"x.fa", "broken", ".x.h5.lock"}
 

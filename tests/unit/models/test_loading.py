@@ -6,6 +6,9 @@ import json
 import os
 import pickle
 import re
+import shutil
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -13,12 +16,13 @@ import pytest
 import torch
 
 from protclip_core.errors import ModelError, UsageError
+from protclip_core.models.alphabet import encode
 from protclip_core.models.bundle import open_bundle, write_bundle
 from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.info import describe_model
+from protclip_core.models.info import DEFAULT_MODEL, describe_model, find_in_torch_hub
 from protclip_core.models.loading import load_model
 from protclip_core.models.weights import fill_module, load_pickled_tensors
-from tests.unit.models.encoders import save_fair_esm2, transformers_esm
+from tests.unit.models.encoders import randomise, save_fair_esm2, transformers_esm
 
 SHAPE = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "ffn_dim": 32}
 JOINT = 8
@@ -310,3 +314,220 @@ def test_windows_may_be_wider_for_esm2_files_of_fair_esm(tmp_path: Path) -> None
     save_fair_esm2(path, 1, 32, 4)
     settings = resolve_settings(describe_model(path), 1, max_residues=2000)
     assert settings.max_residues == 2000
+
+
+def test_the_identity_of_the_bundled_model_stays() -> None:
+    """Stores are merged and runs resumed by it: it may not change with this code."""
+    info = describe_model(DEFAULT_MODEL)
+    assert info.config_sha256.startswith("4501ffc26daf5d78")
+    assert info.license == "Apache-2.0"
+    assert (info.origin, info.contents) == (None, "protein and text")
+
+
+def test_names_are_looked_up_in_order(bundle: Path, tmp_path: Path, monkeypatch) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(bundle, cache / "models" / "own")
+    shutil.copytree(bundle, cache / "models" / DEFAULT_MODEL)
+    assert describe_model("own", cache).path == cache / "models" / "own"
+    assert describe_model(DEFAULT_MODEL, cache).name == "protclip-mini"
+    monkeypatch.setenv("PROTCLIP_CACHE", str(cache))
+    assert load_model("own", device="cpu").info.path == cache / "models" / "own"
+    # A folder of the same name stands behind the installed model, but has its own way in.
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(bundle, tmp_path / "own")
+    assert describe_model("own").path == cache / "models" / "own"
+    assert describe_model("./own").path == Path("own")
+    shutil.rmtree(cache)
+    assert describe_model("own").path == Path("own")
+
+
+def test_a_damaged_installed_model_is_said_to_be_damaged(bundle: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cache" / "models" / "own"
+    shutil.copytree(bundle, target)
+    (target / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="sha256 mismatch.*fetch or install the model again"):
+        describe_model("own", tmp_path / "cache")
+
+
+def test_fair_esm_files_in_torchs_cache_have_names(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "torch" / "hub" / "checkpoints" / "esm2_t1_test.pt"
+    path.parent.mkdir(parents=True)
+    save_fair_esm2(path, 1, 32, 4)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TORCH_HOME", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert find_in_torch_hub("esm2_t1_test") == path
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    info = describe_model("esm2_t1_test")
+    assert (info.kind, info.name, info.path) == ("fair-esm", "esm2_t1_test", path)
+    assert load_model("esm2_t1_test", device="cpu").embed(["MKT"]).shape == (1, 32)
+    for name in ("esm2_t2_test", "../checkpoints/esm2_t1_test", "a\0b", "x" * 300):
+        assert find_in_torch_hub(name) is None
+        with pytest.raises(ModelError, match="no model of this name or path"):
+            describe_model(name)
+
+
+def test_a_name_that_is_nearly_right_is_suggested(tmp_path: Path, bundle: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "models" / "our-own-encoder")
+    with pytest.raises(ModelError, match=r"did you mean our-own-encoder\?"):
+        describe_model("our-own-encodr", tmp_path)
+    with pytest.raises(ModelError, match=r"did you mean protclip-mini\?"):
+        describe_model("protclip-mimi", tmp_path)
+    with pytest.raises(ModelError, match="there are our-own-encoder, protclip-mini, or give"):
+        describe_model("/no/such/thing", tmp_path)
+
+
+def test_looking_up_a_model_imports_no_torch(bundle: Path) -> None:
+    code = (
+        "import sys; from protclip_core.models.info import describe_model\n"
+        "from protclip_core.errors import ModelError\n"
+        f"describe_model('protclip-mini').facts(); describe_model({str(bundle)!r}).facts()\n"
+        "try: describe_model('nosuch')\n"
+        "except ModelError: pass\n"
+        "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules), 'slow'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_facts_of_a_model(tmp_path: Path) -> None:
+    config, tensors = bundle_parts()
+    source = {"kind": "fair-esm", "origin": "x.pt", "files": {"x.pt": "0" * 64}}
+    config |= {"license": "MIT", "source": source}
+    written = write_bundle(tmp_path / "m", config, tensors)
+    facts = dict(describe_model(tmp_path / "m").facts())
+    assert facts["contents"] == "protein"
+    assert facts["protein encoder"] == "esm2, 1 layers of width 16"
+    assert (facts["license"], facts["source"], facts["joint space"]) == ("MIT", "x.pt", JOINT)
+    assert facts["weights sha256"] == written.weights_sha256
+
+
+def esm1_parts() -> tuple[dict, dict[str, torch.Tensor], torch.nn.Module]:
+    """Configuration, tensors and module of a small ESM-1b, as an importer writes them."""
+    from esm.data import Alphabet
+    from esm.model.esm1 import ProteinBertModel
+
+    arguments = {
+        "arch": "roberta_large",
+        "layers": 2,
+        "embed_dim": 32,
+        "ffn_embed_dim": 64,
+        "attention_heads": 4,
+        "max_positions": 130,
+        "token_dropout": True,
+        "emb_layer_norm_before": True,
+    }
+    alphabet = Alphabet.from_architecture("roberta_large")
+    reference = ProteinBertModel(Namespace(**arguments), alphabet).eval()
+    randomise(reference, 5)
+    with torch.no_grad():
+        reference.embed_tokens.weight[alphabet.mask_idx].zero_()
+        for parameter in reference.parameters():
+            parameter.copy_(parameter.half())
+    tensors = {
+        f"protein_encoder.{n}": v.clone()
+        for n, v in reference.state_dict().items()
+        if not n.startswith("contact_head") and n != "lm_head.weight"
+    }
+    config = {
+        "format": "protclip-bundle",
+        "format_version": 1,
+        "name": "esm1",
+        "pooling": "residues",
+        "protein_encoder": {"type": "esm1", "lm_head": True, "arguments": arguments},
+    }
+    return config, tensors, reference
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder_"])
+def test_an_esm1_bundle_equals_fair_esm(tmp_path: Path, prefix: str) -> None:
+    config, tensors, reference = esm1_parts()
+    arguments = config["protein_encoder"]["arguments"]
+    for name in ("layers", "embed_dim", "ffn_embed_dim", "attention_heads"):
+        arguments[prefix + name] = arguments.pop(name)
+    write_bundle(tmp_path / "m", config, tensors)
+    model = load_model(tmp_path / "m", device="cpu")
+    assert (model.info.num_layers, model.info.hidden_dim, model.info.max_residues) == (2, 32, 128)
+    sequences = ["MKTAYIAKQR", "ACDEFGHIKLXBUZO", "J"]
+    logits = model.residue_logits(sequences)
+    for sequence, vector, found in zip(sequences, model.embed(sequences), logits, strict=True):
+        with torch.inference_mode():
+            out = reference(torch.from_numpy(encode(sequence).astype("int64"))[None], [2])
+        expected = out["representations"][2][0, 1:-1].mean(0).numpy()
+        assert abs(vector - expected).max() < 2e-6
+        assert abs(found - out["logits"][0].numpy()).max() < 1e-5
+    # More residues than positions go in windows.
+    assert model.embed(["MKTAY" * 60]).shape == (1, 32)
+    with pytest.raises(UsageError, match="esm1 computes in float32 only"):
+        load_model(tmp_path / "m", device="cpu", dtype="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, t: t.pop("protein_encoder.layers.0.fc1.bias"), "1 missing .*layers.0.fc1.bias"),
+        (
+            lambda c, t: t.update({"protein_encoder.contact_head.bias": torch.zeros(1)}),
+            "1 unknown .protein_encoder.contact_head.bias",
+        ),
+        (lambda c, t: c["arguments"].pop("layers"), "does not say 'protein_encoder.arguments.lay"),
+        (lambda c, t: c["arguments"].update(layers="2"), "layers is '2', not a whole number"),
+        (lambda c, t: c["arguments"].update(arch="?"), "architecture '[?]' is not supported"),
+        (lambda c, t: c.pop("arguments"), "does not say 'arguments'"),
+    ],
+)
+def test_esm1_bundles_that_do_not_fit(tmp_path: Path, change, message: str) -> None:
+    config, tensors, _reference = esm1_parts()
+    change(config["protein_encoder"], tensors)
+    write_bundle(tmp_path / "m", config, tensors)
+    with pytest.raises(ModelError, match=message):
+        load_model(tmp_path / "m", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"protein_encoder": None}, "names neither a protein nor a text encoder"),
+        ({"protein_encoder": {"type": "gvp"}}, "type of the protein encoder is 'gvp'"),
+        ({"protein_encoder": "esm2"}, "type of the protein encoder is 'esm2'; this protclip"),
+        ({"protein_encoder": {"type": "esm2"}}, "does not say 'protein_encoder.num_layers'"),
+        ({"text_encoder": {"type": "t5"}}, "type of the text encoder is 't5'"),
+        ({"text_encoder": {"type": "bert"}}, "does not say 'text_encoder.vocab_size'"),
+        ({"projection_dim": "8"}, "projection_dim is '8', not a whole number above 0"),
+        ({"projection_dim": True}, "projection_dim is True, not a whole number"),
+        ({"pooling": "max"}, "pooling 'max' is not known"),
+        ({"residue_heads": ["mlm"]}, "this protclip knows mlm, segments and prototypes"),
+        ({"residue_heads": {"fold": True}}, "knows mlm, segments and prototypes"),
+        ({"residue_heads": {"prototypes": -1}}, "prototypes is -1, not a number"),
+        ({"residue_heads": {"mlm": True}, "projection_dim": None}, "residue_heads need"),
+        ({"protein_encoder": {"type": "esm2", **SHAPE, "num_layers": 0}}, "num_layers is 0, not"),
+        ({"protein_encoder": {"type": "esm2", **SHAPE, "num_heads": 16}}, "no even multiple"),
+        ({"protein_encoder": {"type": "esm2", **SHAPE, "depth": 3}}, "unexpected keyword"),
+    ],
+)
+def test_configurations_that_make_no_model(tmp_path: Path, change: dict, message: str) -> None:
+    config, tensors = bundle_parts()
+    config = {n: v for n, v in {**config, **change}.items() if v is not None}
+    write_bundle(tmp_path / "m", config, tensors)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(tmp_path / "m", device="cpu")
+    assert str(tmp_path / "m") in str(caught.value)
+
+
+def test_an_lm_head_that_is_promised_must_be_there(tmp_path: Path) -> None:
+    config, tensors = bundle_parts()
+    without = {n: v for n, v in tensors.items() if ".lm_head." not in n}
+    write_bundle(tmp_path / "m", config, without)
+    with pytest.raises(ModelError, match=r"5 missing \(protein_encoder\.lm_head\.bias"):
+        load_model(tmp_path / "m", device="cpu")
+    encoder = {**config["protein_encoder"], "lm_head": False}
+    write_bundle(tmp_path / "n", {**config, "protein_encoder": encoder}, tensors)
+    with pytest.raises(ModelError, match=r"5 unknown \(protein_encoder\.lm_head\.bias"):
+        load_model(tmp_path / "n", device="cpu")
+
+
+def test_a_name_of_the_catalog_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"run: protclip models pull esm2-650m$"):
+        describe_model("esm2-650m", tmp_path)
+    with pytest.raises(ModelError, match=r"did you mean esm2-650m\?"):
+        describe_model("esm2-650n", tmp_path)

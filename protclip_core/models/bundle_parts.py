@@ -1,0 +1,239 @@
+"""From an opened bundle to models: every tensor of it is used, or the bundle is refused.
+
+The tensors are dealt out by the beginnings of their names; see `protclip_core.models.bundle` for
+these. What the configuration does not ask for may not be there either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from protclip_core.errors import ModelError, UsageError
+from protclip_core.models.bert import bert_shapes, build_bert
+from protclip_core.models.bundle import Bundle
+from protclip_core.models.esm2 import Esm2, Esm2Config
+from protclip_core.models.esm2_inference import Esm2Inference
+from protclip_core.models.info import ModelInfo
+from protclip_core.models.protclip import ProtclipModel
+from protclip_core.models.protein import Encoder, ProteinModel
+from protclip_core.models.residue_heads import ResidueHeads
+from protclip_core.models.text import TextModel, read_tokenizer
+from protclip_core.models.weights import check_tensors, make_filled
+
+__all__ = ["build_esm2", "load_bundle", "load_bundle_text"]
+
+_PARTS = (
+    "protein_encoder",
+    "text_encoder",
+    "protein_projection",
+    "text_projection",
+    "residue_heads",
+)
+_SCALE = "logit_scale"
+TOKENIZER = "tokenizer.json"
+
+Parts = dict[str, dict[str, Tensor]]
+
+
+def load_bundle(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> ProteinModel:
+    """Load a bundle that has a protein encoder.
+
+    Returns
+    -------
+    ProteinModel
+        A `ProtclipModel` where there are a text encoder and projections as well.
+
+    Raises
+    ------
+    ModelError
+        Damaged files, or tensors that do not fit the configuration, by name.
+    UsageError
+        bfloat16 with an encoder that computes in float32 only.
+    """
+    bundle, where = _bundle(info)
+    parts = _deal_out(bundle.tensors(), info, where)
+    encoder = _protein_encoder(parts["protein_encoder"], info, where, device, dtype)
+    weights_sha256 = bundle.weights_sha256
+    heads = _residue_heads(parts["residue_heads"], info, encoder, where)
+    if heads is not None:
+        heads.to(device)
+    projection = None
+    if info.joint_dim is not None:
+        filled = _projection(parts, "protein_projection", encoder.hidden_dim, info, where)
+        projection = _pairs(filled.to(device))
+    if not info.text_encoder:
+        return ProteinModel(info, encoder, weights_sha256, projection, heads)
+    # Checked now, built when a text comes: until then transformers need not be imported.
+    check_tensors(bert_shapes(info.text_encoder), parts["text_encoder"], where, "text_encoder.")
+    bundle.verify((_tokenizer_of(bundle),))
+    if projection is None:
+        return ProteinModel(info, encoder, weights_sha256, None, heads)
+    text_parts = {name: parts[name] for name in ("text_encoder", "text_projection")}
+    _text_projection(text_parts, info, where)
+    return ProtclipModel(
+        info,
+        encoder,
+        weights_sha256,
+        projection,
+        make_text_model=partial(_text_model, info, text_parts, device),
+        logit_scale=float(parts[_SCALE][_SCALE]),
+        residue_heads=heads,
+    )
+
+
+def load_bundle_text(info: ModelInfo, device: torch.device) -> TextModel:
+    """Load the text side of a bundle that has one.
+
+    Raises
+    ------
+    ModelError
+        As `load_bundle`; of the protein side only the names of the tensors are looked at.
+    """
+    bundle, where = _bundle(info)
+    return _text_model(info, _deal_out(bundle.tensors(), info, where), device)
+
+
+def build_esm2(
+    shape: Mapping[str, Any],
+    tensors: dict[str, Tensor],
+    where: str,
+    *,
+    lm_head: bool,
+    prefix: str = "",
+) -> Esm2:
+    """Build the encoder and fill it; ``shape`` holds the fields of `Esm2Config`."""
+    fields = {name: value for name, value in shape.items() if name not in ("type", "lm_head")}
+    try:
+        config = Esm2Config(**fields)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"encoder cannot be built ({error})", where=where) from error
+    return make_filled(lambda: Esm2(config, lm_head=lm_head), tensors, where, prefix)
+
+
+def _bundle(info: ModelInfo) -> tuple[Bundle, str]:
+    assert info.bundle is not None
+    return info.bundle, str(info.path)
+
+
+def _deal_out(tensors: Mapping[str, Tensor], info: ModelInfo, where: str) -> Parts:
+    """Sort tensors by the parts of the model; refuse those that no part asks for."""
+    joint = info.joint_dim is not None
+    asked = {
+        "protein_encoder": bool(info.encoder),
+        "text_encoder": bool(info.text_encoder),
+        "protein_projection": joint and bool(info.encoder),
+        "text_projection": joint and bool(info.text_encoder),
+        "residue_heads": any(info.residue_heads.values()),
+        _SCALE: joint,
+    }
+    parts: Parts = {name: {} for name in (*_PARTS, _SCALE)}
+    unused = []
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        if asked.get(part) and bool(rest) != (part == _SCALE):
+            parts[part][rest or _SCALE] = value
+        else:
+            unused.append(name)
+    if unused:
+        shown = ", ".join(sorted(unused)[:3]) + (", …" if len(unused) > 3 else "")
+        raise ModelError(
+            f"{len(unused)} tensors that the configuration does not ask for ({shown})",
+            where=where,
+            hint="the bundle is damaged, or made for a newer protclip",
+        )
+    scale = parts[_SCALE]
+    if scale or info.contents == "protein and text":
+        check_tensors({_SCALE: ()} if joint else {}, scale, where)
+    return parts
+
+
+def _protein_encoder(
+    tensors: dict[str, Tensor],
+    info: ModelInfo,
+    where: str,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Encoder:
+    kind, prefix = info.encoder["type"], "protein_encoder."
+    if kind == "esm2":
+        found = any(name.startswith("lm_head.") for name in tensors)
+        lm_head = bool(info.encoder.get("lm_head", found))
+        encoder = build_esm2(info.encoder, tensors, where, lm_head=lm_head, prefix=prefix)
+        return Esm2Inference(encoder, device=device, dtype=dtype)
+    if dtype != torch.float32:
+        raise UsageError(f"model {info.name} computes in float32 only", hint="drop --dtype")
+    if kind == "bert":
+        from protclip_core.models.protein_bert import build_protein_bert
+
+        return build_protein_bert(info.encoder, tensors, where, prefix=prefix, device=device)
+    from protclip_core.models.esm1 import Esm1Inference, build_esm1_module
+
+    module = build_esm1_module(info.encoder["arguments"], tensors, where, prefix)
+    return Esm1Inference(module, device=device)
+
+
+def _residue_heads(
+    tensors: dict[str, Tensor], info: ModelInfo, encoder: Encoder, where: str
+) -> ResidueHeads | None:
+    """Build the heads that the configuration names; ``None`` where it names none."""
+    if not any(info.residue_heads.values()):
+        return None
+    assert info.joint_dim is not None  # as `check_encoders` has seen to
+    make = partial(
+        ResidueHeads,
+        encoder.hidden_dim,
+        info.joint_dim,
+        len(encoder.tokens),
+        mlm=bool(info.residue_heads.get("mlm")),
+        segments=bool(info.residue_heads.get("segments")),
+        prototypes=int(info.residue_heads.get("prototypes", 0)),
+    )
+    return make_filled(make, tensors, where, "residue_heads.")
+
+
+def _projection(parts: Parts, part: str, width: int, info: ModelInfo, where: str) -> nn.Sequential:
+    """Build Linear, ReLU, Linear into the joint space; its inner width is the joint width."""
+    assert info.joint_dim is not None
+    joint = info.joint_dim
+    return make_filled(
+        lambda: nn.Sequential(nn.Linear(width, joint), nn.ReLU(), nn.Linear(joint, joint)),
+        parts[part],
+        where,
+        f"{part}.",
+    )
+
+
+def _text_projection(parts: Parts, info: ModelInfo, where: str) -> nn.Sequential:
+    return _projection(parts, "text_projection", info.text_encoder["hidden_size"], info, where)
+
+
+def _pairs(layers: nn.Sequential) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Take the weights of a projection as `ProteinModel` keeps them."""
+    (weight_in, bias_in), (weight_out, bias_out) = (
+        (layer.weight.detach(), layer.bias.detach())
+        for layer in layers
+        if isinstance(layer, nn.Linear)
+    )
+    return (weight_in, bias_in), (weight_out, bias_out)
+
+
+def _text_model(info: ModelInfo, parts: Parts, device: torch.device) -> TextModel:
+    bundle, where = _bundle(info)
+    name = _tokenizer_of(bundle)
+    bundle.verify((name,))
+    path = bundle.path / name
+    tokenizer = read_tokenizer(path.read_bytes(), info.text_encoder, str(path))
+    module = build_bert(info.text_encoder, parts["text_encoder"], where, "text_encoder.")
+    projection = None if info.joint_dim is None else _text_projection(parts, info, where)
+    return TextModel(info, module, tokenizer, bundle.weights_sha256, projection, device)
+
+
+def _tokenizer_of(bundle: Bundle) -> str:
+    if TOKENIZER not in bundle.files:
+        raise ModelError(f"has a text encoder but no {TOKENIZER}", where=str(bundle.path))
+    return TOKENIZER

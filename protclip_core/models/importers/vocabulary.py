@@ -1,0 +1,179 @@
+"""Vocabularies of BERT models: ``vocab.txt`` into ``tokenizer.json``, or into residues.
+
+The tokenizer that is made here gives the same ids as BertTokenizer of transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from protclip_core.errors import ModelError, UsageError
+from protclip_core.models.content import describe_content
+from protclip_core.models.importers.configs import read_config
+from protclip_core.models.repository import refuse_remote_code
+
+__all__ = ["find_vocabulary", "in_order", "is_of_residues", "read_tokens", "tokenizer_bytes"]
+
+VOCAB, TOKENIZER, OPTIONS = "vocab.txt", "tokenizer.json", "tokenizer_config.json"
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_RESIDUES = frozenset("ACDEFGHIKLMNPQRSTVWY")
+
+
+def find_vocabulary(folder: Path, given: Path | None) -> Path | None:
+    """Find ``tokenizer.json`` or ``vocab.txt``: what the user gave, else what is in ``folder``.
+
+    Parameters
+    ----------
+    given
+        A file, or a folder with one of the two.
+
+    Raises
+    ------
+    UsageError
+        What the user gave is not there.
+    """
+    place = folder if given is None else given
+    if given is not None and given.is_file():
+        return given
+    for name in (TOKENIZER, VOCAB):
+        if (place / name).is_file():
+            return place / name
+    if given is not None:
+        raise UsageError(
+            "no such file" if not given.exists() else f"no {TOKENIZER} or {VOCAB} in it",
+            where=str(given),
+            hint="give the vocab.txt or tokenizer.json of the text encoder",
+        )
+    return None
+
+
+def read_tokens(path: Path) -> dict[str, int]:
+    """Read the tokens of ``vocab.txt`` or ``tokenizer.json`` with their ids.
+
+    Raises
+    ------
+    ModelError
+        No vocabulary of BERT.
+    """
+    if path.suffix == ".json":
+        model = read_config(path).get("model")
+        vocab = model.get("vocab") if isinstance(model, dict) else None
+        if not isinstance(vocab, dict) or not all(isinstance(i, int) for i in vocab.values()):
+            raise ModelError("holds no vocabulary", where=str(path))
+        tokens: dict[str, int] = vocab
+    else:
+        try:
+            with path.open(encoding="utf-8") as file:
+                # As BertTokenizer reads it: of equal lines the last one counts.
+                tokens = {line.rstrip("\n"): number for number, line in enumerate(file)}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(
+                f"is no vocabulary (it looks like {describe_content(path)})", where=str(path)
+            ) from error
+    lacking = [token for token in _SPECIAL if token not in tokens]
+    if lacking:
+        looks = describe_content(path)
+        known = "" if looks.startswith("no kind") else f" (it looks like {looks})"
+        raise ModelError(
+            f"is no vocabulary of BERT, it lacks {', '.join(lacking[:3])}{known}", where=str(path)
+        )
+    return tokens
+
+
+def is_of_residues(tokens: Mapping[str, int]) -> bool:
+    """Whether a vocabulary is one of amino acids, a letter each, as ProtBERT's is."""
+    plain = {token for token in tokens if not (token.startswith("[") and token.endswith("]"))}
+    return plain >= _RESIDUES and all(len(token) == 1 for token in plain)
+
+
+def tokenizer_bytes(path: Path, encoder: Mapping[str, Any]) -> tuple[bytes, list[Path]]:
+    """Make the content of a bundle's ``tokenizer.json``.
+
+    Parameters
+    ----------
+    path
+        ``vocab.txt`` (with ``tokenizer_config.json`` beside it, if there is one), or a
+        ``tokenizer.json``, which is taken as it is.
+    encoder
+        ``text_encoder`` of the bundle.
+
+    Returns
+    -------
+    tuple
+        The content, and the files that it was made from.
+
+    Raises
+    ------
+    ModelError
+        No tokenizer, or one of another size than the encoder's vocabulary.
+    """
+    from protclip_core.models.text import read_tokenizer
+
+    sources = [path]
+    if path.suffix == ".json":
+        data = path.read_bytes()
+        size = read_tokenizer(data, encoder, str(path)).get_vocab_size(with_added_tokens=True)
+    else:
+        options_file = path.parent / OPTIONS
+        options: dict[str, Any] = {}
+        if options_file.is_file():
+            options = read_config(options_file)
+            refuse_remote_code(options, str(options_file))
+            sources.append(options_file)
+        tokens = read_tokens(path)
+        size = max(tokens.values()) + 1
+        data = _from_tokens(tokens, options)
+    if size != encoder["vocab_size"]:
+        raise ModelError(
+            f"tokenizer has {size:,} tokens, the text encoder {encoder['vocab_size']:,}",
+            where=str(path),
+            hint="give the tokenizer that the text encoder was trained with",
+        )
+    return data, sources
+
+
+def _from_tokens(tokens: Mapping[str, int], options: Mapping[str, Any]) -> bytes:
+    from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+    from tokenizers.models import WordPiece
+
+    tokenizer = Tokenizer(WordPiece(dict(tokens), unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=bool(options.get("tokenize_chinese_chars", True)),
+        strip_accents=options.get("strip_accents"),
+        lowercase=bool(options.get("do_lower_case", True)),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    # A special token that is written out in a text counts as such, as in transformers.
+    tokenizer.add_special_tokens(
+        [
+            AddedToken(token, special=True, normalized=False)
+            for token in sorted(_SPECIAL, key=lambda token: tokens[token])
+        ]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, tokens[token]) for token in ("[CLS]", "[SEP]")],
+    )
+    # Through json, so that the file is laid out like the others of a bundle.
+    content = json.loads(tokenizer.to_str())
+    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def in_order(tokens: Mapping[str, int], where: str) -> Sequence[str]:
+    """Return the tokens in the order of their ids.
+
+    Raises
+    ------
+    ModelError
+        The ids are not 0, 1, 2, ….
+    """
+    ordered = sorted(tokens, key=lambda token: tokens[token])
+    if [tokens[token] for token in ordered] != list(range(len(ordered))):
+        raise ModelError("vocabulary has gaps or a token twice", where=where)
+    return ordered

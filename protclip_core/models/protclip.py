@@ -1,0 +1,90 @@
+"""A loaded dual encoder: proteins and texts in one space.
+
+Legend: B inputs, D width of the text encoder, P joint width.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from protclip_core.models.info import ModelInfo
+from protclip_core.models.protein import Encoder, ProteinModel
+from protclip_core.models.residue_heads import ResidueHeads
+from protclip_core.models.text import TextModel
+
+__all__ = ["ProtclipModel"]
+
+
+class ProtclipModel(ProteinModel):
+    """A protein encoder and a text encoder with projections into one space.
+
+    Get one from `load_model`. Its methods may be called from several threads at once. The text
+    encoder is prepared when the first text comes: its library takes seconds to import.
+
+    Parameters
+    ----------
+    info, encoder, weights_sha256, projection, residue_heads
+        As for `ProteinModel`.
+    make_text_model
+        Called once, for the first text.
+    logit_scale
+        The trained logarithm of the scale.
+
+    Attributes
+    ----------
+    logit_scale
+        Logarithm of the number by which similarities were multiplied in training; apply ``exp``
+        before use.
+    """
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        encoder: Encoder,
+        weights_sha256: str,
+        projection: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
+        *,
+        make_text_model: Callable[[], TextModel],
+        logit_scale: float,
+        residue_heads: ResidueHeads | None = None,
+    ) -> None:
+        super().__init__(info, encoder, weights_sha256, projection, residue_heads)
+        self.logit_scale = logit_scale
+        self._make_text_model: Callable[[], TextModel] | None = make_text_model
+        self._text_model: TextModel | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def text_model(self) -> TextModel:
+        """The text encoder, prepared on first use."""
+        with self._lock:
+            if self._text_model is None:
+                assert self._make_text_model is not None
+                self._text_model = self._make_text_model()
+                self._make_text_model = None  # it holds a second copy of the weights
+            return self._text_model
+
+    def embed_proteins(self, sequences: Sequence[str]) -> np.ndarray:
+        """Embed sequences in the joint space; see `ProteinModel.embed`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Unit vectors, shape ``(B, P)``, float32. Their products with those of `embed_text`
+            are similarities between -1 and 1.
+        """
+        return self.embed(sequences, space="joint")
+
+    def embed_text(self, texts: Sequence[str], *, space: str = "joint") -> np.ndarray:
+        """Embed texts; see `TextModel.embed`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Unit vectors ``(B, P)``, or ``(B, D)`` with ``space="encoder"``; float32.
+        """
+        return self.text_model.embed(texts, space=space)

@@ -1,0 +1,236 @@
+"""A loaded text encoder: texts in, vectors out, whatever else is in the batch.
+
+Legend: N texts, S tokens of one text (special ones counted), D width of the encoder, P joint
+width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from protclip_core.errors import InputError, ModelError, UsageError
+from protclip_core.models.info import ModelInfo
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+__all__ = ["DEFAULT_TEXT_BATCH_TOKENS", "TextModel", "read_tokenizer"]
+
+_log = logging.getLogger(__name__)
+
+#: Tokens that go through the encoder together.
+DEFAULT_TEXT_BATCH_TOKENS = 4096
+
+
+class TextModel:
+    """A BERT encoder with its tokenizer and, in a ProtCLIP model, the projection.
+
+    Get one from `load_text_model`. Its methods may be called from several threads at once.
+
+    Parameters
+    ----------
+    info
+        What the model is; ``info.text_encoder`` is its shape.
+    module
+        BertModel without pooling layer, float32.
+    tokenizer
+        Its tokenizer, as `read_tokenizer` returns it.
+    weights_sha256
+        Hash of the weights file.
+    projection
+        Linear, ReLU, Linear into the joint space, if there is one.
+    device
+        Where it runs; products are float32.
+    """
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        module: nn.Module,
+        tokenizer: Tokenizer,
+        weights_sha256: str,
+        projection: nn.Module | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.info = info
+        self.device = torch.device(device)
+        self.weights_sha256 = weights_sha256
+        self.max_tokens = int(info.text_encoder["max_tokens"])
+        self.hidden_dim = int(info.text_encoder["hidden_size"])
+        # Elsewhere, one call for many short texts is worth more than not computing padding.
+        self._equal_lengths = self.device.type == "cpu"
+        self._module = module.to(self.device).eval()
+        self._tokenizer = tokenizer
+        self._projection = None if projection is None else projection.to(self.device).eval()
+        self._special = int(tokenizer.num_special_tokens_to_add(is_pair=False))
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        space: str = "encoder",
+        batch_tokens: int = DEFAULT_TEXT_BATCH_TOKENS,
+    ) -> np.ndarray:
+        """Embed texts, one vector each: the mean over its tokens, special ones counted.
+
+        A vector does not depend on the other texts, beyond rounding in float32: on a CPU only
+        texts of equal length go through together, elsewhere padding is masked and never counted.
+
+        Parameters
+        ----------
+        texts
+            Texts of any length; what is beyond `max_tokens` tokens is cut, with a warning.
+        space
+            ``"encoder"``, or ``"joint"`` for unit vectors to be compared with proteins.
+        batch_tokens
+            Tokens that go through the encoder together; only speed and memory depend on it.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(N, D)`` or ``(N, P)``, float32, rows in input order.
+
+        Raises
+        ------
+        InputError
+            A text without a word, by its number.
+        UsageError
+            A single string instead of a list, or the joint space of a model without one.
+        """
+        width = self._width(space)
+        rows = self.tokenize(texts)
+        result = np.empty((len(rows), width), np.float32)
+        lengths = [len(row) for row in rows]
+        for group in _groups(lengths, batch_tokens, equal=self._equal_lengths):
+            found = self._embed_group([rows[i] for i in group], space)
+            result[group] = found.cpu().numpy()
+        return result
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Turn texts into token ids, special tokens in, cut at `max_tokens`; as `embed` does."""
+        if isinstance(texts, str):
+            raise UsageError("one string was given", hint="give a list of texts")
+        rows: list[list[int]] = []
+        cut: list[int] = []
+        for number, text in enumerate(texts, start=1):
+            encoding = self._encode(text, number)
+            length = len(encoding.ids) + self._special
+            if length > self.max_tokens:
+                cut.append(length)
+                encoding.truncate(self.max_tokens - self._special)
+            rows.append(self._tokenizer.post_process(encoding).ids)
+        if cut:
+            which = "1 text" if len(cut) == 1 else f"{len(cut):,} texts"
+            longest = f", the longest of {max(cut):,}" if len(cut) > 1 else f" of {cut[0]:,}"
+            _log.warning("%s cut to the first %s tokens%s", which, f"{self.max_tokens:,}", longest)
+        return rows
+
+    def _encode(self, text: str, number: int) -> Encoding:
+        """Split one text into tokens, without the special ones."""
+        if not isinstance(text, str):
+            raise UsageError(f"text {number} is a {type(text).__name__}, not a string")
+        # Half of a pair of surrogates is no character; a pair that was split is one again.
+        whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        encoding = self._tokenizer.encode(whole, add_special_tokens=False)
+        if not whole.strip() or not encoding.ids:
+            raise InputError("has no words", where=f"text {number}", hint="leave it out")
+        return encoding
+
+    def _width(self, space: str) -> int:
+        if space == "encoder":
+            return self.hidden_dim
+        if space != "joint":
+            raise UsageError(f"space {space!r} is not known", hint="use encoder or joint")
+        if self._projection is None:
+            raise UsageError(
+                f"model {self.info.name} has no joint space",
+                hint="use the encoder's space or a ProtCLIP model",
+            )
+        return cast(int, self.info.joint_dim)
+
+    @torch.inference_mode()
+    def _embed_group(self, rows: list[list[int]], space: str) -> Tensor:
+        longest = max(map(len, rows))
+        ids = torch.full((len(rows), longest), int(self.info.text_encoder.get("pad_token_id", 0)))
+        lengths = torch.tensor([len(row) for row in rows])
+        for place, row in zip(ids, rows, strict=True):
+            place[: len(row)] = torch.tensor(row)
+        ids, lengths = ids.to(self.device), lengths.to(self.device)
+        inside = torch.arange(longest, device=self.device) < lengths.unsqueeze(1)
+        padded = bool(min(map(len, rows)) < longest)
+        hidden = self._module(
+            input_ids=ids, attention_mask=inside.long() if padded else None
+        ).last_hidden_state
+        # A product with 0 would let NaN of the padding through.
+        total = hidden.masked_fill(~inside.unsqueeze(-1), 0.0).sum(dim=1)
+        pooled = total / lengths.unsqueeze(1)
+        if space == "encoder":
+            return pooled
+        assert self._projection is not None
+        projected: Tensor = self._projection(pooled)
+        return F.normalize(projected, dim=-1)
+
+
+def _groups(lengths: Sequence[int], batch_tokens: int, *, equal: bool) -> Iterator[list[int]]:
+    """Cut texts, sorted by length, into groups; ``equal`` allows only one length in a group.
+
+    A group is at most ``batch_tokens`` with its padding, or a single text.
+    """
+    group: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        length = lengths[index]
+        full = (len(group) + 1) * length > batch_tokens
+        if group and (full or (equal and length != lengths[group[0]])):
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group
+
+
+def read_tokenizer(data: bytes, config: Mapping[str, Any], where: str) -> Tokenizer:
+    """Read ``tokenizer.json``; what it says about padding and cutting is not followed.
+
+    Parameters
+    ----------
+    data
+        Content of the file.
+    config
+        The text encoder that it belongs to.
+    where
+        File for messages.
+
+    Raises
+    ------
+    ModelError
+        No tokenizer, or one that gives ids beyond the encoder's vocabulary.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_buffer(data)
+    except Exception as error:  # noqa: BLE001 (the library names no class of its own)
+        reason = str(error).rpartition(": ")[2] or type(error).__name__
+        raise ModelError(
+            f"is not a readable tokenizer ({reason})",
+            where=where,
+            hint="the copy is damaged: fetch or install the model again",
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    ids = tokenizer.get_vocab(with_added_tokens=True).values()
+    if not ids or max(ids) >= config["vocab_size"]:
+        raise ModelError(
+            f"its {len(ids):,} tokens do not fit the {config['vocab_size']:,} of the text encoder",
+            where=where,
+        )
+    if tokenizer.num_special_tokens_to_add(is_pair=False) >= config["max_tokens"]:
+        raise ModelError("adds more special tokens than a text may have", where=where)
+    return tokenizer

@@ -1,0 +1,236 @@
+"""Files from strangers: nothing in them runs, and what is damaged is named (faults 38, 41-44)."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+
+import pytest
+import torch
+
+from tests.checkpoints import write_esm2
+from tests.helpers import write_fasta, write_tiny_bundle
+
+#: The library in a process of its own, with the exit codes of the terminal.
+LIBRARY = """
+import sys
+from pathlib import Path
+from protclip_core.errors import ModelError
+from protclip_core.models.importers import import_model
+try:
+    import_model(Path({source!r}), Path({target!r}), name="x")
+except ModelError as error:
+    print(f"error: {{error}}", file=sys.stderr, flush=True)
+    sys.exit(4)
+sys.exit(0)
+"""
+FORCED = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+
+
+class Payload:
+    """Pickles to a call that makes a folder: the sign that code of the file ran."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.marker),))
+
+
+class Victim:
+    """A source to load, and how a careless program would load it."""
+
+    def __init__(self, model, careless, *, environment=None, file=None):
+        self.model, self.careless = str(model), careless
+        self.environment, self.file = environment or {}, str(file or model)
+
+
+def write_pt(folder, payload):
+    path = folder / "evil.pt"
+    torch.save({"model": payload, "args": payload}, path)
+    return Victim(path, lambda: torch.load(path, weights_only=False))
+
+
+def write_raw_pickle(folder, payload):
+    path = folder / "evil.pt"
+    path.write_bytes(pickle.dumps(payload))
+    return Victim(path, lambda: pickle.loads(path.read_bytes()))
+
+
+def write_bin(folder, payload):
+    write_esm2(folder / "esm2", form="bin")
+    path = folder / "esm2" / "pytorch_model.bin"
+    torch.save({"esm.embeddings.word_embeddings.weight": payload}, path)
+    return Victim(path.parent, lambda: torch.load(path, weights_only=False))
+
+
+def write_shard(folder, payload):
+    write_esm2(folder / "esm2", form="bin-shards")
+    path = folder / "esm2" / "pytorch_model-00002-of-00002.bin"
+    torch.save({"lm_head.bias": payload}, path)
+    return Victim(path.parent, lambda: torch.load(path, weights_only=False))
+
+
+def write_false_safetensors(folder, payload):
+    write_esm2(folder / "esm2")
+    path = folder / "esm2" / "model.safetensors"
+    torch.save({"model": payload}, path)
+
+    def careless():
+        with path.open("rb") as file:
+            torch.load(file, weights_only=False)
+
+    return Victim(path.parent, careless)
+
+
+def write_joblib(folder, payload):
+    import joblib
+
+    path = folder / "evil.joblib"
+    joblib.dump(payload, path)
+    return Victim(path, lambda: joblib.load(path))
+
+
+def write_pkl(folder, payload):
+    path = folder / "evil.pkl"
+    path.write_bytes(pickle.dumps(payload))
+    return Victim(path, lambda: pickle.loads(path.read_bytes()))
+
+
+def write_npy(folder, payload):
+    import numpy as np
+
+    path = folder / "evil.npy"
+    np.save(path, np.array([payload], dtype=object), allow_pickle=True)
+    return Victim(path, lambda: np.load(path, allow_pickle=True))
+
+
+def write_hub_cache(folder, payload):
+    """A file in torch's own cache, where a careless program trusts whatever lies there."""
+    path = folder / "torch" / "hub" / "checkpoints" / "esm2_t6_8M_UR50D.pt"
+    path.parent.mkdir(parents=True)
+    torch.save({"model": payload, "cfg": payload}, path)
+    return Victim(
+        "esm2_t6_8M_UR50D",
+        lambda: torch.load(path, weights_only=False),
+        environment={"TORCH_HOME": str(folder / "torch")},
+        file=path,
+    )
+
+
+WRITERS = [
+    write_pt,
+    write_raw_pickle,
+    write_bin,
+    write_shard,
+    write_false_safetensors,
+    write_joblib,
+    write_pkl,
+    write_npy,
+    write_hub_cache,
+]
+
+
+@pytest.fixture
+def attempt(protclip, tmp_path):
+    """Give a source to ``embed --model``, ``models import`` and the library's importer."""
+    fasta = write_fasta(tmp_path / "x.fa", [("a", "MKTAYIAK")])
+
+    def run(model, *, file=None, env=None):
+        store, target = tmp_path / "x.h5", tmp_path / "imported"
+        embed = protclip("embed", fasta, "-o", store, "--model", model, env=env)
+        library = LIBRARY.format(source=str(file or model), target=str(target))
+        imported = protclip("--version", prelude=library, env=env)
+        cache = tmp_path / "cache"
+        command = protclip("models", "import", model, "--name", "evil", "--cache", cache, env=env)
+        assert not store.exists() and not target.exists()
+        assert not (cache / "models" / "evil").exists()
+        return embed, imported, command
+
+    return run
+
+
+def assert_refused(outcome):
+    assert outcome.rc == 4, outcome
+    assert outcome.out == ""
+    (line,) = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in outcome.err
+    # torch's own advice to switch the check off is never passed on.
+    assert "weights_only" not in outcome.err
+    return line
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__[6:])
+def test_no_payload_runs(attempt, tmp_path, writer):
+    """Faults 41 and 42: refused with 4 and the marker absent, whatever the environment says."""
+    marker = tmp_path / "marker"
+    victim = writer(tmp_path, Payload(marker))
+    for forced in ({}, FORCED):
+        environment = {**victim.environment, **forced}
+        for outcome in attempt(victim.model, file=victim.file, env=environment):
+            assert_refused(outcome)
+            assert not marker.exists()
+    # The payload is a live one.
+    victim.careless()
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("model_type", ["evil", "esm"])
+def test_a_repository_with_its_own_code_is_refused(attempt, tmp_path, model_type):
+    """Fault 44: no question asked, nothing imported."""
+    marker, folder = tmp_path / "marker", tmp_path / "model"
+    write_esm2(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": model_type, "auto_map": {"AutoModel": "modeling_evil.Evil"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "modeling_evil.py").write_text(f"import os\nos.mkdir({str(marker)!r})\n")
+    for outcome in attempt(folder):
+        assert "wants its own code to be run (auto_map" in assert_refused(outcome)
+    assert not marker.exists()
+
+
+DAMAGE = {
+    "empty": (lambda data: b"", "an empty file"),
+    "html": (lambda data: b"<!DOCTYPE html>\n<title>404</title>", "an HTML page"),
+    "lfs": (lambda data: b"version https://git-lfs.github.com/spec/v1\noid", "a git-lfs pointer"),
+    "truncated": (lambda data: data[: len(data) * 2 // 3], "cut short"),
+}
+
+
+@pytest.mark.parametrize("form", ["fair-esm", "safetensors", "bin"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_weights_are_named(attempt, tmp_path, form, damage):
+    """Fault 38: the message says what came instead of weights."""
+    if form == "fair-esm":
+        from tests.checkpoints import write_fair_esm
+
+        model = path = tmp_path / "esm2.pt"
+        write_fair_esm(path)
+    else:
+        model = tmp_path / "esm2"
+        write_esm2(model, form=form)
+        path = model / {"safetensors": "model.safetensors", "bin": "pytorch_model.bin"}[form]
+    spoil, looks_like = DAMAGE[damage]
+    path.write_bytes(spoil(path.read_bytes()))
+    for outcome in attempt(model):
+        line = assert_refused(outcome)
+        assert looks_like in line
+        assert str(path) in line
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, "flipped"])
+def test_a_damaged_bundle_is_named(attempt, tmp_path, damage):
+    """Fault 38: hashes tell, down to one flipped bit of a weight, which any loader would take."""
+    folder = write_tiny_bundle(tmp_path / "bundle")
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    if damage == "flipped":
+        data[-100] ^= 1
+    else:
+        data = DAMAGE[damage][0](bytes(data))
+    path.write_bytes(data)
+    for outcome in attempt(folder):
+        line = assert_refused(outcome)
+        assert "sha256 mismatch, expected " in line and ", got " in line
+        assert str(path) in line

@@ -1,0 +1,267 @@
+"""The text encoder against plain BertModel, one text at a time; and texts of all kinds."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from protclip_core.errors import InputError, ModelError, UsageError
+from protclip_core.models.bert import bert_shapes, build_bert
+from protclip_core.models.loading import load_model, load_text_model
+from protclip_core.models.text import _groups
+from tests.unit.models.dual import (
+    TEXT,
+    TEXT_ONLY,
+    Dual,
+    bert,
+    random_texts,
+    text_only,
+    tokenizer_of_words,
+)
+
+
+@pytest.fixture(scope="module")
+def dual():
+    return Dual()
+
+
+@pytest.fixture(scope="module")
+def folder(dual, tmp_path_factory):
+    return dual.write(tmp_path_factory.mktemp("dual") / "dual")
+
+
+@pytest.fixture(scope="module")
+def words(dual, tmp_path_factory):
+    """A bundle of the text encoder alone."""
+    path = tmp_path_factory.mktemp("words") / "words"
+    return dual.write(path, change=text_only, config=TEXT_ONLY)
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return load_text_model(folder, device="cpu")
+
+
+def plain(dual, ids, *, joint=False):
+    """Mean of the last layer over one text's tokens, by transformers alone."""
+    with torch.inference_mode():
+        mean = dual.text(torch.tensor([ids])).last_hidden_state[0].mean(0)
+        if joint:
+            mean = dual.text_projection(mean)
+            mean = mean / mean.norm()
+    return mean.numpy()
+
+
+def furthest(found, expected):
+    """Largest difference of a row, relative to the row's length."""
+    return float((np.abs(found - expected).max(axis=-1) / np.linalg.norm(expected, axis=-1)).max())
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_every_text_equals_a_plain_forward(dual, model, joint):
+    texts = random_texts(random.Random(1), 60, words=9)
+    tokenizer = tokenizer_of_words()
+    expected = np.stack([plain(dual, tokenizer.encode(t).ids, joint=joint) for t in texts])
+    found = model.embed(texts, space="joint" if joint else "encoder")
+    assert found.dtype == np.float32
+    assert found.shape == expected.shape
+    assert furthest(found, expected) < 1e-6
+    if joint:
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("padded", [False, True], ids=["equal lengths", "masked padding"])
+def test_200_random_batches_change_no_text(model, words, padded):
+    """The second way is that of a GPU."""
+    batched = load_text_model(words, device="cpu")
+    batched._equal_lengths = not padded
+    rng = random.Random(2)
+    texts = random_texts(rng, 80)
+    alone = np.concatenate([model.embed([text]) for text in texts])
+    worst = 0.0
+    for _ in range(200):
+        chosen = [rng.randrange(len(texts)) for _ in range(rng.randint(2, 12))]
+        found = batched.embed(
+            [texts[i] for i in chosen], batch_tokens=rng.choice([1, 60, 300, 4096])
+        )
+        worst = max(worst, furthest(found, alone[chosen]))
+    print(f"largest deviation of 200 batches: {worst:.1e}")
+    assert worst < 1e-6
+
+
+def test_the_names_and_shapes_of_bert_are_those_of_transformers():
+    shape = {**TEXT, "vocab_size": 11, "type_vocab_size": 3, "num_hidden_layers": 3}
+    assert bert_shapes(shape) == {n: tuple(v.shape) for n, v in bert(shape).state_dict().items()}
+
+
+def test_a_built_bert_holds_nothing_undefined(dual):
+    """Buffers too: those of a module that was built from nothing are what transformers makes."""
+    built = build_bert(TEXT, dual.text.state_dict(), "here")
+    assert built.config._attn_implementation == "sdpa"
+    assert not built.training
+    for kind in ("named_parameters", "named_buffers"):
+        own, theirs = dict(getattr(built, kind)()), dict(getattr(dual.text, kind)())
+        assert own.keys() == theirs.keys()
+        assert all(torch.equal(own[name], theirs[name]) for name in own)
+
+
+def test_loading_and_embedding_leave_torchs_generator_alone(folder):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    load_model(folder, device="cpu").embed_text(["kinase"])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_transformers_waits_for_the_first_text(folder):
+    code = (
+        "import sys; from protclip_core.models.loading import load_model\n"
+        f"model = load_model({str(folder)!r}, device='cpu'); model.embed_proteins(['MKT'])\n"
+        "assert 'transformers' not in sys.modules and 'tokenizers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_long_texts_are_cut_and_counted(dual, model, caplog):
+    long = ["the kinase " * 30, "zinc", "atp " * 39]
+    found = model.embed(long)
+    (warning,) = caplog.messages
+    assert warning == "2 texts cut to the first 40 tokens, the longest of 62"
+    ids = tokenizer_of_words().encode(long[0]).ids
+    np.testing.assert_allclose(found[0], plain(dual, [*ids[:39], 3]), rtol=1e-5, atol=1e-6)
+    assert model.tokenize(long)[0] == [*ids[:39], 3]
+    caplog.clear()
+    model.embed(["atp " * 38])
+    assert caplog.messages == []
+    model.embed(["atp " * 39])
+    assert caplog.messages == ["1 text cut to the first 40 tokens of 41"]
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n\u00a0\u3000", "\x00\x01", "\ud800"])
+def test_texts_without_a_word_are_named(model, blank):
+    with pytest.raises(InputError, match="text 2: has no words"):
+        model.embed(["kinase", blank])
+
+
+@pytest.mark.parametrize(
+    ("odd", "same"),
+    [
+        ("ki\x00nase\x07", "kinase"),
+        ("zinc\ud800", "zinc\ufffd"),
+        ("zinc \ud83d\ude00", "zinc \U0001f600"),
+        ("the [SEP] zinc", "the [SEP] zinc"),
+        ("ZINC\u00a0Kinase", "zinc kinase"),
+    ],
+)
+def test_odd_characters_do_no_harm(model, odd, same):
+    np.testing.assert_array_equal(model.embed([odd]), model.embed([same]))
+
+
+def test_what_is_no_list_of_texts_is_refused(model, words):
+    with pytest.raises(UsageError, match="one string was given"):
+        model.embed("kinase")
+    with pytest.raises(UsageError, match="text 2 is a int, not a string"):
+        model.embed(["kinase", 3])
+    with pytest.raises(UsageError, match="space 'moon' is not known"):
+        model.embed(["kinase"], space="moon")
+    with pytest.raises(UsageError, match="model words has no joint space"):
+        load_text_model(words, device="cpu").embed(["kinase"], space="joint")
+    assert model.embed([]).shape == (0, TEXT["hidden_size"])
+
+
+def test_threads_share_a_model_from_its_first_text(folder):
+    model = load_model(folder, device="cpu")
+    texts = random_texts(random.Random(3), 24)
+    made, make = [], model._make_text_model
+    model._make_text_model = lambda: made.append(1) or make()
+    together = threading.Barrier(4)
+
+    def work(number):
+        together.wait(30)
+        return [model.embed_text(texts[number::4]) for _ in range(5)]
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(work, range(4)))
+    expected = model.embed_text(texts)
+    assert made == [1]
+    for number, rounds in enumerate(results):
+        for found in rounds:
+            np.testing.assert_allclose(found, expected[number::4], atol=1e-6)
+
+
+def test_groups_hold_the_budget_and_lose_nothing():
+    rng = random.Random(4)
+    for _ in range(100):
+        lengths = [rng.randint(1, 40) for _ in range(rng.randint(0, 30))]
+        equal = rng.random() < 0.5
+        groups = list(_groups(lengths, 100, equal=equal))
+        assert sorted(i for g in groups for i in g) == list(range(len(lengths)))
+        for group in groups:
+            inside = [lengths[i] for i in group]
+            assert len(group) == 1 or len(group) * max(inside) <= 100
+            assert not equal or len(set(inside)) == 1
+
+
+GOOD = tokenizer_of_words().to_str()
+DAMAGED = {
+    "empty": b"",
+    "page": b"<html>not found</html>",
+    "torso": GOOD[: len(GOOD) // 2].encode(),
+    "list": b"[]",
+    "null": b"null",
+    "no model": b'{"model": {}}',
+    "not text": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_tokenizer_is_named(dual, tmp_path, content):
+    dual.write(tmp_path / "m", files={"tokenizer.json": content})
+    model = load_model(tmp_path / "m", device="cpu")  # its proteins do not need it
+    for embed in (model.embed_text, load_text_model):
+        with pytest.raises(ModelError, match="is not a readable tokenizer") as caught:
+            embed(["kinase"] if embed == model.embed_text else tmp_path / "m")
+        assert str(tmp_path / "m" / "tokenizer.json") in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(dual, tmp_path):
+    tokenizer = tokenizer_of_words()
+    tokenizer.add_tokens(["ubiquitin"])
+    dual.write(tmp_path / "m", files={"tokenizer.json": tokenizer.to_str().encode()})
+    with pytest.raises(ModelError, match="its 75 tokens do not fit the 74 of the text encoder"):
+        load_text_model(tmp_path / "m", device="cpu")
+
+
+def test_a_tokenizer_that_changed_or_went_is_found(dual, tmp_path):
+    path = dual.write(tmp_path / "m") / "tokenizer.json"
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ModelError, match="sha256 mismatch"):
+        load_model(tmp_path / "m", device="cpu")
+    path.unlink()
+    with pytest.raises(ModelError, match="file of the model is missing"):
+        load_text_model(tmp_path / "m", device="cpu")
+    dual.write(tmp_path / "n", files={})
+    for load in (load_model, load_text_model):
+        with pytest.raises(ModelError, match=r"has a text encoder but no tokenizer\.json"):
+            load(tmp_path / "n", device="cpu")
+
+
+def test_padding_and_cutting_of_the_tokenizer_file_are_ignored(dual, model, tmp_path):
+    tokenizer = tokenizer_of_words()
+    tokenizer.enable_padding(length=38)
+    tokenizer.enable_truncation(4)
+    content = tokenizer.to_str()
+    assert json.loads(content)["padding"]
+    dual.write(tmp_path / "m", files={"tokenizer.json": content.encode()})
+    texts = ["zinc binding of the kinase", "atp"]
+    other = load_text_model(tmp_path / "m", device="cpu")
+    assert other.tokenize(texts) == model.tokenize(texts)
+    np.testing.assert_array_equal(other.embed(texts), model.embed(texts))
