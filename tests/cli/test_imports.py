@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: From the ground up: a room imports itself and what stands below it.
-FLOORS = ("errors", "records", "progress"), ("io",), ("models",), ("engines",), ("tasks",)
+FLOORS = ("errors", "records", "progress"), ("io",), ("models", "heads"), ("engines",), ("tasks",)
 LIBRARY = [name for floor in FLOORS for name in floor]
 #: Modules of the package that belong to no floor: they are its front.
 FRONT = {"__init__", "_version"}
@@ -87,7 +87,14 @@ assert not heavy, heavy
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["embed", "--help"], ["store", "--help"], ["store", "merge", "-h"], ["--version"]],
+    [
+        ["--help"],
+        ["embed", "--help"],
+        ["store", "--help"],
+        ["store", "merge", "-h"],
+        ["doctor", "-h"],
+        ["--version"],
+    ],
 )
 def test_help_loads_no_heavy_library(arguments):
     done = subprocess.run(
