@@ -14,7 +14,7 @@ import typer
 import typer.core
 
 from protclip_cli.boundary import OutputClosed, guarded
-from protclip_cli.commands import embed, store
+from protclip_cli.commands import doctor, embed, models, store
 from protclip_cli.logs import set_up_logs
 from protclip_cli.options import GlobalOptions
 from protclip_core._version import __version__
@@ -47,6 +47,8 @@ app = typer.Typer(
     "6 done but some records were skipped, 7 another process writes the file.",
 )
 app.command(name="embed", epilog=embed.EPILOG)(embed.embed)
+app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)
+app.add_typer(models.app, name="models")
 app.add_typer(store.app, name="store")
 
 
