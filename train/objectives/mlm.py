@@ -9,11 +9,14 @@ Legend: T tokens of a packed batch, M masked tokens, V vocabulary.
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 from protclip_core.models.alphabet import BOS, EOS, MASK
 from protclip_core.models.packing import PackedTokens
+from train.objectives.precision import full_precision
+from train.objectives.ranks import mean_over_ranks
 
 __all__ = ["IGNORED", "mask_residues", "mlm_loss"]
 
@@ -57,7 +60,8 @@ def mask_residues(
     return PackedTokens(tokens.masked_fill(chosen, MASK), batch.lengths), targets
 
 
-def mlm_loss(logits: Tensor, targets: Tensor) -> Tensor:
+@full_precision
+def mlm_loss(logits: Tensor, targets: Tensor, *, ranks: dist.ProcessGroup | None = None) -> Tensor:
     """Cross-entropy of the masked residues.
 
     Parameters
@@ -66,6 +70,8 @@ def mlm_loss(logits: Tensor, targets: Tensor) -> Tensor:
         Shape ``(T, V)``, or ``(M, V)`` for the masked tokens alone, which is cheaper.
     targets
         Ids, shape ``(T,)`` or ``(M,)``; `IGNORED` takes no part.
+    ranks
+        Processes that share the batch; see `ranks.mean_over_ranks`.
 
     Returns
     -------
@@ -73,4 +79,4 @@ def mlm_loss(logits: Tensor, targets: Tensor) -> Tensor:
         Mean in nats, a scalar; 0 (with a gradient of 0) where nothing is masked.
     """
     total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-    return total / (targets != IGNORED).sum().clamp(min=1)
+    return mean_over_ranks(total, (targets != IGNORED).sum(), ranks)
