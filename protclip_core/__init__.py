@@ -6,8 +6,8 @@
 Rooms, lowest first; imports point down this list only (a test holds that):
 
 ``errors, records, progress``  what travels everywhere
-``io``                         files: FASTA, HDF5 stores, crash-safe parts
-``models``                     encoders, bundles, loading, kernels
+``io``                         files: FASTA, HDF5 stores, crash-safe parts, downloads, archives
+``models, heads``              encoders, bundles, catalog, importers, loading, kernels; light heads
 ``engines``                    where the work runs: one device, later several
 ``tasks``                      one function for each command
 

@@ -15,7 +15,7 @@ from protclip_core.errors import ModelError
 
 if TYPE_CHECKING:
     from protclip_core.models.importers import Imported
-    from protclip_core.tasks.models import PullPlan
+    from protclip_core.tasks.models_install import PullPlan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -139,7 +139,7 @@ def pull(
     cache: CacheOption = None,
 ) -> None:
     """Fetch a model, check it and install it."""
-    from protclip_core.tasks import models
+    from protclip_core.tasks import models_install as models
 
     options: GlobalOptions = context.obj
     plan = models.plan_pull(
@@ -205,7 +205,7 @@ def import_(
     cache: CacheOption = None,
 ) -> None:
     """Install a model from files: official ProtCLIP, ESM-2, ESM-1b, ProtBERT, PubMedBERT."""
-    from protclip_core.tasks.models import import_local
+    from protclip_core.tasks.models_install import import_local
 
     options: GlobalOptions = context.obj
     imported = import_local(

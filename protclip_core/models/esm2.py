@@ -214,13 +214,17 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, batch: PackedTokens) -> Tensor:
-    """Attention within each protein; all of shape ``(T, H, head_dim)``."""
+    """Attention within each protein; all of shape ``(T, H, head_dim)``.
+
+    One split cuts all runs: its gradient is one concatenation, while each slice of its own would
+    fill a tensor of the size of the whole batch.
+    """
+    sizes = [count * length for _, count, length in batch.runs]
     results = []
-    for start, count, length in batch.runs:
-        block = slice(start, start + count * length)
-        q, k, v = (
-            t[block].unflatten(0, (count, length)).transpose(1, 2) for t in (query, key, value)
-        )
+    for (_, count, length), *parts in zip(
+        batch.runs, *(t.split(sizes) for t in (query, key, value))
+    ):
+        q, k, v = (part.unflatten(0, (count, length)).transpose(1, 2) for part in parts)
         attended = F.scaled_dot_product_attention(q, k, v)
         results.append(attended.transpose(1, 2).flatten(0, 1))
-    return torch.cat(results)
+    return torch.cat(results) if results else value

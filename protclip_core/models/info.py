@@ -20,6 +20,7 @@ from typing import Any
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.bundle import MANIFEST, Bundle, open_bundle
 from protclip_core.models.cache import cache_folder, installed_models
+from protclip_core.models.importers.configs import esm2_encoder, read_config
 from protclip_core.models.repository import refuse_remote_code
 from protclip_core.models.shapes import check_encoders, protein_shape
 
@@ -282,39 +283,22 @@ def _describe_bundle(bundle: Bundle) -> ModelInfo:
 
 
 def _describe_transformers(path: Path) -> ModelInfo:
-    try:
-        config = json.loads((path / "config.json").read_bytes())
-    except FileNotFoundError:
+    where = path / "config.json"
+    if not where.is_file():
         raise ModelError(
             "neither a bundle (manifest.json) nor a transformers model (config.json)",
             where=str(path),
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot be read ({error})", where=str(path / "config.json")) from error
-    refuse_remote_code(config, str(path / "config.json"))
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    positions = config.get("position_embedding_type") if isinstance(config, dict) else None
-    if kind != "esm" or positions != "rotary" or config.get("emb_layer_norm_before"):
-        raise ModelError(
-            f"model_type {kind!r} with {positions!r} positions is not ESM-2",
-            where=str(path / "config.json"),
-            hint="ESM-1b and ESM-1v load from fair-esm's .pt files"
-            if kind == "esm"
-            else "protclip models import makes a bundle of the kinds that it knows",
         )
-    try:
-        encoder = {
-            "type": "esm2",
-            "num_layers": config["num_hidden_layers"],
-            "hidden_dim": config["hidden_size"],
-            "num_heads": config["num_attention_heads"],
-            "ffn_dim": config["intermediate_size"],
-            "token_dropout": bool(config.get("token_dropout", False)),
-            "layer_norm_eps": config.get("layer_norm_eps", 1e-5),
-        }
-    except KeyError as error:
-        raise ModelError(f"does not say {error}", where=str(path / "config.json")) from None
-    check_encoders({"protein_encoder": encoder}, str(path / "config.json"))
+    config = read_config(where)
+    refuse_remote_code(config, str(where))
+    if config.get("model_type") != "esm":
+        raise ModelError(
+            f"model_type {config.get('model_type')!r} is not ESM-2",
+            where=str(where),
+            hint="protclip models import makes a bundle of the kinds that it knows",
+        )
+    encoder = esm2_encoder(config, str(where))
+    check_encoders({"protein_encoder": encoder}, str(where))
     return ModelInfo(
         name=path.resolve().name, kind="transformers", path=path, encoder=encoder
     )  # fmt: skip

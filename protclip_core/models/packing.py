@@ -112,7 +112,9 @@ def pool(hidden: Tensor, batch: PackedTokens, pooling: str) -> Tensor:
     """
     skip = 1 if pooling == "residues" else 0
     means = []
-    for start, count, length in batch.runs:
-        block = hidden[start : start + count * length].view(count, length, -1)
+    # One split for all runs, since the gradient of a slice fills a tensor of the whole size.
+    parts = hidden.split([count * length for _, count, length in batch.runs])
+    for part, (_, count, length) in zip(parts, batch.runs):
+        block = part.unflatten(0, (count, length))
         means.append(block[:, skip : length - skip].float().mean(dim=1))
     return torch.cat(means) if means else hidden.new_empty(0, hidden.shape[-1])

@@ -20,14 +20,13 @@ from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
 from protclip_core.models.packing import PackedTokens, pack, pool
 from protclip_core.models.residue_heads import ResidueHeads
 from protclip_core.models.settings import EmbedSettings, resolve_settings
+from protclip_core.models.windows import token_batches, window_starts
 
 __all__ = [
     "DEFAULT_BATCH_TOKENS",
     "Embedded",
     "Encoder",
     "ProteinModel",
-    "token_batches",
-    "window_starts",
 ]
 
 #: Tokens that go through the encoder together. A CPU gains nothing beyond this; a GPU is asked
@@ -337,39 +336,3 @@ def _read_sequences(sequences: Sequence[str]) -> list[str]:
     if isinstance(sequences, str):
         raise UsageError("one string was given", hint="give a list of sequences")
     return [read_sequence(s, f"sequence {i + 1}") for i, s in enumerate(sequences)]
-
-
-def window_starts(num_residues: int, width: int, overlap: int) -> list[int]:
-    """First residues (from 0) of overlapping windows that cover a protein.
-
-    Windows are all ``width`` long, the least number whose neighbours overlap by at least
-    ``overlap``, spread evenly. A protein of at most ``width`` residues has one.
-
-    Examples
-    --------
-    >>> window_starts(10, 4, 1)
-    [0, 3, 6]
-    >>> window_starts(4, 4, 1)
-    [0]
-    """
-    if num_residues <= width:
-        return [0]
-    steps = -(-(num_residues - width) // (width - overlap))
-    return [round(i * (num_residues - width) / steps) for i in range(steps + 1)]
-
-
-def token_batches(num_residues: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Cut a list of lengths into neighbouring groups of at most ``batch_tokens`` tokens.
-
-    A protein that is longer by itself makes a group of its own.
-    """
-    group: list[int] = []
-    total = 0
-    for index, length in enumerate(num_residues):
-        if group and total + length + 2 > batch_tokens:
-            yield group
-            group, total = [], 0
-        group.append(index)
-        total += length + 2
-    if group:
-        yield group

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from protclip_core.errors import ModelError
 from protclip_core.models.bundle import sha256_of
@@ -129,15 +130,36 @@ def make_filled(
     torch.nn.Module
         In evaluation mode, on the CPU, without gradients.
     """
-    # On the meta device values cost nothing, and torch's generator stays where it is.
-    with torch.device("meta"):
+    # On the meta device values cost nothing, and torch's generator stays where it is. Drawing
+    # values there would make torch import its compiler, which takes longer than most models.
+    with torch.device("meta"), _NoStartValues():
         module = make()
     expected = {name: value.shape for name, value in module.state_dict().items()}
     check_tensors(expected, tensors, where, prefix)
-    module.to_empty(device="cpu")
-    module.load_state_dict({name: value.to(torch.float32) for name, value in tensors.items()})
+    values = {name: value.to("cpu", torch.float32) for name, value in tensors.items()}
+    module.load_state_dict(values, assign=True)
+    for part in module.modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            if buffer.is_meta:
+                setattr(part, name, torch.empty(buffer.shape, dtype=buffer.dtype))
     module.requires_grad_(requires_grad=False)
     return module.eval()
+
+
+class _NoStartValues(TorchFunctionMode):
+    """Leaves parameters as they are where a module would give them their values to start with."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def read_transformers_weights(directory: Path) -> tuple[dict[str, Tensor], str]:

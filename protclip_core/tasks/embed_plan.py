@@ -13,8 +13,9 @@ from protclip_core.io.spool import Spool
 from protclip_core.models.esm2 import Esm2Config
 from protclip_core.models.info import ModelInfo, describe_model
 from protclip_core.models.loading import resolve_device
-from protclip_core.models.protein import DEFAULT_BATCH_TOKENS, window_starts
+from protclip_core.models.protein import DEFAULT_BATCH_TOKENS
 from protclip_core.models.settings import EmbedSettings
+from protclip_core.models.windows import window_starts
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
 from protclip_core.tasks.embed_input import TEMPORARY_HINT, read_inputs

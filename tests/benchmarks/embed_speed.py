@@ -47,10 +47,11 @@ from protclip_core.models.esm2 import Esm2, Esm2Config
 from protclip_core.models.esm2_inference import Esm2Inference
 from protclip_core.models.info import ModelInfo
 from protclip_core.models.kernels import choose_cpu_kernels, cpu_has_bfloat16, processor_name
-from protclip_core.models.protein import DEFAULT_BATCH_TOKENS, ProteinModel, token_batches
+from protclip_core.models.protein import DEFAULT_BATCH_TOKENS, ProteinModel
 from protclip_core.models.settings import EmbedSettings
 from protclip_core.models.tensor_names import transformers_names
 from protclip_core.models.weights import fill_module
+from protclip_core.models.windows import token_batches
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.unit.models.encoders import transformers_esm  # noqa: E402

@@ -106,3 +106,26 @@ def test_help_loads_no_heavy_library(arguments):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "protclip" in done.stdout
+
+
+EMBEDDING = """
+import sys
+sys.argv = ["protclip", "-q", "embed", {fasta!r}, "-o", {store!r}]
+from protclip_cli.main import run
+try:
+    run()
+except SystemExit as end:
+    assert end.code == 0, end.code
+heavy = {{"transformers", "sklearn", "esm", "sympy", "torch._dynamo"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_embedding_loads_nothing_that_takes_longer_than_the_model(tmp_path):
+    """Neither the text encoder's library nor torch's compiler, which some calls bring along."""
+    fasta = ROOT / "protclip_core/bundled/example.fasta"
+    code = EMBEDDING.format(fasta=str(fasta), store=str(tmp_path / "x.h5"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

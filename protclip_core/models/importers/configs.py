@@ -56,7 +56,7 @@ def esm2_encoder(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise ModelError(
             f"is no ESM-2: its positions are {positions!r}",
             where=where,
-            hint="ESM-1b and ESM-1v are imported from fair-esm's .pt files",
+            hint="ESM-1b and ESM-1v load from fair-esm's .pt files",
         )
     if config.get("is_folding_model"):
         raise ModelError(

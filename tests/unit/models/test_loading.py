@@ -182,7 +182,7 @@ def test_a_truncated_fair_esm_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_transformers_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ModelError, match="'bert' with None positions is not ESM-2"):
+    with pytest.raises(ModelError, match="model_type 'bert' is not ESM-2"):
         describe_model(tmp_path)
 
 

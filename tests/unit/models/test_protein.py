@@ -16,8 +16,9 @@ from protclip_core.models.esm2_inference import Esm2Inference
 from protclip_core.models.info import ModelInfo
 from protclip_core.models.kernels import onednn_products
 from protclip_core.models.packing import PackedTokens, pack_sequences, pool
-from protclip_core.models.protein import ProteinModel, token_batches, window_starts
+from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings
+from protclip_core.models.windows import token_batches, window_starts
 
 RESIDUES = "LAGVSERTIDPKQNFYMHWC"
 
