@@ -154,10 +154,11 @@ class Spool:
         Returns
         -------
         int
-            How many sequences of the run it holds.
+            How many sequences of the run it holds that no part before it does. (A signal in the
+            midst of a commit may leave the same sequences in two parts.)
         """
         return self._file.run_for_each(
-            "UPDATE sequences SET part = ?, row = ? WHERE digest = ?",
+            "UPDATE sequences SET part = ?, row = ? WHERE digest = ? AND part IS NULL",
             ((part, row, digest.tobytes()) for row, digest in enumerate(digests)),
         )
 

@@ -120,6 +120,7 @@ def test_pending_leaves_out_what_is_done_or_failed_meanwhile(spool):
 
 def test_done_counts_only_what_the_run_asks_for(filled):
     assert filled.mark_done(3, digests("MKVLA", "WWW", "M")) == 2
+    assert filled.mark_done(4, digests("MKVLA", "M")) == 0  # the same again, in another part
     places = {r.id: (r.part, r.row) for block in filled.records() for r in block}
     assert places == {"a": (-1, -1), "b": (3, 0), "c": (3, 2), "d": (3, 0)}
     assert filled.count_pending() == (1, 3)
