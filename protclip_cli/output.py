@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
@@ -14,6 +15,7 @@ from protclip_core.records import printable
 __all__ = ["Value", "stdout", "write_rows", "write_tsv_line"]
 
 Value = str | int | float | None
+_BREAKS = re.compile(r"[\t\r\n\v\f\x85\u2028\u2029]")
 
 
 def stdout() -> TextIO:
@@ -58,10 +60,17 @@ def write_rows(rows: Iterable[Mapping[str, Value]], columns: Sequence[str], form
 
 
 def write_tsv_line(out: TextIO, values: Sequence[Value]) -> None:
-    """Write one TSV line; escape codes in ids are made harmless if a terminal would read them."""
-    safe = (lambda text: printable(text, 200)) if out.isatty() else str
+    """Write one TSV line; escape codes in ids are made harmless if a terminal would read them.
+
+    A tab or line break within a value becomes a blank: it would begin a cell or a row.
+    """
+    safe = (lambda text: printable(text, 200)) if out.isatty() else _one_cell
     cells = ["" if v is None else safe(v) if isinstance(v, str) else _number(v) for v in values]
     out.write("\t".join(cells) + "\n")
+
+
+def _one_cell(text: str) -> str:
+    return _BREAKS.sub(" ", text)
 
 
 def _number(value: int | float) -> str:

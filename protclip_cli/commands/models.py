@@ -12,6 +12,7 @@ from protclip_cli.options import Format, GlobalOptions
 from protclip_cli.output import Value, stdout, write_rows
 from protclip_cli.progress import make_progress
 from protclip_core.errors import ModelError
+from protclip_core.records import printable
 
 if TYPE_CHECKING:
     from protclip_core.models.importers import Imported
@@ -92,6 +93,7 @@ def info(
             "contents": entry.kind,
             "parameters": entry.parameters,
             "license": entry.license,
+            "license stated by": entry.license_notes,
             "source": " + ".join(source.text for source in entry.sources),
             "summary": entry.summary,
         }
@@ -105,10 +107,13 @@ def info(
 
 def _print_card(path: Path) -> None:
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
         raise ModelError("has no model card", where=str(path.parent)) from None
-    stdout().write(text)
+    out = stdout()
+    for line in text.splitlines():
+        # A card is data from elsewhere: no escape code of its may reach a terminal.
+        out.write((printable(line, 10_000) if out.isatty() else line) + "\n")
 
 
 @app.command(
@@ -146,7 +151,9 @@ def pull(
         name, source=source, sha256=sha256, cache=cache, offline=offline, force=force
     )
     if plan.installed is not None:
-        say(f"{plan.name}: is here already, and sound: {plan.target}")
+        origin = models.origin_of(plan.installed)
+        since = f", from {origin}" if origin else ""
+        say(f"{plan.name}: is here already, and sound: {plan.target}{since}")
         return
     if not options.quiet:
         _announce(plan)
@@ -161,7 +168,8 @@ def _announce(plan: PullPlan) -> None:
     """Say before the first byte whose terms hold, how much comes, and from where."""
     size = plan.download_bytes
     what = f"{size / 1e6:,.1f} MB" if size is not None else "a download of unknown size"
-    say(f"{plan.name}: licence {plan.license or 'not known: see its publisher'}")
+    notes = f" ({plan.entry.license_notes})" if plan.entry else ""
+    say(f"{plan.name}: licence {plan.license or 'not known: see its publisher'}{notes}")
     say(f"{plan.name}: {what} from {plan.origin}")
 
 
@@ -245,7 +253,7 @@ def verify(
     if problems:
         raise ModelError(
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found",
-            hint="fetch it again: protclip models pull NAME --force",
+            hint="pull or import such a model again with --force, or remove it",
             details=problems[:5],
         )
 

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import stat
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ __all__ = ["extract", "is_archive"]
 
 _MOST_MEMBERS, _MEMBER_OVERHEAD = 10_000, 4096
 _TOO_MANY = f"has more than {_MOST_MEMBERS:,} members"
+#: What a file system takes; the rest of a path is left to the folder of the caller.
+_LONGEST_PART, _LONGEST_NAME, _DEEPEST = 255, 1024, 64
 _BLOCK = 1 << 20
 _TAR_MAGIC_AT, _TAR_MAGIC = 257, b"ustar"
 _OPENERS: dict[bytes, Any] = {
@@ -122,7 +125,8 @@ def extract(path: Path, folder: Path, *, max_bytes: int) -> list[Path]:
     ------
     ModelError
         Damaged, or it holds what has no place in one: an absolute path, ``..``, a link, a
-        device, a name twice, more than 10,000 members, or more than ``max_bytes``.
+        device, a name twice (in whatever case or form of Unicode), a name of more than 255
+        bytes or 64 levels, more than 10,000 members, or more than ``max_bytes``.
     ResourceError
         The disk cannot hold it.
     """
@@ -155,10 +159,10 @@ def _unpack(path: Path, temp: Path, max_bytes: int, stack: ExitStack) -> list[Pu
         if member.handle is None and not PurePosixPath(member.name).parts:
             continue  # the folder itself, as in: tar c .
         name = _checked_name(path, member.name)
-        # Some file systems do not tell upper from lower case: one would overwrite the other.
-        if str(name).casefold() in taken:
-            raise _refused(path, f"has {member.name!r} twice")
-        taken.add(str(name).casefold())
+        same = _folded(str(name))
+        if same in taken:
+            raise _refused(path, f"has {member.name[:200]!r} twice")
+        taken.add(same)
         if member.handle is None:
             continue
         if total + member.size > max_bytes:
@@ -222,7 +226,21 @@ def _checked_name(path: Path, name: str) -> PurePosixPath:
     outside = name.startswith("/") or ".." in parts or "\\" in name or ":" in name
     if outside or not parts or any(ord(sign) < 32 for sign in name):
         raise _refused(path, f"has {name[:200]!r}, which is no name inside a folder")
+    lengths = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
+    if len(parts) > _DEEPEST:
+        raise _refused(path, f"has {name[:60]!r}…, more than {_DEEPEST} folders deep")
+    if max(lengths) > _LONGEST_PART or sum(lengths) + len(parts) > _LONGEST_NAME:
+        raise _refused(path, f"has {name[:60]!r}…, a name too long for a file")
     return PurePosixPath(*parts)
+
+
+def _folded(name: str) -> str:
+    """Return what is equal for names of which one would overwrite the other.
+
+    Some file systems do not tell upper from lower case, or an accented letter from a letter and
+    its accent.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _decompressed(path: Path, start: bytes, stack: ExitStack) -> Any:

@@ -304,7 +304,7 @@ class _Fetch:
     def _read_note(self) -> dict[str, Any]:
         try:
             note = json.loads(self.note.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return note if isinstance(note, dict) else {}
 

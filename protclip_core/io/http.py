@@ -6,18 +6,17 @@ those of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``).
 
 ``PROTCLIP_MIRROR`` is the address of a mirror of Zenodo and of plain URLs: it replaces scheme and
 host, the path stays, so ``https://zenodo.org/records/1/files/a`` is asked for as
-``$PROTCLIP_MIRROR/records/1/files/a``. A mirror is not trusted more than the origin: hashes stay
-those of the catalog or of the record.
+``$PROTCLIP_MIRROR/records/1/files/a``. The record of a model is asked of the mirror as well, and
+with it the hashes: those that are pinned beforehand hold whatever a mirror says, but for all
+other files a mirror vouches for itself. Whoever sets the variable trusts it.
 """
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import json
 import os
 import re
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,11 +24,19 @@ from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError, NameResolutionError
+from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
 
 from protclip_core.errors import ModelError
-from protclip_core.io.retries import WAY_OUT, Patience, Retrier, TryFailedError, shown
+from protclip_core.io.reasons import reason_of
+from protclip_core.io.retries import (
+    WAY_OUT,
+    Patience,
+    Retrier,
+    TryFailedError,
+    refuse_credentials,
+    shown,
+)
 
 __all__ = [
     "MIRROR_VARIABLE",
@@ -38,7 +45,6 @@ __all__ = [
     "check_url",
     "fetch_json",
     "mirrored",
-    "reason_of",
 ]
 
 MIRROR_VARIABLE = "PROTCLIP_MIRROR"
@@ -113,6 +119,8 @@ def ask(
         No usable answer.
     ModelError
         The URL or a redirect leads to where nothing may be fetched from.
+    UsageError
+        A user name or password in the URL.
     """
     check_url(url)
     response = _within(timeout, lambda: _follow(url, dict(headers or {}), token, timeout))
@@ -161,7 +169,7 @@ def fetch_json(
     content = retrier.run(once)
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):  # nested so deep that it is no document
         start = content[:60].decode("utf-8", "replace")
         raise ModelError(
             f"JSON was expected; what came begins with {start!r}", where=shown(url), hint=hint
@@ -182,7 +190,11 @@ def check_url(url: str, *, first: str | None = None) -> None:
     ------
     ModelError
         Another scheme, no host, or http over a network.
+    UsageError
+        A user name or password in ``url``, where no other URL redirects to it.
     """
+    if first is None:
+        refuse_credentials(url)
     try:
         parts = parse_url(url)
     except HTTPError:
@@ -209,44 +221,6 @@ def mirrored(url: str) -> str:
         return url
     parts = urlsplit(url)
     return base + parts.path + (f"?{parts.query}" if parts.query else "")
-
-
-def reason_of(error: BaseException) -> str:
-    """Say in a few words why a request failed; `requests` buries the cause several layers deep."""
-    chain = list(_causes(error))
-    for cause in chain:
-        if isinstance(cause, NameResolutionError | socket.gaierror):
-            return "host name not found"
-        tunnel = re.search(r"Tunnel connection failed: (\d{3} ?[\w ]*)", str(cause))
-        if tunnel:
-            return f"the proxy answered HTTP {tunnel[1].strip().lower()}"
-    through = "the proxy: " if any("ProxyError" in type(c).__name__ for c in chain) else ""
-    for cause in reversed(chain):
-        if "SSL" in type(cause).__name__ or "Certificate" in type(cause).__name__:
-            return f"{through}no secure connection: {str(cause)[:120]}"
-        if "Timeout" in type(cause).__name__ or isinstance(cause, TimeoutError):
-            return f"{through}timed out"
-        if "IncompleteRead" in type(cause).__name__ or "InvalidChunk" in type(cause).__name__:
-            return "the body was cut short"
-        if isinstance(cause, OSError) and cause.errno in errno.errorcode:
-            return f"{through}{(cause.strerror or str(cause)).lower()}"
-        if "RemoteDisconnected" in type(cause).__name__:
-            return f"{through}connection closed without an answer"
-    return f"{through}{chain[-1]}".replace("\n", " ")[:160]
-
-
-def _causes(error: BaseException) -> Any:
-    """Yield an error and all that it wraps: causes, contexts, reasons and arguments."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        cause = waiting.pop(0)
-        if cause is None or id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        inner = [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
-        waiting += [one for one in inner if isinstance(one, BaseException)]
 
 
 def _follow(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ __all__ = [
     "Patience",
     "Retrier",
     "TryFailedError",
+    "refuse_credentials",
     "refuse_offline",
     "shown",
 ]
@@ -150,8 +152,31 @@ class Retrier:
 
 def shown(url: str) -> str:
     """Return a URL for messages: without user name, password and query, which may be secret."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no address
+        return url.partition("?")[0].rpartition("@")[2][:200]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def refuse_credentials(url: str) -> None:
+    """Refuse a URL with a user name or password in it.
+
+    It would end up in logs, in histories and in what is written about a model. Requests do not
+    send it either, so the server's refusal would not say why.
+
+    Raises
+    ------
+    UsageError
+        There is one; the message does not show it.
+    """
+    authority = re.match(r"[^:/?#]*:?//([^/?#]*)", url)
+    if authority is not None and "@" in authority[1]:
+        raise UsageError(
+            "user names and passwords do not belong into a URL, and are not sent",
+            where=shown(url),
+            hint="fetch the file with a program that can log in, and use: protclip models import",
+        )
 
 
 def refuse_offline(url: str) -> ModelError:

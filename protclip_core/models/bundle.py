@@ -10,8 +10,9 @@ Format ``protclip-bundle``, version 1::
 
 Tensor names::
 
-    protein_encoder.*                      as its type says: `Esm2`, BertModel (its head, if any,
-                                           as `ResidueLmHead`: lm_head.*), ProteinBertModel
+    protein_encoder.*                      as its type says: `Esm2`, `KmerEncoder`, BertModel
+                                           (its head, if any, as `ResidueLmHead`: lm_head.*),
+                                           ProteinBertModel
     text_encoder.*                         BertModel
     protein_projection.{0,2}.*  text_projection.{0,2}.*  logit_scale
     residue_heads.mlm.{0,2,3}.*            residues from the protein encoder's token vectors
@@ -28,12 +29,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protclip_core.errors import ModelError
+from protclip_core.models.content import describe_content, safetensors_shapes
+from protclip_core.models.fields import Fields, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,6 +47,8 @@ __all__ = ["Bundle", "open_bundle", "write_bundle"]
 FORMAT, FORMAT_VERSION = "protclip-bundle", 1
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 _CHUNK_BYTES = 1 << 20
+#: Configurations and manifests have a few thousand bytes.
+_MOST_JSON_BYTES = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -103,11 +109,17 @@ class Bundle:
 
         The weights file is compared with its hash first: safetensors itself loads a file with
         a flipped data byte without a word.
+
+        Raises
+        ------
+        ModelError
+            Missing, changed or unreadable weights, or more tensors than any model has.
         """
         from safetensors import SafetensorError, safe_open
 
         self.verify((WEIGHTS,))
         path = self.path / WEIGHTS
+        safetensors_shapes(path)
         try:
             with safe_open(path, framework="pt") as file:
                 return {
@@ -115,9 +127,11 @@ class Bundle:
                     for name in file.keys()  # noqa: SIM118 (not a mapping)
                     if name.startswith(prefix)
                 }
-        except SafetensorError as error:
+        except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise ModelError(
-                f"not a readable safetensors file ({error})", where=str(path), hint=_FETCH_AGAIN
+                f"not a readable safetensors file (it looks like {describe_content(path)})",
+                where=str(path),
+                hint=_FETCH_AGAIN,
             ) from error
 
 
@@ -134,31 +148,49 @@ def open_bundle(path: str | Path) -> Bundle:
     """
     folder = Path(path)
     manifest = _read_json(folder / MANIFEST)
-    files = {
-        str(name): str(entry.get("sha256", ""))
-        for name, entry in dict(manifest.get("files", {})).items()
-        if isinstance(entry, Mapping)
-    }
+    files = _listed_files(manifest, str(folder / MANIFEST))
     for needed in (CONFIG, WEIGHTS):
         if needed not in files:
             raise ModelError(f"manifest does not name {needed}", where=str(folder / MANIFEST))
     for name in files:
         # A manifest is data from elsewhere: it may only speak of files in its own folder.
-        if Path(name).name != name or name in {"", ".", ".."}:
-            raise ModelError(f"manifest names {name!r}, outside the bundle", where=str(folder))
+        if Path(name).name != name or name in {"", ".", ".."} or not name.isprintable():
+            shown = one_line(repr(name), 80)
+            raise ModelError(f"manifest names {shown}, outside the bundle", where=str(folder))
     bundle = Bundle(folder, _read_json(folder / CONFIG), files)
     bundle.verify((CONFIG,))
     config = bundle.config
     if config.get("format") != FORMAT:
-        raise ModelError(f"format is {config.get('format')!r}, not {FORMAT!r}", where=str(folder))
+        shown = one_line(reprlib.repr(config.get("format")), 80)
+        raise ModelError(f"format is {shown}, not {FORMAT!r}", where=str(folder))
     version = config.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ModelError(
-            f"bundle format version {version}, this protclip reads up to {FORMAT_VERSION}",
+            f"bundle format version {one_line(reprlib.repr(version), 80)}, "
+            f"this protclip reads up to {FORMAT_VERSION}",
             where=str(folder),
             hint="install a newer protclip",
         )
+    _check_labels(config, str(folder / CONFIG))
     return bundle
+
+
+def _listed_files(manifest: Mapping[str, Any], where: str) -> dict[str, str]:
+    """Return name to hash of the files of a manifest, every entry of which is checked."""
+    files = Fields(manifest, "manifest of a model", where).object("files")
+    # Now it is known to be an object.
+    return {name: files.object(name).text("sha256", "[0-9a-f]{64}") for name in manifest["files"]}
+
+
+def _check_labels(config: Mapping[str, Any], where: str) -> None:
+    """See that what a configuration says for people is text; what models need is checked later."""
+    fields = Fields(config, "configuration of a model", where)
+    for name in ("name", "license"):
+        fields.text_or_none(name)
+    if fields.has("source"):
+        source = fields.object("source")
+        for name in ("kind", "origin"):
+            source.text_or_none(name)
 
 
 def write_bundle(
@@ -193,14 +225,18 @@ def write_bundle(
     from safetensors.torch import save_file
 
     stored: dict[str, Tensor] = {}
+    used: set[int] = set()
     for name in sorted(tensors):
         value = tensors[name].detach().cpu()
         kept = value.to(torch.float16) if half and value.is_floating_point() else value
         if value.is_floating_point() and not bool(torch.isfinite(kept).all()):
             what = "values that float16 cannot store" if half else "NaN or infinity"
             raise ModelError(f"holds {what}", where=f"tensor {name}")
-        # A clone, because tensors that share memory are refused by safetensors.
-        stored[name] = kept.contiguous().clone()
+        kept = kept.contiguous()
+        # Tensors that share memory are refused by safetensors.
+        storage = kept.untyped_storage().data_ptr()
+        stored[name] = kept.clone() if storage in used else kept
+        used.add(storage)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     # Without a manifest the folder is no bundle: it goes first and comes last.
@@ -236,9 +272,15 @@ def _json_bytes(content: Mapping[str, Any]) -> bytes:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            data = file.read(_MOST_JSON_BYTES + 1)
+        if len(data) > _MOST_JSON_BYTES:
+            raise ModelError(f"has more than {_MOST_JSON_BYTES:,} bytes", where=str(path))
+        content = json.loads(data)
     except FileNotFoundError:
         raise ModelError("no such file", where=str(path), hint="not a model bundle") from None
+    except RecursionError:
+        raise ModelError("cannot be read (too many brackets)", where=str(path)) from None
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot be read ({error})", where=str(path)) from error
     if not isinstance(content, dict):

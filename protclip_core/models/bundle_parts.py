@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from protclip_core.errors import ModelError, UsageError
+from protclip_core.models.alphabet import TOKENS
 from protclip_core.models.bert import bert_shapes, build_bert
 from protclip_core.models.bundle import Bundle
 from protclip_core.models.esm2 import Esm2, Esm2Config
@@ -22,10 +23,15 @@ from protclip_core.models.info import ModelInfo
 from protclip_core.models.protclip import ProtclipModel
 from protclip_core.models.protein import Encoder, ProteinModel
 from protclip_core.models.residue_heads import ResidueHeads
-from protclip_core.models.text import TextModel, read_tokenizer
+from protclip_core.models.shapes import check_encoders, protein_shape
+from protclip_core.models.text import TextModel
+from protclip_core.models.tokenizer_file import read_tokenizer
 from protclip_core.models.weights import check_tensors, make_filled
 
-__all__ = ["build_esm2", "load_bundle", "load_bundle_text"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["build_esm2", "check_bundle", "load_bundle", "load_bundle_text"]
 
 _PARTS = (
     "protein_encoder",
@@ -59,7 +65,8 @@ def load_bundle(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> Pr
     parts = _deal_out(bundle.tensors(), info, where)
     encoder = _protein_encoder(parts["protein_encoder"], info, where, device, dtype)
     weights_sha256 = bundle.weights_sha256
-    heads = _residue_heads(parts["residue_heads"], info, encoder, where)
+    vocab = len(encoder.tokens)
+    heads = _residue_heads(parts["residue_heads"], info, (encoder.hidden_dim, vocab), where)
     if heads is not None:
         heads.to(device)
     projection = None
@@ -98,6 +105,57 @@ def load_bundle_text(info: ModelInfo, device: torch.device) -> TextModel:
     return _text_model(info, _deal_out(bundle.tensors(), info, where), device)
 
 
+def check_bundle(info: ModelInfo) -> int:
+    """See that the tensors of a bundle and its tokenizer are those that loading will ask for.
+
+    Modules are laid out, but nothing is prepared to compute with, and the tensors stay in their
+    file: the memory that it takes is little.
+
+    Returns
+    -------
+    int
+        Number of its tensors.
+
+    Raises
+    ------
+    ModelError
+        As `load_bundle`.
+    """
+    bundle, where = _bundle(info)
+    parts = _deal_out(bundle.tensors(), info, where)
+    if info.encoder:
+        _check_protein_part(parts["protein_encoder"], info, where)
+        width = protein_shape(info.encoder)["hidden_dim"]
+        vocab = len(info.encoder.get("tokens", TOKENS))
+        _residue_heads(parts["residue_heads"], info, (width, vocab), where)
+        if info.joint_dim is not None:
+            _projection(parts, "protein_projection", width, info, where)
+    if info.text_encoder:
+        check_tensors(bert_shapes(info.text_encoder), parts["text_encoder"], where, "text_encoder.")
+        _tokenizer(info)
+        if info.joint_dim is not None:
+            _text_projection(parts, info, where)
+    return sum(map(len, parts.values()))
+
+
+def _check_protein_part(tensors: dict[str, Tensor], info: ModelInfo, where: str) -> None:
+    kind, prefix = info.encoder["type"], "protein_encoder."
+    if kind == "esm2":
+        _esm2(tensors, info, where)
+    elif kind == "kmer":
+        from protclip_core.models.kmer_inference import build_kmer
+
+        build_kmer(info.encoder, tensors, where, prefix=prefix)
+    elif kind == "bert":
+        from protclip_core.models.protein_bert import check_protein_bert
+
+        check_protein_bert(info.encoder, tensors, where, prefix=prefix)
+    else:
+        from protclip_core.models.esm1 import build_esm1_module
+
+        build_esm1_module(info.encoder["arguments"], tensors, where, prefix)
+
+
 def build_esm2(
     shape: Mapping[str, Any],
     tensors: dict[str, Tensor],
@@ -107,6 +165,11 @@ def build_esm2(
     prefix: str = "",
 ) -> Esm2:
     """Build the encoder and fill it; ``shape`` holds the fields of `Esm2Config`."""
+    check_encoders({"protein_encoder": {**shape, "type": "esm2"}}, where)
+    if shape["num_layers"] > len(tensors):
+        raise ModelError(
+            f"has {len(tensors)} tensors, too few for {shape['num_layers']} layers", where=where
+        )
     fields = {name: value for name, value in shape.items() if name not in ("type", "lm_head")}
     try:
         config = Esm2Config(**fields)
@@ -161,12 +224,13 @@ def _protein_encoder(
 ) -> Encoder:
     kind, prefix = info.encoder["type"], "protein_encoder."
     if kind == "esm2":
-        found = any(name.startswith("lm_head.") for name in tensors)
-        lm_head = bool(info.encoder.get("lm_head", found))
-        encoder = build_esm2(info.encoder, tensors, where, lm_head=lm_head, prefix=prefix)
-        return Esm2Inference(encoder, device=device, dtype=dtype)
+        return Esm2Inference(_esm2(tensors, info, where), device=device, dtype=dtype)
     if dtype != torch.float32:
         raise UsageError(f"model {info.name} computes in float32 only", hint="drop --dtype")
+    if kind == "kmer":
+        from protclip_core.models.kmer_inference import KmerInference, build_kmer
+
+        return KmerInference(build_kmer(info.encoder, tensors, where, prefix=prefix), device=device)
     if kind == "bert":
         from protclip_core.models.protein_bert import build_protein_bert
 
@@ -177,18 +241,27 @@ def _protein_encoder(
     return Esm1Inference(module, device=device)
 
 
+def _esm2(tensors: dict[str, Tensor], info: ModelInfo, where: str) -> Esm2:
+    found = any(name.startswith("lm_head.") for name in tensors)
+    lm_head = bool(info.encoder.get("lm_head", found))
+    return build_esm2(info.encoder, tensors, where, lm_head=lm_head, prefix="protein_encoder.")
+
+
 def _residue_heads(
-    tensors: dict[str, Tensor], info: ModelInfo, encoder: Encoder, where: str
+    tensors: dict[str, Tensor], info: ModelInfo, shape: tuple[int, int], where: str
 ) -> ResidueHeads | None:
-    """Build the heads that the configuration names; ``None`` where it names none."""
+    """Build the heads that the configuration names; ``None`` where it names none.
+
+    ``shape`` is the encoder's width and the size of its vocabulary.
+    """
     if not any(info.residue_heads.values()):
         return None
     assert info.joint_dim is not None  # as `check_encoders` has seen to
     make = partial(
         ResidueHeads,
-        encoder.hidden_dim,
+        shape[0],
         info.joint_dim,
-        len(encoder.tokens),
+        shape[1],
         mlm=bool(info.residue_heads.get("mlm")),
         segments=bool(info.residue_heads.get("segments")),
         prototypes=int(info.residue_heads.get("prototypes", 0)),
@@ -224,13 +297,18 @@ def _pairs(layers: nn.Sequential) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, 
 
 def _text_model(info: ModelInfo, parts: Parts, device: torch.device) -> TextModel:
     bundle, where = _bundle(info)
-    name = _tokenizer_of(bundle)
-    bundle.verify((name,))
-    path = bundle.path / name
-    tokenizer = read_tokenizer(path.read_bytes(), info.text_encoder, str(path))
+    tokenizer = _tokenizer(info)
     module = build_bert(info.text_encoder, parts["text_encoder"], where, "text_encoder.")
     projection = None if info.joint_dim is None else _text_projection(parts, info, where)
     return TextModel(info, module, tokenizer, bundle.weights_sha256, projection, device)
+
+
+def _tokenizer(info: ModelInfo) -> Tokenizer:
+    bundle, _ = _bundle(info)
+    name = _tokenizer_of(bundle)
+    bundle.verify((name,))
+    path = bundle.path / name
+    return read_tokenizer(path.read_bytes(), info.text_encoder, str(path))
 
 
 def _tokenizer_of(bundle: Bundle) -> str:

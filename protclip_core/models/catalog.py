@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from protclip_core.models.sources import HubSource, Source, ZenodoSource
+from protclip_core.errors import ModelError
+from protclip_core.models.listing import Source
+from protclip_core.models.shapes import check_encoders, protein_shape
+from protclip_core.models.sources import HubSource, ZenodoSource
 
-__all__ = ["CATALOG", "CatalogEntry", "find_entry", "suggest"]
+__all__ = ["CATALOG", "CatalogEntry", "check_against_entry", "find_entry", "suggest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,10 @@ class CatalogEntry:
         Size of the weights, in bytes; ``None`` where it is known only when asked.
     config
         Configuration of the checkpoint, for one that comes without its own.
+    expected
+        What the model's shape must be, whoever sends it: ``type``, ``num_layers`` and
+        ``hidden_dim`` of the protein encoder, ``num_hidden_layers`` and ``hidden_size`` of the
+        text encoder, ``projection_dim``. See `check_against_entry`.
     """
 
     name: str
@@ -52,6 +59,7 @@ class CatalogEntry:
     sources: tuple[Source, ...] = ()
     download_bytes: int | None = None
     config: Mapping[str, Any] | None = None
+    expected: Mapping[str, Any] = field(default_factory=dict)
 
 
 _ESM2_LICENSE = "https://github.com/facebookresearch/esm (MIT, as its model cards say)"
@@ -103,9 +111,11 @@ def _esm2(
     commit: str,
     parameters: int,
     *,
+    shape: tuple[int, int],
     download_bytes: int | None = None,
     sha256: str | None = None,
 ) -> CatalogEntry:
+    layers, width = shape
     return CatalogEntry(
         name=f"esm2-{size}",
         summary=f"ESM-2 {size.upper()}: protein language model trained on UniRef50",
@@ -121,6 +131,7 @@ def _esm2(
             ),
         ),
         download_bytes=download_bytes,
+        expected={"type": "esm2", "num_layers": layers, "hidden_dim": width},
     )
 
 
@@ -132,6 +143,13 @@ _ENTRIES = (
         parameters=3_178_273,
         license="Apache-2.0",
         license_notes="part of protclip",
+        expected={
+            "num_layers": 4,
+            "hidden_dim": 160,
+            "num_hidden_layers": 2,
+            "hidden_size": 160,
+            "projection_dim": 256,
+        },
     ),
     CatalogEntry(
         name="protclip-650m",
@@ -148,21 +166,37 @@ _ENTRIES = (
             HubSource(repo=_PUBMEDBERT, revision=_PUBMEDBERT_COMMIT, names=("vocab.txt",)),
         ),
         config=_OFFICIAL_CONFIG,
+        expected={
+            "type": "esm2",
+            "num_layers": 33,
+            "hidden_dim": 1280,
+            "num_hidden_layers": 12,
+            "hidden_size": 768,
+            "projection_dim": 512,
+        },
     ),
     _esm2(
         "8m",
         "esm2_t6_8M_UR50D",
         "c731040fcd8d73dceaa04b0a8e6329b345b0f5df",
         7_512_353,
+        shape=(6, 320),
         download_bytes=31_384_292,
         sha256="24c5fa474c48f3b754b86efe752d5f189d2bcd88190fa2270fc92b2ef3034189",
     ),
-    _esm2("35m", "esm2_t12_35M_UR50D", "6fbf070e65b0b7291e7bbcd451118c216cff79d8", 33_501_153),
+    _esm2(
+        "35m",
+        "esm2_t12_35M_UR50D",
+        "6fbf070e65b0b7291e7bbcd451118c216cff79d8",
+        33_501_153,
+        shape=(12, 480),
+    ),
     _esm2(
         "150m",
         "esm2_t30_150M_UR50D",
         "a695f6045e2e32885fa60af20c13cb35398ce30c",
         148_139_553,
+        shape=(30, 640),
         download_bytes=595_257_706,
         sha256="c3f1da8aea53bddd32c246c86168c23b9fd72341fb9db9a94436f855f5053566",
     ),
@@ -171,6 +205,7 @@ _ENTRIES = (
         "esm2_t33_650M_UR50D",
         "08e4846e537177426273712802403f7ba8261b6c",
         651_042_593,
+        shape=(33, 1280),
         download_bytes=2_609_506_392,
         sha256="a08adabb949fa67ad3c14b509d04fd60368b35007b0095e3358f81200c4f4db0",
     ),
@@ -179,9 +214,16 @@ _ENTRIES = (
         "esm2_t36_3B_UR50D",
         "476b639933c8baad5ad09a60ac1a87f987b656fc",
         2_839_004_193,
+        shape=(36, 2560),
         download_bytes=11_367_082_474,
     ),
-    _esm2("15b", "esm2_t48_15B_UR50D", "5fbca39631164edc1d402a5aa369f982f72ee282", 15_129_098_273),
+    _esm2(
+        "15b",
+        "esm2_t48_15B_UR50D",
+        "5fbca39631164edc1d402a5aa369f982f72ee282",
+        15_129_098_273,
+        shape=(48, 5120),
+    ),
     CatalogEntry(
         name="protbert",
         summary="ProtBERT: BERT of residues trained on UniRef100",
@@ -194,6 +236,7 @@ _ENTRIES = (
                 repo="Rostlab/prot_bert", revision="7a894481acdc12202f0a415dd567f6cfdb698908"
             ),
         ),
+        expected={"type": "bert", "num_layers": 30, "hidden_dim": 1024},
     ),
     CatalogEntry(
         name="pubmedbert",
@@ -203,6 +246,7 @@ _ENTRIES = (
         license="MIT",
         license_notes=f"https://huggingface.co/{_PUBMEDBERT}",
         sources=(HubSource(repo=_PUBMEDBERT, revision=_PUBMEDBERT_COMMIT),),
+        expected={"num_hidden_layers": 12, "hidden_size": 768},
     ),
 )
 
@@ -212,6 +256,54 @@ CATALOG: dict[str, CatalogEntry] = {entry.name: entry for entry in _ENTRIES}
 def find_entry(name: str) -> CatalogEntry | None:
     """Return the entry of this name, in whatever case it is written; ``None`` if there is none."""
     return CATALOG.get(name.strip().lower())
+
+
+def check_against_entry(entry: CatalogEntry, config: Mapping[str, Any], where: str) -> None:
+    """Refuse a model that is not the one that the catalog means by this name.
+
+    Where nobody but a mirror vouches for the files, this keeps a model of another kind or size
+    from being installed under a known name. It cannot tell apart two models of one shape.
+
+    Parameters
+    ----------
+    entry
+        What it should be.
+    config
+        Content of ``config.json`` of its bundle.
+    where
+        The file, for the message.
+
+    Raises
+    ------
+    ModelError
+        It has other encoders, or encoders of another shape; names what it has and what it should.
+        Or the configuration is none.
+    """
+    check_encoders(config, where)
+    protein, text = config.get("protein_encoder") or {}, config.get("text_encoder") or {}
+    kind = " and ".join(name for name, part in (("protein", protein), ("text", text)) if part)
+    shape = protein_shape(protein)
+    found = {
+        "type": protein.get("type"),
+        "num_layers": shape.get("num_layers"),
+        "hidden_dim": shape.get("hidden_dim"),
+        "num_hidden_layers": text.get("num_hidden_layers"),
+        "hidden_size": text.get("hidden_size"),
+        "projection_dim": config.get("projection_dim"),
+    }
+    differs = [key for key, value in entry.expected.items() if found[key] != value]
+    if kind == entry.kind and not differs:
+        return
+    pairs: list[tuple[str, Any, Any]]
+    pairs = [("encoders", kind, entry.kind)] if kind != entry.kind else []
+    pairs += [(key, found[key], entry.expected[key]) for key in differs]
+    has = ", ".join(f"{name} {value if value is not None else 'none'}" for name, value, _ in pairs)
+    should = ", ".join(f"{name} {value}" for name, _, value in pairs)
+    raise ModelError(
+        f"is not {entry.name}: it has {has}; {entry.name} has {should}",
+        where=where,
+        hint="install it under another name, or fetch it from where the catalog says",
+    )
 
 
 def suggest(name: str) -> str:

@@ -8,12 +8,19 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
-__all__ = ["describe_content", "is_safetensors"]
+from protclip_core.errors import ModelError
+
+__all__ = ["describe_content", "is_safetensors", "safetensors_shapes"]
 
 _HEAD_BYTES = 512
 #: No header of a safetensors file is longer (its own library refuses more).
 _MAX_HEADER_BYTES = 100_000_000
+#: Tensors that a weights file may hold; large models have some thousands. Work on names and
+#: tensors takes time for each, and an empty tensor costs a stranger nothing.
+MOST_TENSORS = 20_000
+_MOST_HEADER_BYTES = 10_000_000
 _STARTS = (
     (b"version https://git-lfs", "a git-lfs pointer, not the file that it stands for"),
     (b"\x93NUMPY", "a NumPy array"),
@@ -74,6 +81,56 @@ def is_safetensors(path: Path) -> bool:
     return describe_content(path).startswith("a safetensors file")
 
 
+def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the names and shapes of the tensors of a safetensors file, and none of its numbers.
+
+    Raises
+    ------
+    ModelError
+        No such file, or more tensors than any model has. What else may be wrong with the file,
+        its own library tells; the names and shapes may be nonsense then.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _header_bytes(file.read(_HEAD_BYTES))
+        if header is not None and header > _MOST_HEADER_BYTES:
+            raise ModelError(
+                f"has a header of {header:,} bytes, more than any model has", where=str(path)
+            )
+        entries = {} if header is None else _read_header(path, header)
+        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+    except FileNotFoundError:
+        raise ModelError("no such weights file", where=str(path)) from None
+    except _DAMAGED_HEADER:
+        return {}
+    if len(shapes) > MOST_TENSORS:
+        raise ModelError(
+            f"holds {len(shapes):,} tensors, more than the {MOST_TENSORS:,} that protclip takes",
+            where=str(path),
+        )
+    return shapes
+
+
+_DAMAGED_HEADER = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    RecursionError,
+)
+
+
+def _read_header(path: Path, length: int) -> dict[str, Any]:
+    """Return the entries of the tensors; raises one of `_DAMAGED_HEADER`."""
+    with path.open("rb") as file:
+        file.seek(8)
+        entries: dict[str, Any] = json.loads(file.read(length))
+    entries.pop("__metadata__", None)
+    return entries
+
+
 def _describe_zip(path: Path) -> str:
     if not zipfile.is_zipfile(path):
         return "a zip archive cut short"
@@ -100,13 +157,12 @@ def _header_bytes(head: bytes) -> int | None:
 def _describe_safetensors(path: Path, header: int, size: int) -> str:
     if 8 + header > size:
         return f"a safetensors file cut short ({size:,} bytes)"
+    if header > _MOST_HEADER_BYTES:
+        return f"a safetensors file with a header of {header:,} bytes, more than any model has"
     try:
-        with path.open("rb") as file:
-            file.seek(8)
-            entries = json.loads(file.read(header))
-        ends = [e["data_offsets"][1] for name, e in entries.items() if name != "__metadata__"]
+        ends = [entry["data_offsets"][1] for entry in _read_header(path, header).values()]
         whole = 8 + header + max(ends, default=0)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except _DAMAGED_HEADER:
         return "a safetensors file with a damaged header"
     if size < whole:
         return f"a safetensors file cut short ({size:,} of {whole:,} bytes)"

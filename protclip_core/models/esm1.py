@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from protclip_core.errors import ModelError
 from protclip_core.models.alphabet import TOKENS, encode
 from protclip_core.models.packing import PackedTokens
-from protclip_core.models.weights import fill_module
+from protclip_core.models.shapes import check_encoders
+from protclip_core.models.weights import make_filled
 
 __all__ = ["Esm1Inference", "build_esm1", "build_esm1_module"]
 
@@ -106,6 +107,7 @@ def build_esm1_module(
         Arguments or tensors that do not fit.
     """
     _check_architecture(arguments, where)
+    check_encoders({"protein_encoder": {"type": "esm1", "arguments": dict(arguments)}}, where)
     from esm.data import Alphabet
     from esm.model.esm1 import ProteinBertModel
 
@@ -115,20 +117,31 @@ def build_esm1_module(
     # The training arguments name the encoder's shape with a prefix that the module does not know.
     plain = {name.removeprefix("encoder_"): value for name, value in arguments.items()}
     plain["emb_layer_norm_before"] = any(n.startswith("emb_layer_norm_before") for n in tensors)
-    try:
-        with torch.random.fork_rng(devices=[]):  # the values drawn here are all replaced
-            module = ProteinBertModel(Namespace(**plain), alphabet)
-    except (AttributeError, TypeError, ValueError, AssertionError) as error:
-        raise ModelError(f"encoder cannot be built ({error})", where=where) from error
-    del module.contact_head
+    if plain["layers"] > len(tensors):
+        raise ModelError(
+            f"has {len(tensors)} tensors, too few for {plain['layers']} layers", where=where
+        )
     values = dict(tensors)
     if "embed_tokens.weight" in values:
         values.setdefault("lm_head.weight", values["embed_tokens.weight"])
-    fill_module(module, values, where, prefix)
-    with torch.no_grad():
-        module.embed_tokens.weight[alphabet.mask_idx].zero_()  # as fair-esm does, for token dropout
-    module.requires_grad_(requires_grad=False)
-    return module.eval()
+
+    def make() -> Any:  # noqa: ANN401
+        module = ProteinBertModel(Namespace(**plain), alphabet)
+        del module.contact_head
+        return module
+
+    try:
+        module = make_filled(make, values, where, prefix)
+    except (AttributeError, TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise ModelError(f"encoder cannot be built ({error})", where=where) from error
+    # A copy: the row of the mask becomes 0, as fair-esm makes it for token dropout, and the
+    # tensors that were given are not to change. The head shares it.
+    embedding = module.embed_tokens.weight.clone()
+    embedding[alphabet.mask_idx] = 0
+    module.embed_tokens.weight = nn.Parameter(embedding, requires_grad=False)
+    module.lm_head.weight = module.embed_tokens.weight
+    result: nn.Module = module
+    return result
 
 
 def _check_architecture(arguments: Mapping[str, Any], where: str) -> None:

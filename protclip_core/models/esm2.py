@@ -61,6 +61,16 @@ class Esm2Config:
         attention = 4 * num_tokens * num_tokens * self.hidden_dim
         return self.num_layers * (linear + attention)
 
+    @property
+    def num_weights(self) -> int:
+        """Numbers in the matrices of the layers."""
+        return self.num_layers * self.hidden_dim * (4 * self.hidden_dim + 2 * self.ffn_dim)
+
+    @property
+    def token_width(self) -> int:
+        """Numbers that one token needs at a time, about."""
+        return 2 * self.ffn_dim + 8 * self.hidden_dim
+
     def to_dict(self) -> dict[str, object]:
         """Return the fields as plain data for ``config.json``."""
         return asdict(self)

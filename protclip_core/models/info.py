@@ -12,17 +12,16 @@ import difflib
 import hashlib
 import json
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.bundle import MANIFEST, Bundle, open_bundle
-from protclip_core.models.cache import cache_folder, installed_models
+from protclip_core.models.cache import cache_folder, installed_models, is_name
 from protclip_core.models.importers.configs import esm2_encoder, read_config
 from protclip_core.models.repository import refuse_remote_code
-from protclip_core.models.shapes import check_encoders, protein_shape
+from protclip_core.models.shapes import check_encoders, protein_shape, protein_words
 
 __all__ = [
     "BUNDLED",
@@ -36,7 +35,6 @@ __all__ = [
 
 BUNDLED = Path(__file__).resolve().parent.parent / "bundled"
 DEFAULT_MODEL = "protclip-mini"
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +50,9 @@ class ModelInfo:
     path
         Bundle directory, transformers directory or ``.pt`` file.
     encoder
-        Shape of the protein encoder as plain data: ``type`` is ``"esm2"``, ``"bert"`` or
-        ``"esm1"``, the rest is as in ``config.json``. Empty for fair-esm files, whose shape is
-        inside, and for models of text alone.
+        Shape of the protein encoder as plain data: ``type`` is ``"esm2"``, ``"kmer"``,
+        ``"bert"`` or ``"esm1"``, the rest is as in ``config.json``. Empty for fair-esm
+        files, whose shape is inside, and for models of text alone.
     text_encoder
         Shape of the text encoder, ``type`` is ``"bert"``; empty where there is none.
     residue_heads
@@ -133,10 +131,8 @@ class ModelInfo:
             ("path", str(self.path)),
         ]
         if self.contents != "text":
-            kind = self.encoder.get("type", "inside the file")
-            layers = f", {self.num_layers} layers of width {self.hidden_dim}"
             rows += [
-                ("protein encoder", kind + (layers if self.num_layers else "")),
+                ("protein encoder", protein_words(self.encoder)),
                 ("pooling", self.pooling),
             ]
         if text := self.text_encoder:
@@ -172,7 +168,7 @@ def describe_model(model: str | Path, cache: str | Path | None = None) -> ModelI
     name = str(model)
     if name == "":
         raise ModelError("the model's name is empty", hint=_available(name, cache))
-    if _PLAIN_NAME.fullmatch(name):
+    if is_name(name):
         for folder in (BUNDLED / name, cache_folder(cache) / "models" / name):
             if _is_file(folder / MANIFEST):
                 return _describe_bundle(open_bundle(folder))
@@ -201,7 +197,7 @@ def find_in_torch_hub(name: str) -> Path | None:
     name
         Name of a model of fair-esm, such as ``"esm2_t33_650M_UR50D"``.
     """
-    if not _PLAIN_NAME.fullmatch(name):
+    if not is_name(name):
         return None
     home = os.environ.get("TORCH_HOME") or Path(
         os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch"

@@ -68,17 +68,6 @@ class ProtclipModel(ProteinModel):
                 self._make_text_model = None  # it holds a second copy of the weights
             return self._text_model
 
-    def embed_proteins(self, sequences: Sequence[str]) -> np.ndarray:
-        """Embed sequences in the joint space; see `ProteinModel.embed`.
-
-        Returns
-        -------
-        numpy.ndarray
-            Unit vectors, shape ``(B, P)``, float32. Their products with those of `embed_text`
-            are similarities between -1 and 1.
-        """
-        return self.embed(sequences, space="joint")
-
     def embed_text(self, texts: Sequence[str], *, space: str = "joint") -> np.ndarray:
         """Embed texts; see `TextModel.embed`.
 

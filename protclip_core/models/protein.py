@@ -35,7 +35,7 @@ DEFAULT_BATCH_TOKENS = 1024
 
 
 class Encoder(Protocol):
-    """What `Esm2Inference`, `Esm1Inference` and `ProtBertInference` have in common."""
+    """What `Esm2Inference`, `KmerInference` and the encoders of other libraries have in common."""
 
     device: torch.device
     dtype: torch.dtype
@@ -153,6 +153,17 @@ class ProteinModel:
             if rows
             else np.empty((0, self.dim(settings)), np.float32)
         )
+
+    def embed_proteins(self, sequences: Sequence[str]) -> np.ndarray:
+        """Embed sequences in the joint space; as `embed` with ``space="joint"``.
+
+        Returns
+        -------
+        numpy.ndarray
+            Unit vectors, shape ``(B, P)``, float32. Their products with those of
+            `embed_text` are similarities between -1 and 1.
+        """
+        return self.embed(sequences, space="joint")
 
     def embed_text(self, texts: Sequence[str], *, space: str = "joint") -> np.ndarray:
         """Refuse: texts are for models that have a text encoder, see `ProtclipModel`.
@@ -335,4 +346,7 @@ def _read_sequences(sequences: Sequence[str]) -> list[str]:
     """Read sequences by the rules of FASTA files; refuse a single string."""
     if isinstance(sequences, str):
         raise UsageError("one string was given", hint="give a list of sequences")
+    for number, sequence in enumerate(sequences, start=1):
+        if not isinstance(sequence, str):
+            raise UsageError(f"sequence {number} is {sequence!r}, not a string")
     return [read_sequence(s, f"sequence {i + 1}") for i, s in enumerate(sequences)]

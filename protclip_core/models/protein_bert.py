@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from protclip_core.errors import ModelError
-from protclip_core.models.bert import build_bert
+from protclip_core.models.bert import bert_shapes, build_bert
 from protclip_core.models.packing import PackedTokens
-from protclip_core.models.weights import make_filled
+from protclip_core.models.weights import check_tensors, make_filled
 
-__all__ = ["ProtBertInference", "ResidueLmHead", "build_protein_bert"]
+__all__ = ["ProtBertInference", "ResidueLmHead", "build_protein_bert", "check_protein_bert"]
 
 _STANDARD = "ACDEFGHIKLMNPQRSTVWY"
 _ACTIVATIONS = {
@@ -153,14 +153,34 @@ def build_protein_bert(
     ModelError
         Tensors or a vocabulary that do not fit.
     """
+    own, lm_head = check_protein_bert(config, tensors, where, prefix=prefix)
+    module = build_bert(config, own, where, prefix)
+    return ProtBertInference(module, config["tokens"], lm_head=lm_head, device=device)
+
+
+def check_protein_bert(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, *, prefix: str = ""
+) -> tuple[dict[str, Tensor], ResidueLmHead | None]:
+    """Check vocabulary and tensors as `build_protein_bert` does, without transformers.
+
+    Returns
+    -------
+    tuple
+        The tensors of the BertModel, and the head with its weights, if there is one.
+
+    Raises
+    ------
+    ModelError
+        Tensors or a vocabulary that do not fit.
+    """
     _codes(config["tokens"], where)
     own = {n: v for n, v in tensors.items() if not n.startswith("lm_head.")}
     head = {n.removeprefix("lm_head."): v for n, v in tensors.items() if n not in own}
     lm_head = None
     if config.get("lm_head") or head:
         lm_head = make_filled(lambda: ResidueLmHead(config), head, where, f"{prefix}lm_head.")
-    module = build_bert(config, own, where, prefix)
-    return ProtBertInference(module, config["tokens"], lm_head=lm_head, device=device)
+    check_tensors(bert_shapes(config), own, where, prefix)
+    return own, lm_head
 
 
 def _codes(tokens: Sequence[str], where: str = "vocabulary") -> tuple[np.ndarray, tuple[int, int]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from protclip_core.errors import ModelError
+from protclip_core.models.fields import one_line
 
 __all__ = ["pick_files", "refuse_remote_code", "some_names"]
 
@@ -95,4 +96,4 @@ def some_names(names: Iterable[str]) -> str:
     """List a few names for a message."""
     listed = sorted(names)
     more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
-    return (", ".join(name[:60] for name in listed[:5]) or "none") + more
+    return (", ".join(one_line(name, 60) for name in listed[:5]) or "none") + more

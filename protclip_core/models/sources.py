@@ -1,8 +1,10 @@
 """Where models come from: a Zenodo record, a repository of the Hugging Face hub, a URL.
 
 A source turns into a list of files with their sizes and hashes. What the hashes are worth: those
-of the catalog are ours; those of a Zenodo record and of the hub are the publisher's word, given
-over https, and guard against damage on the way.
+of the catalog, and of the user, are pinned. Those of a Zenodo record and of the hub are the
+publisher's word, given over https, and guard against damage on the way. Asked of a mirror
+(``PROTCLIP_MIRROR``, ``HF_ENDPOINT``) they are the mirror's word about its own files, and guard
+against nothing that the mirror does; `protclip_core.models.listing.list_files` says so.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from protclip_core.errors import ModelError, UsageError
+from protclip_core.models.hub import HubFile, read_repository
+from protclip_core.models.listing import Listing, Source
 from protclip_core.models.repository import pick_files, refuse_remote_code, some_names
 from protclip_core.models.zenodo import license_of, read_record
 
@@ -23,54 +28,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HubSource",
-    "Source",
     "UrlSource",
     "ZenodoSource",
     "parse_source",
-    "pick_files",
-    "refuse_remote_code",
 ]
 
 _HUB = "https://huggingface.co"
-_ZENODO_API = "https://zenodo.org/api/records"
+_ZENODO = "https://zenodo.org"
+_ZENODO_API = f"{_ZENODO}/api/records"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ZENODO_DOI = re.compile(r"10\.5281/zenodo\.([0-9]{1,12})", re.IGNORECASE)
 _HUB_NAME = re.compile(r"([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]{1,200}))?")
 _FORMS = "use doi:10.5281/zenodo.NUMBER[#FILE,…], hub:OWNER/REPO[@REVISION] or https://…"
-
-
-@dataclass(kw_only=True)
-class Source:
-    """Where the files of a model come from.
-
-    Attributes
-    ----------
-    license
-        What the publisher states, once `files` was called; ``None`` where nothing is stated.
-    """
-
-    license: str | None = field(default=None, init=False, compare=False)
-
-    @property
-    def text(self) -> str:
-        """Origin in one word, as `parse_source` reads it; after `files` with what was resolved."""
-        raise NotImplementedError
-
-    def files(self, *, offline: bool = False) -> list[RemoteFile]:
-        """Ask what there is to fetch.
-
-        Parameters
-        ----------
-        offline
-            Send no request: an error for a source that must be asked.
-
-        Raises
-        ------
-        ModelError
-            The source cannot be reached, does not have the files, or contradicts the catalog.
-        """
-        raise NotImplementedError
 
 
 @dataclass(kw_only=True)
@@ -96,26 +66,27 @@ class ZenodoSource(Source):
         """``doi:…``, with the names of files if some were chosen."""
         return f"doi:{self.doi}" + (f"#{','.join(self.names)}" if self.names else "")
 
-    def files(self, *, offline: bool = False) -> list[RemoteFile]:
-        """Ask the record; see `Source.files`."""
-        from protclip_core.io.http import fetch_json, mirrored
-        from protclip_core.io.remote_file import RemoteFile
-        from protclip_core.io.retries import refuse_offline, shown
+    @property
+    def pins(self) -> Mapping[str, str]:
+        """See `Source.pins`."""
+        return self.sha256
+
+    def _address(self) -> str:
+        from protclip_core.io.http import mirrored
 
         match = _ZENODO_DOI.fullmatch(self.doi)
         if match is None:
             raise UsageError(f"{self.doi!r} is no DOI of Zenodo", hint=_FORMS)
-        url = mirrored(f"{_ZENODO_API}/{match[1]}")
-        if offline:
-            raise refuse_offline(url)
+        return mirrored(f"{_ZENODO_API}/{match[1]}")
+
+    def _ask(self) -> Listing:
+        from protclip_core.io.http import fetch_json, mirrored
+        from protclip_core.io.remote_file import RemoteFile
+        from protclip_core.io.retries import shown
+
+        url = self._address()
         record = fetch_json(url)
-        try:
-            there = read_record(self.doi, record)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError(
-                f"is no record that can be read ({type(error).__name__} {error})", where=shown(url)
-            ) from None
-        self.license = license_of(record)
+        there = read_record(self.doi, record, shown(url))
         names = self.names or _only_or_picked(there, shown(url))
         missing = [name for name in names if name not in there]
         if missing:
@@ -123,7 +94,7 @@ class ZenodoSource(Source):
                 f"the record has no file {missing[0]!r}; it has {some_names(there)}",
                 where=shown(url),
             )
-        return [
+        files = tuple(
             RemoteFile(
                 name=name,
                 url=mirrored(there[name].url),
@@ -132,7 +103,9 @@ class ZenodoSource(Source):
                 sha256=self.sha256.get(name),
             )
             for name in names
-        ]
+        )
+        mirror = None if url.startswith(f"{_ZENODO_API}/") else shown(mirrored(_ZENODO))
+        return Listing(files=files, license=license_of(record, shown(url)), mirror=mirror)
 
 
 @dataclass(kw_only=True)
@@ -155,72 +128,83 @@ class HubSource(Source):
     revision: str | None = None
     names: tuple[str, ...] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)
-    _commit: str | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def text(self) -> str:
         """``hub:owner/repo@commit``; the revision as it was given, until `files` was called."""
-        revision = self._commit or self.revision
+        revision = self.listed.commit if self.listed else self.revision
         return f"hub:{self.repo}" + (f"@{revision}" if revision else "")
 
-    def files(self, *, offline: bool = False) -> list[RemoteFile]:
-        """Ask the hub; see `Source.files`. A repository that wants its own code run is refused."""
+    @property
+    def request(self) -> str:
+        """See `Source.request`."""
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"hub:{self.repo}{revision}#{','.join(self.names)}"
+
+    @property
+    def pins(self) -> Mapping[str, str]:
+        """See `Source.pins`."""
+        return self.sha256
+
+    def _address(self) -> str:
         from urllib.parse import quote
 
-        from huggingface_hub import get_token, hf_hub_url
-        from huggingface_hub.hf_api import ModelInfo
+        revision = quote(self.revision or "main", safe="")
+        return f"{_hub()}/api/models/{self.repo}/revision/{revision}"
+
+    def _ask(self) -> Listing:
+        """Ask the hub. A repository that wants its own code run is refused."""
+        from huggingface_hub import get_token
 
         from protclip_core.io.http import fetch_json
-        from protclip_core.io.remote_file import RemoteFile
-        from protclip_core.io.retries import refuse_offline, shown
+        from protclip_core.io.retries import shown
 
-        endpoint = (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
-        url = (
-            f"{endpoint}/api/models/{self.repo}/revision/{quote(self.revision or 'main', safe='')}"
-        )
-        if offline:
-            raise refuse_offline(url)
-        token = get_token()
+        url, token = self._address(), get_token()
         answer = fetch_json(f"{url}?blobs=true", token=token, hint=_HUB_WAY_OUT)
-        try:
-            info = ModelInfo(**answer)
-            commit, siblings = str(info.sha), list(info.siblings or ())
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError(
-                f"is no answer of a hub ({type(error).__name__} {error})", where=shown(url)
-            ) from None
-        self._check_commit(commit, shown(url))
-        self._commit = commit
-        self.license = _hub_license(info)
-        there = {one.rfilename: one for one in siblings}
-        names = self.names or pick_files(there, where=self.text)
-        missing = [name for name in names if name not in there]
+        found = read_repository(answer, shown(url))
+        self._check_commit(found.commit, shown(url))
+        where = f"hub:{self.repo}@{found.commit}"
+        names = self.names or pick_files(found.files, where=where)
+        missing = [name for name in names if name not in found.files]
         if missing:
-            raise ModelError(f"has no file {missing[0]!r}", where=self.text)
-        files = []
-        for name in names:
-            one = there[name]
-            stated = one.lfs.sha256 if one.lfs else None
-            files.append(
-                RemoteFile(
-                    name=name,
-                    url=hf_hub_url(self.repo, name, revision=commit, endpoint=endpoint),
-                    size=one.lfs.size if one.lfs else one.size,
-                    sha256=self._pinned(name, stated),
-                    git_sha1=None if one.lfs else one.blob_id,
-                    token=token,
-                )
-            )
+            raise ModelError(f"has no file {missing[0]!r}", where=where)
+        files = tuple(
+            self._file(name, found.files[name], found.commit, token, where) for name in names
+        )
         if "config.json" in names:
             # Before gigabytes are fetched, and from the file itself rather than the hub's summary.
             config = next(file for file in files if file.name == "config.json")
-            refuse_remote_code(
-                fetch_json(config.url, token=token, hint=_HUB_WAY_OUT), where=self.text
-            )
-        return files
+            refuse_remote_code(fetch_json(config.url, token=token, hint=_HUB_WAY_OUT), where)
+        mirror = None if _hub() == _HUB else shown(_hub())
+        return Listing(files=files, license=found.license, commit=found.commit, mirror=mirror)
+
+    def _file(
+        self, name: str, known: HubFile, commit: str, token: str | None, where: str
+    ) -> RemoteFile:
+        from huggingface_hub import hf_hub_url
+
+        from protclip_core.io.remote_file import RemoteFile
+
+        return RemoteFile(
+            name=name,
+            url=hf_hub_url(self.repo, name, revision=commit, endpoint=_hub()),
+            size=known.size,
+            sha256=self._pinned(name, known.sha256, where),
+            git_sha1=known.git_sha1,
+            token=token,
+        )
+
+    def _agrees(self, found: Listing) -> bool:
+        pinned = self._pinned_commit()
+        return (
+            found.commit is not None and pinned in (None, found.commit) and super()._agrees(found)
+        )
+
+    def _pinned_commit(self) -> str | None:
+        return self.revision if self.revision and _COMMIT.fullmatch(self.revision) else None
 
     def _check_commit(self, commit: str, where: str) -> None:
-        pinned = self.revision if self.revision and _COMMIT.fullmatch(self.revision) else None
+        pinned = self._pinned_commit()
         if not _COMMIT.fullmatch(commit) or (pinned and commit != pinned):
             raise ModelError(
                 f"the hub gives commit {commit[:60]!r} for the revision {self.revision!r}",
@@ -228,12 +212,12 @@ class HubSource(Source):
                 hint=_HUB_WAY_OUT,
             )
 
-    def _pinned(self, name: str, stated: str | None) -> str | None:
+    def _pinned(self, name: str, stated: str | None, where: str) -> str | None:
         wanted = self.sha256.get(name)
         if wanted and stated and wanted != stated:
             raise ModelError(
                 f"sha256 mismatch of {name}, expected {wanted}, the hub says {stated}",
-                where=self.text,
+                where=where,
                 hint="do not use it, and report it",
             )
         return wanted or stated
@@ -261,16 +245,20 @@ class UrlSource(Source):
 
         return shown(self.url)
 
-    def files(self, *, offline: bool = False) -> list[RemoteFile]:
+    @property
+    def pins(self) -> Mapping[str, str]:
+        """See `Source.pins`."""
+        return {_file_name(self.url): self.sha256}
+
+    def files(self, *, offline: bool = False, listing: Path | None = None) -> list[RemoteFile]:
         """Return the one file; nothing is asked."""
         from protclip_core.io.http import check_url, mirrored
         from protclip_core.io.remote_file import RemoteFile
 
+        check_url(self.url)
         address = mirrored(self.url)
         check_url(address)
-        last = unquote(urlsplit(self.url).path).rpartition("/")[2]
-        name = re.sub(r"[^A-Za-z0-9._+-]", "_", last).lstrip(".-+")[:200] or "download"
-        return [RemoteFile(name=name, url=address, sha256=self.sha256)]
+        return [RemoteFile(name=_file_name(self.url), url=address, sha256=self.sha256)]
 
 
 _HUB_WAY_OUT = (
@@ -292,15 +280,20 @@ def parse_source(text: str, *, sha256: str | None = None) -> Source:
     Raises
     ------
     UsageError
-        It is none of these, or a hash is missing, malformed, or given where it says nothing.
+        It is none of these, a URL with a password in it, or a hash is missing, malformed, or given
+        where it says nothing.
     """
+    from protclip_core.io.retries import refuse_credentials
+
     text = text.strip()
+    kind, _, rest = text.partition(":")
+    kind = kind.lower()
+    if kind in ("http", "https"):
+        refuse_credentials(text)  # before any message shows it
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise UsageError(
             f"{sha256!r} is no sha256", where=text, hint="it has 64 hexadecimal digits"
         )
-    kind, _, rest = text.partition(":")
-    kind = kind.lower()
     if kind in ("http", "https"):
         if sha256 is None:
             raise UsageError(
@@ -341,6 +334,11 @@ def _only_or_picked(available: Iterable[str], where: str) -> tuple[str, ...]:
         ) from None
 
 
-def _hub_license(info: Any) -> str | None:
-    tags = [tag for tag in info.tags or () if str(tag).startswith("license:")]
-    return str(tags[0]).partition(":")[2] if tags else None
+def _hub() -> str:
+    return (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
+
+
+def _file_name(url: str) -> str:
+    """Return the last part of a URL as a plain file name."""
+    last = unquote(urlsplit(url).path).rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", last).lstrip(".-+")[:200] or "download"

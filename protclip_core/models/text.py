@@ -7,21 +7,22 @@ width.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from protclip_core.errors import InputError, ModelError, UsageError
+from protclip_core.errors import InputError, UsageError
 from protclip_core.models.info import ModelInfo
+from protclip_core.models.tokenizer_file import tokenizer_errors
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["DEFAULT_TEXT_BATCH_TOKENS", "TextModel", "read_tokenizer"]
+__all__ = ["DEFAULT_TEXT_BATCH_TOKENS", "TextModel"]
 
 _log = logging.getLogger(__name__)
 
@@ -125,7 +126,8 @@ class TextModel:
             if length > self.max_tokens:
                 cut.append(length)
                 encoding.truncate(self.max_tokens - self._special)
-            rows.append(self._tokenizer.post_process(encoding).ids)
+            with tokenizer_errors(f"cannot complete text {number}", str(self.info.path)):
+                rows.append(self._tokenizer.post_process(encoding).ids)
         if cut:
             which = "1 text" if len(cut) == 1 else f"{len(cut):,} texts"
             longest = f", the longest of {max(cut):,}" if len(cut) > 1 else f" of {cut[0]:,}"
@@ -138,7 +140,8 @@ class TextModel:
             raise UsageError(f"text {number} is a {type(text).__name__}, not a string")
         # Half of a pair of surrogates is no character; a pair that was split is one again.
         whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        encoding = self._tokenizer.encode(whole, add_special_tokens=False)
+        with tokenizer_errors(f"cannot split text {number}", str(self.info.path)):
+            encoding = self._tokenizer.encode(whole, add_special_tokens=False)
         if not whole.strip() or not encoding.ids:
             raise InputError("has no words", where=f"text {number}", hint="leave it out")
         return encoding
@@ -193,44 +196,3 @@ def _groups(lengths: Sequence[int], batch_tokens: int, *, equal: bool) -> Iterat
         group.append(index)
     if group:
         yield group
-
-
-def read_tokenizer(data: bytes, config: Mapping[str, Any], where: str) -> Tokenizer:
-    """Read ``tokenizer.json``; what it says about padding and cutting is not followed.
-
-    Parameters
-    ----------
-    data
-        Content of the file.
-    config
-        The text encoder that it belongs to.
-    where
-        File for messages.
-
-    Raises
-    ------
-    ModelError
-        No tokenizer, or one that gives ids beyond the encoder's vocabulary.
-    """
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_buffer(data)
-    except Exception as error:  # noqa: BLE001 (the library names no class of its own)
-        reason = str(error).rpartition(": ")[2] or type(error).__name__
-        raise ModelError(
-            f"is not a readable tokenizer ({reason})",
-            where=where,
-            hint="the copy is damaged: fetch or install the model again",
-        ) from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    ids = tokenizer.get_vocab(with_added_tokens=True).values()
-    if not ids or max(ids) >= config["vocab_size"]:
-        raise ModelError(
-            f"its {len(ids):,} tokens do not fit the {config['vocab_size']:,} of the text encoder",
-            where=where,
-        )
-    if tokenizer.num_special_tokens_to_add(is_pair=False) >= config["max_tokens"]:
-        raise ModelError("adds more special tokens than a text may have", where=where)
-    return tokenizer

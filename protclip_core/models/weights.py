@@ -1,21 +1,15 @@
 """Weights files read without running anything in them, and put into modules without a gap.
 
-Nothing is unpickled beyond tensors and, for fair-esm, one `argparse.Namespace` (the training
-arguments that those files carry). Tensor names and shapes must fit exactly: a missing, a
-wrong-shaped or a surplus tensor is an error that names it.
+Safetensors are plain numbers; other files go through `protclip_core.models.pickled`. Tensor names
+and shapes must fit exactly: a missing, a wrong-shaped or a surplus tensor is an error that names
+it.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import os
-import pickle
-import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +19,9 @@ from torch.overrides import TorchFunctionMode
 
 from protclip_core.errors import ModelError
 from protclip_core.models.bundle import sha256_of
-from protclip_core.models.content import describe_content
+from protclip_core.models.content import describe_content, safetensors_shapes
+from protclip_core.models.fields import one_line
+from protclip_core.models.pickled import TRUSTED_FORM, load_pickled_tensors, shown
 
 __all__ = [
     "check_tensors",
@@ -36,6 +32,7 @@ __all__ = [
 ]
 
 _FETCH_AGAIN = "fetch the file again"
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -62,8 +59,11 @@ def check_tensors(
     ------
     ModelError
         Missing, surplus or wrong-shaped tensors, with the first three of each and their count,
-        or values that are not finite.
+        or values that are no floating-point numbers of 16 bits or more, or not finite.
     """
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise ModelError(f"{prefix}{name} is no tensor", where=where, hint=_FETCH_AGAIN)
     missing = [prefix + name for name in sorted(set(expected) - set(tensors))]
     surplus = [prefix + name for name in sorted(set(tensors) - set(expected))]
     wrong = [
@@ -72,7 +72,7 @@ def check_tensors(
         if tuple(tensors[name].shape) != tuple(expected[name])
     ]
     faults = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        f"{len(names)} {what} ({_some(names)})"
         for what, names in (("missing", missing), ("unknown", surplus), ("of wrong shape", wrong))
         if names
     ]
@@ -83,10 +83,21 @@ def check_tensors(
             hint="the file is of another model or damaged",
         )
     for name, value in tensors.items():
-        if not bool(torch.isfinite(value.to(torch.float32)).all()):
+        if value.dtype not in _FLOATS:
+            raise ModelError(
+                f"tensor {prefix}{name} is of type {str(value.dtype).removeprefix('torch.')}",
+                where=where,
+                hint="get the weights as they were published, not packed into fewer bits",
+            )
+        if not bool(torch.isfinite(value).all()):
             raise ModelError(
                 f"tensor {prefix}{name} holds NaN or infinity", where=where, hint=_FETCH_AGAIN
             )
+
+
+def _some(names: Sequence[str]) -> str:
+    """List the first three names, each as a short line: they may be a stranger's."""
+    return ", ".join(one_line(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def fill_module(
@@ -108,9 +119,16 @@ def fill_module(
     ModelError
         As `check_tensors`. Nothing is ever left at its random start.
     """
+    module.load_state_dict(_fitting(module, tensors, where, prefix))
+
+
+def _fitting(
+    module: nn.Module, tensors: Mapping[str, Tensor], where: str, prefix: str
+) -> dict[str, Tensor]:
+    """Check tensors against a module and give them as float32; those that are it, uncopied."""
     expected = {name: value.shape for name, value in module.state_dict().items()}
     check_tensors(expected, tensors, where, prefix)
-    module.load_state_dict({name: value.to(torch.float32) for name, value in tensors.items()})
+    return {name: value.to("cpu", torch.float32) for name, value in tensors.items()}
 
 
 def make_filled(
@@ -128,16 +146,14 @@ def make_filled(
     Returns
     -------
     torch.nn.Module
-        In evaluation mode, on the CPU, without gradients.
+        In evaluation mode, on the CPU, without gradients. Its parameters share the memory of
+        ``tensors`` where these are float32.
     """
     # On the meta device values cost nothing, and torch's generator stays where it is. Drawing
     # values there would make torch import its compiler, which takes longer than most models.
     with torch.device("meta"), _NoStartValues():
         module = make()
-    expected = {name: value.shape for name, value in module.state_dict().items()}
-    check_tensors(expected, tensors, where, prefix)
-    values = {name: value.to("cpu", torch.float32) for name, value in tensors.items()}
-    module.load_state_dict(values, assign=True)
+    module.load_state_dict(_fitting(module, tensors, where, prefix), assign=True)
     for part in module.modules():
         for name, buffer in part.named_buffers(recurse=False):
             if buffer.is_meta:
@@ -200,7 +216,7 @@ def weights_files(directory: Path) -> list[Path]:
     raise ModelError(
         f"no weights (model.safetensors or pytorch_model.bin) in it{found}",
         where=str(directory),
-        hint=_TRUSTED_FORM if other else _FETCH_AGAIN,
+        hint=TRUSTED_FORM if other else _FETCH_AGAIN,
     )
 
 
@@ -226,17 +242,17 @@ def read_weights_files(files: Sequence[Path]) -> dict[str, Tensor]:
             for name, value in content.items():
                 if not isinstance(value, Tensor):
                     raise ModelError(
-                        f"entry {str(name)[:80]!r} is a {type(value).__name__}, not a tensor",
+                        f"entry {shown(name)} is a {type(value).__name__}, not a tensor",
                         where=str(path),
                         hint="the weights of transformers are a plain table of tensors",
                     )
             tensors.update(content)
             continue
+        safetensors_shapes(path)
         try:
             tensors.update(load_file(path))
-        except FileNotFoundError:
-            raise ModelError("no such weights file", where=str(path)) from None
-        except (SafetensorError, OSError) as error:
+        # The library hands on what torch says of shapes and types that cannot be.
+        except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
             raise ModelError(
                 f"not a readable safetensors file (it looks like {describe_content(path)})",
                 where=str(path),
@@ -248,6 +264,10 @@ def read_weights_files(files: Sequence[Path]) -> dict[str, Tensor]:
 def _shards(directory: Path, index: Path) -> list[Path]:
     try:
         names = set(json.loads(index.read_bytes())["weight_map"].values())
+    except RecursionError:
+        raise ModelError(
+            "cannot be read (too many brackets)", where=str(index), hint=_FETCH_AGAIN
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"cannot be read ({error})", where=str(index), hint=_FETCH_AGAIN) from None
     strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
@@ -258,65 +278,3 @@ def _shards(directory: Path, index: Path) -> list[Path]:
         if not path.is_file():
             raise ModelError("shard of the model is missing", where=str(path), hint=_FETCH_AGAIN)
     return files
-
-
-def load_pickled_tensors(path: Path) -> dict[str, Any]:
-    """Load a pickled file through torch's allow-list; only a Namespace is added to it.
-
-    Raises
-    ------
-    ModelError
-        Missing, truncated, not a weights file, or holding anything beyond tensors and plain
-        data. No code of the file runs.
-    """
-    where = str(path)
-    try:
-        with (
-            _weights_only(),
-            torch.serialization.safe_globals([argparse.Namespace]),
-            # torch remarks on pickle protocols other than its own; what it cannot read raises.
-            warnings.catch_warnings(action="ignore", category=UserWarning),
-        ):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError("no such weights file", where=where) from None
-    except pickle.UnpicklingError as error:
-        # torch's own text tells how to switch the check off, which we never advise.
-        found = re.search(
-            r"Unsupported (?:global|class|operand)[^.\\\n]*|GLOBAL [\w.]+", str(error)
-        )
-        looks = describe_content(path)
-        if found and looks in ("a file of torch.save", "a pickle"):
-            what = f" ({found.group(0).strip()})"
-        else:
-            what = f" (it looks like {looks})"
-        raise ModelError(
-            f"refused: not a plain weights file{what}", where=where, hint=_TRUSTED_FORM
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"cannot be read as a weights file ({_looks_like(path)})",
-            where=where,
-            hint=_FETCH_AGAIN,
-        ) from error
-    if not isinstance(content, dict):
-        raise ModelError("is not a table of tensors", where=where, hint=_TRUSTED_FORM)
-    return content
-
-
-def _looks_like(path: Path) -> str:
-    return f"it looks like {describe_content(path)}"
-
-
-_TRUSTED_FORM = "get it as safetensors, or from the original publisher"
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """Hide the environment variable that can switch torch's check off, for one load."""
-    forced = os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
-    try:
-        yield
-    finally:
-        if forced is not None:
-            os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = forced

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from protclip_core.errors import ModelError
+from protclip_core.models.fields import Fields, one_line
+
 __all__ = ["RecordFile", "license_of", "read_record"]
+
+_WHAT = "record that can be read"
+_MD5 = r"(md5:)?[0-9a-fA-F]{32}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +23,7 @@ class RecordFile:
     size: int | None
 
 
-def read_record(doi: str, record: Any) -> dict[str, RecordFile]:
+def read_record(doi: str, record: Any, where: str) -> dict[str, RecordFile]:
     """Return the files of a record by name.
 
     pooch knows the forms in which Zenodo's records come; it is not asked to fetch them, for it
@@ -31,11 +35,13 @@ def read_record(doi: str, record: Any) -> dict[str, RecordFile]:
         DOI of the record.
     record
         What ``zenodo.org/api/records/NUMBER`` answers.
+    where
+        Its URL, for messages.
 
     Raises
     ------
-    ValueError, KeyError, TypeError or AttributeError
-        It has no form that a record has.
+    ModelError
+        It has no form that a record has; names the field.
     """
     import pooch
 
@@ -50,32 +56,51 @@ def read_record(doi: str, record: Any) -> dict[str, RecordFile]:
         def __init__(self) -> None:
             self.registry: dict[str, str] = {}
 
+    # Looked at before: pooch takes whatever stands there.
+    sizes = dict(_name_and_size(one) for one in Fields(record, _WHAT, where).objects("files"))
     number = doi.rpartition(".")[2]
     repository = Record(doi, f"https://zenodo.org/records/{number}")
     registry = Registry()
-    repository.populate_registry(registry)
-    sizes = {
-        f.get("key") or f.get("filename"): f.get("size") or f.get("filesize")
-        for f in record["files"]
-    }
-    files = {}
-    for name, checksum in registry.registry.items():
-        kind, _, value = checksum.rpartition(":")
-        if kind not in ("", "md5") or not re.fullmatch(r"[0-9a-fA-F]{32}", value):
-            raise ValueError(f"{checksum[:60]!r} is no md5")
-        size = sizes.get(name)
-        files[name] = RecordFile(
-            url=str(repository.download_url(name)),
-            md5=value.lower(),
-            size=None if size is None else int(size),
+    try:
+        repository.populate_registry(registry)
+        urls = {name: str(repository.download_url(name)) for name in registry.registry}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = one_line(f"{type(error).__name__} {error}", 100)
+        raise ModelError(f"is no {_WHAT} ({reason})", where=where) from None
+    return {
+        name: RecordFile(
+            url=urls[name], md5=checksum.rpartition(":")[2].lower(), size=sizes.get(name)
         )
-    return files
+        for name, checksum in registry.registry.items()
+    }
 
 
-def license_of(record: Any) -> str | None:
-    """Return the licence of a Zenodo record, whose form has changed over the years."""
-    metadata = record.get("metadata") or {}
-    stated = metadata.get("license") or next(iter(metadata.get("rights") or ()), None)
-    if isinstance(stated, Mapping):
-        stated = stated.get("id")
-    return str(stated) if stated else None
+def _name_and_size(one: Fields) -> tuple[str, int | None]:
+    """Check a file of a record, in the form of today's API or of the one before it."""
+    one.text("checksum", _MD5)
+    if one.has("key"):
+        one.object("links").text("self")
+        return one.text("key"), one.size_or_none("size")
+    return one.text("filename"), one.size_or_none("filesize")
+
+
+def license_of(record: Any, where: str) -> str | None:
+    """Return the licence of a Zenodo record, whose form has changed over the years.
+
+    Raises
+    ------
+    ModelError
+        It stands there as something that is no licence.
+    """
+    fields = Fields(record, _WHAT, where)
+    if not fields.has("metadata"):
+        return None
+    metadata = fields.object("metadata")
+    if not metadata.has("license"):
+        rights = metadata.objects("rights") if metadata.has("rights") else []
+        stated = rights[0].text_or_none("id") if rights else None
+    elif isinstance(record["metadata"]["license"], str):
+        stated = record["metadata"]["license"]
+    else:
+        stated = metadata.object("license").text_or_none("id")
+    return one_line(stated or "") or None

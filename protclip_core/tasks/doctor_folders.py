@@ -20,9 +20,13 @@ _LITTLE_ROOM = 6_000_000_000
 
 def folder_checks(cache: str | Path | None = None) -> Iterator[Check]:
     """Yield the state of the cache folder, the temporary and the current folder."""
-    folder = cache_folder(cache)
-    yield _cache(folder, cache)
-    yield _locks(folder)
+    try:
+        folder = cache_folder(cache)
+    except ProtclipError as error:
+        yield Check.failed("cache folder", error)
+    else:
+        yield _cache(folder, cache)
+        yield _locks(folder)
     try:
         place = Path(tempfile.gettempdir())
         yield _written("temporary folder", place, FAIL)
@@ -48,6 +52,15 @@ def _cache(folder: Path, chosen: str | Path | None) -> Check:
     if chosen is None and os.environ.get(CACHE_VARIABLE):
         source = f"from {CACHE_VARIABLE}"
     found = f"{folder} ({source})"
+    reason = _closed(folder)
+    if reason:
+        return Check(
+            name="cache folder",
+            status=FAIL,
+            found=f"{found}: {reason}",
+            advice=f"check its access rights, or set {CACHE_VARIABLE} to another folder",
+            trouble=UsageError,
+        )
     existing = _existing(folder)
     try:
         check_writable_target(existing / "x")
@@ -125,6 +138,20 @@ def _locks(folder: Path) -> Check:
 
 def _existing(folder: Path) -> Path:
     """Return the folder or its nearest parent that is there, be it a folder or not."""
-    while not folder.exists() and folder != folder.parent:
+    # os.path answers where Path.exists raises: names too long, folders closed to us. A link that
+    # leads nowhere is there, and in the way.
+    while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
+
+
+def _closed(folder: Path) -> str:
+    """Say why a cache folder cannot be read; empty where it can, or is yet to be made."""
+    try:
+        for place in (folder, folder / "models"):
+            next(place.iterdir(), None)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"cannot be read: {(error.strerror or str(error)).lower()}"
+    return ""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from protclip_core.errors import ModelError, ProtclipError
 from protclip_core.models.bundle import Bundle, open_bundle
-from protclip_core.models.cache import installed_models
-from protclip_core.models.info import DEFAULT_MODEL, describe_model
+from protclip_core.models.cache import find_installed
+from protclip_core.models.fields import one_line
+from protclip_core.models.info import BUNDLED, DEFAULT_MODEL, describe_model
 from protclip_core.tasks.doctor_checks import FAIL, OK, WARN, Check
 
 if TYPE_CHECKING:
@@ -29,8 +30,19 @@ def model_checks(
     model: str | Path | None = None, cache: str | Path | None = None
 ) -> Iterator[Check]:
     """Yield the state of the default model (or another) and of the installed ones."""
-    yield from _default_model(model or DEFAULT_MODEL)
-    for name, folder in installed_models(cache).items():
+    # By its path: a cache folder that is none must not hide what ships with protclip.
+    yield from _default_model(model or BUNDLED / DEFAULT_MODEL)
+    try:
+        installed = find_installed(cache)
+    except ProtclipError as error:
+        yield Check(
+            name="installed models",
+            status=WARN,
+            found=f"{error.where}: {error.message}" if error.where else error.message,
+            advice=error.hint or "",
+        )
+        return
+    for name, folder in installed.items():
         yield _installed(name, folder)
 
 
@@ -41,7 +53,7 @@ def _default_model(model: str | Path) -> Iterator[Check]:
             raise ModelError("is no bundle", where=str(model))
         info.bundle.verify()
     except ProtclipError as error:
-        yield Check.failed(f"model {model}", error)
+        yield Check.failed(f"model {Path(model).name}", error)
         return
     yield Check(
         name=f"model {info.name}",
@@ -119,9 +131,11 @@ def _speed(model: ProteinModel, device: str) -> Check:
 def _installed(name: str, folder: Path) -> Check:
     try:
         bundle = open_bundle(folder)
+        describe_model(folder)
         found = _whole(name, bundle)
-    except (ProtclipError, OSError) as error:
-        message = error.message if isinstance(error, ProtclipError) else str(error)
+    # Whatever is in there, it is one row and keeps no other model from its own.
+    except Exception as error:  # noqa: BLE001
+        message = error.message if isinstance(error, ProtclipError) else one_line(str(error))
         return Check(
             name=f"installed {name}",
             status=WARN,

@@ -12,6 +12,7 @@ from protclip_core.io.fasta import InputSummary
 from protclip_core.io.spool import Spool
 from protclip_core.models.esm2 import Esm2Config
 from protclip_core.models.info import ModelInfo, describe_model
+from protclip_core.models.kmer_config import KmerConfig
 from protclip_core.models.loading import resolve_device
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS
 from protclip_core.models.settings import EmbedSettings
@@ -31,6 +32,7 @@ from protclip_core.tasks.embed_job import (
 __all__ = ["EmbedPlan", "plan_embedding"]
 
 _MB = 1e6
+_Shape = Esm2Config | KmerConfig
 
 
 @dataclass(kw_only=True)
@@ -123,12 +125,14 @@ def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> E
         )
 
 
-def _shape(request: EmbedRequest, info: ModelInfo) -> tuple[Esm2Config, EmbedSettings, int]:
+def _shape(request: EmbedRequest, info: ModelInfo) -> tuple[_Shape, EmbedSettings, int]:
     """Return the encoder's shape, the settings and the width of the vectors."""
     settings = settings_without_weights(request, info)
     if settings is not None:
         assert info.num_layers is not None
         assert info.hidden_dim is not None
+        if info.encoder.get("type") == "kmer":
+            return KmerConfig.from_dict(info.encoder), settings, width_of(info, settings)
         config = _counting_shape(info.num_layers, info.hidden_dim, info.ffn_dim)
         return config, settings, width_of(info, settings)
     job = load_job(request, info)  # fair-esm: the shape is inside the file
@@ -144,7 +148,7 @@ def _counting_shape(num_layers: int, width: int, ffn_dim: int | None = None) -> 
 
 
 def _flops(
-    config: Esm2Config, request: EmbedRequest, settings: EmbedSettings, num_residues: int
+    config: _Shape, request: EmbedRequest, settings: EmbedSettings, num_residues: int
 ) -> int:
     """Operations for one protein, in as many windows as the settings cut it into."""
     window = settings.max_residues
@@ -155,15 +159,13 @@ def _flops(
 
 
 def _memory_bytes(
-    config: Esm2Config, request: EmbedRequest, longest: int, settings: EmbedSettings
+    config: _Shape, request: EmbedRequest, longest: int, settings: EmbedSettings
 ) -> int:
     """Estimate: the interpreter with torch, weights in float32, activations, result buffers."""
     on_cpu = resolve_device(request.device).type == "cpu"
     workers = (request.workers or usable_cores()) if on_cpu else 1
     tokens = request.batch_tokens or (DEFAULT_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
     tokens = max(tokens, min(longest, settings.max_residues) + 2)
-    width = 2 * config.ffn_dim + 8 * config.hidden_dim
-    layer = config.hidden_dim * (4 * config.hidden_dim + 2 * config.ffn_dim)
     # Preparing the weights holds them twice for a moment.
-    weights = 2 * 4 * config.num_layers * layer
-    return 350_000_000 + weights + workers * tokens * width * 4 + (200 << 20)
+    weights = 2 * 4 * config.num_weights
+    return 350_000_000 + weights + workers * tokens * config.token_width * 4 + (200 << 20)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from protclip_core.errors import ModelError, ProtclipError, UsageError
-from protclip_core.models.bundle import MANIFEST, open_bundle
+from protclip_core.models.bundle import MANIFEST, WEIGHTS, Bundle, open_bundle
 from protclip_core.models.cache import (
     cache_folder,
     check_name,
     downloads_folder,
     installed_models,
+    is_installed,
     model_folder,
 )
 from protclip_core.models.catalog import CATALOG, CatalogEntry, find_entry
 from protclip_core.models.info import BUNDLED, ModelInfo, describe_model
-from protclip_core.tasks.models_install import installing
+from protclip_core.tasks.models_folder import installing, leftovers
 
 __all__ = ["ModelRow", "list_models", "remove_model", "verify_model"]
 
@@ -55,7 +58,7 @@ class ModelRow:
 def list_models(cache: str | Path | None = None) -> list[ModelRow]:
     """List bundled, installed and available models, each name once, in this order."""
     bundled = {p.parent.name: p.parent for p in sorted(BUNDLED.glob(f"*/{MANIFEST}"))}
-    here = bundled | {n: p for n, p in installed_models(cache).items() if n not in bundled}
+    here = bundled | {n: p for n, p in _model_folders(cache).items() if n not in bundled}
     rows = [
         _row_of_bundle(name, path, "bundled" if name in bundled else "installed")
         for name, path in here.items()
@@ -64,26 +67,65 @@ def list_models(cache: str | Path | None = None) -> list[ModelRow]:
     return rows
 
 
+def _model_folders(cache: str | Path | None) -> dict[str, Path]:
+    """Return installed models, and folders among them that have lost their manifest."""
+    found = installed_models(cache)
+    models = cache_folder(cache) / "models"
+    with suppress(OSError):
+        found |= {
+            path.name: path
+            for path in models.iterdir()
+            if path.is_dir() and is_installed(path.name, cache)
+        }
+    return dict(sorted(found.items()))
+
+
 def _row_of_bundle(name: str, path: Path, state: str) -> ModelRow:
-    entry = find_entry(name)
-    size = sum(f.stat().st_size for f in path.iterdir() if f.is_file()) / 1e6
     try:
         info = describe_model(path)
-        contents, license = info.contents, info.license or ""
-        summary = entry.summary if entry else f"from {info.origin}" if info.origin else ""
-    except ModelError as error:
+        assert info.bundle is not None
+        parameters = _count_parameters(info.bundle)
+        size = sum(f.stat().st_size for f in path.iterdir() if f.is_file()) / 1e6
+    except (ModelError, OSError) as error:
         _log.debug("%s", error)
-        contents, license, state = "", "", "damaged"
-        summary = f"run: protclip models verify {name}"
+        return ModelRow(
+            name=name,
+            contents="",
+            state="damaged",
+            parameters=None,
+            megabytes=None,
+            license="",
+            summary=f"run: protclip models verify {name}",
+        )
+    entry = find_entry(name)
+    # The catalog speaks of what it knows the origin of, not of whatever has the name.
+    known = entry is not None and (state == "bundled" or _from_catalog(entry, info))
     return ModelRow(
         name=name,
-        contents=contents,
+        contents=info.contents,
         state=state,
-        parameters=entry.parameters if entry else None,
+        parameters=parameters,
         megabytes=size,
-        license=license,
-        summary=summary,
+        license=info.license or "",
+        summary=entry.summary if entry and known else f"from {info.origin or 'elsewhere'}",
     )
+
+
+def _from_catalog(entry: CatalogEntry, info: ModelInfo) -> bool:
+    return info.origin == " + ".join(source.text for source in entry.sources)
+
+
+def _count_parameters(bundle: Bundle) -> int:
+    """Count the numbers of all tensors from the head of the file."""
+    from safetensors import SafetensorError, safe_open
+
+    path = bundle.path / WEIGHTS
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelError(f"not a readable safetensors file ({error})", where=str(path)) from error
+    return sum(math.prod(shape) for shape in shapes)
 
 
 def _row_of_entry(entry: CatalogEntry) -> ModelRow:
@@ -163,7 +205,8 @@ def remove_model(name: str, cache: str | Path | None = None) -> Path:
     check_name(name)
     target = model_folder(name, cache)
     downloads = downloads_folder(name, cache)
-    if not target.exists() and not downloads.exists():
+    models = target.parent
+    if not (target.exists() or downloads.exists() or leftovers(models, name)):
         if (BUNDLED / name / MANIFEST).is_file():
             raise UsageError(f"{name} belongs to protclip itself", hint="it cannot be removed")
         raise UsageError(
@@ -171,9 +214,10 @@ def remove_model(name: str, cache: str | Path | None = None) -> Path:
         )  # fmt: skip
     with installing(name, cache_folder(cache)):
         try:
-            if target.exists():
-                gone = target.with_name(f".{name}.old")
-                shutil.rmtree(gone, ignore_errors=True)
+            if target.is_symlink():
+                target.unlink()
+            elif target.exists():
+                gone = target.with_name(f".{name}.new")
                 target.rename(gone)  # at once for readers, whatever the size
                 shutil.rmtree(gone)
             if downloads.exists():

@@ -7,7 +7,7 @@ again by the next try.
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,24 +15,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from protclip_core.errors import UsageError
+from protclip_core.errors import ModelError, UsageError
 from protclip_core.io.atomic import disk_error, require_space
 from protclip_core.models.bundle import MANIFEST, Bundle, open_bundle
 from protclip_core.models.cache import cache_folder, check_name, downloads_folder, model_folder
-from protclip_core.models.catalog import CatalogEntry, find_entry, suggest
+from protclip_core.models.catalog import CatalogEntry, check_against_entry, find_entry, suggest
 from protclip_core.models.info import BUNDLED, describe_model, find_in_torch_hub
 from protclip_core.progress import Progress, SilentProgress
+from protclip_core.tasks.models_folder import delete, identity, installing, make_folder, swap
 
 if TYPE_CHECKING:
     from protclip_core.io.download import RemoteFile
     from protclip_core.models.importers import Imported
-    from protclip_core.models.sources import Source
+    from protclip_core.models.listing import Source
 
-__all__ = ["PullPlan", "import_local", "installing", "plan_pull", "pull"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["PullPlan", "import_local", "origin_of", "plan_pull", "pull"]
 
 #: An archive of weights hardly shrinks; one that grows more than this is a bomb.
 _MOST_GROWTH, _MOST_EXTRA_BYTES = 20, 100_000_000
@@ -45,9 +42,12 @@ class PullPlan:
     Attributes
     ----------
     name, entry
-        Name of the model; its place in the catalog, if it has one.
+        Name of the model; its place in the catalog, if it comes from there.
     target
         Folder of the bundle.
+    downloads
+        Folder of the files on their way; each source has its own, so that nothing of another
+        one is taken for a part of the model.
     installed
         The bundle that is there already; then there is nothing to do.
     sources, files
@@ -57,6 +57,7 @@ class PullPlan:
     name: str
     target: Path
     cache: Path
+    downloads: Path | None = None
     offline: bool = False
     entry: CatalogEntry | None = None
     installed: Bundle | None = None
@@ -65,15 +66,25 @@ class PullPlan:
 
     @property
     def license(self) -> str:
-        """The licence as the catalog knows it, else as the publisher states it; or empty."""
-        if self.entry:
-            return self.entry.license
-        return " + ".join(source.license for source in self.sources if source.license)
+        """The licence as its publishers state it, else as the catalog knows it; or empty."""
+        stated = dict.fromkeys(source.license for source in self.sources if source.license)
+        return " + ".join(stated) or (self.entry.license if self.entry else "")
 
     @property
     def origin(self) -> str:
-        """The sources in one line."""
-        return " + ".join(source.text for source in self.sources)
+        """The sources in one line; of a URL with the hash that its file must have."""
+        return " + ".join(
+            f"{source.text}#sha256={file.sha256}"
+            if (file := self.url_file) is not None
+            else source.text
+            for source in self.sources
+        )
+
+    @property
+    def url_file(self) -> RemoteFile | None:
+        """The file, where the source is a plain URL."""
+        plain = self.sources and self.sources[0].text.startswith(("https:", "http:"))
+        return self.files[0] if plain and self.files else None
 
     @property
     def download_bytes(self) -> int | None:
@@ -113,6 +124,7 @@ def plan_pull(
     ModelError
         A source that cannot be reached, or does not have the files.
     """
+    from protclip_core.models.listing import list_files
     from protclip_core.models.sources import parse_source
 
     check_name(name)
@@ -133,21 +145,67 @@ def plan_pull(
                 hint=f"{suggest(name)}; or say where it is with --from",
             )
         name, sources = entry.name, entry.sources
-    target = model_folder(name, cache)
+    _refuse_other_case(name)
+    folder = cache_folder(cache)
+    target = model_folder(name, folder)
+    asked = " + ".join(one.text for one in sources)
     plan = PullPlan(
         name=name,
         target=target,
-        cache=cache_folder(cache),
+        cache=folder,
+        downloads=downloads_folder(name, folder) / hashlib.sha256(asked.encode()).hexdigest()[:16],
         offline=offline,
         entry=entry,
         sources=sources,
     )
-    if not force and (target / MANIFEST).is_file():
+    there = None if force else _sound(name, target)
+    if there is not None and (entry is not None or offline):
+        # Offline nothing can be asked, so the name decides; the caller says where it came from.
+        return replace(plan, installed=there)
+    files = tuple(list_files(sources, offline=offline, listing=plan.downloads))
+    plan = replace(plan, files=files)
+    if there is None:
+        return plan
+    have = origin_of(there)
+    if have != plan.origin:
+        raise UsageError(
+            f"{name} is installed from {have or 'elsewhere'}, not from {plan.origin}",
+            hint="choose another name, or replace it with --force",
+        )
+    return replace(plan, installed=there)
+
+
+def _sound(name: str, target: Path) -> Bundle | None:
+    """Return the bundle that is installed, every file compared with its hash; or nothing."""
+    if not (target / MANIFEST).is_file():
+        return None
+    try:
         bundle = open_bundle(target)
         bundle.verify()
-        return replace(plan, installed=bundle)
-    files = tuple(file for one in sources for file in one.files(offline=offline))
-    return replace(plan, files=files)
+    except ModelError as error:
+        raise ModelError(
+            f"the installed {name} is damaged: {error.message}",
+            where=error.where,
+            hint=f"protclip models pull {name} --force fetches it again",
+        ) from error
+    return bundle
+
+
+def origin_of(bundle: Bundle) -> str | None:
+    """Return where an imported bundle came from, as its configuration says."""
+    source = bundle.config.get("source")
+    origin = source.get("origin") if isinstance(source, dict) else None
+    return str(origin) if origin else None
+
+
+def _refuse_other_case(name: str) -> None:
+    """Refuse what a disk that does not tell cases apart, or a reader, takes for a known name."""
+    known = find_entry(name)
+    if known is not None and known.name != name:
+        raise UsageError(
+            f"{name!r} differs from {known.name} only by case",
+            hint=f"choose another name, or {known.name}",
+        )
 
 
 def pull(plan: PullPlan, *, progress: Progress | None = None) -> Imported | None:
@@ -159,21 +217,25 @@ def pull(plan: PullPlan, *, progress: Progress | None = None) -> Imported | None
         What the importer says; ``None`` if the model was there, or another process that pulled
         it at the same time was first.
     """
+    from protclip_core.models.listing import save_listings
+
     if plan.installed is not None:
         return None
-    before = _identity(plan.target)
+    before = identity(plan.target)
     with installing(plan.name, plan.cache):
-        if _identity(plan.target) != before:
+        if identity(plan.target) != before:
             return None  # the process that we waited for has installed it
-        folder = downloads_folder(plan.name, plan.cache)
-        _make_folder(folder)
+        assert plan.downloads is not None
+        make_folder(plan.downloads)
+        save_listings(plan.sources, plan.downloads)
         if plan.download_bytes:
             # The files, and the bundle that is made of them.
-            missing = [f for f in plan.files if not (folder / f.name).exists()]
-            require_space(folder, plan.download_bytes + sum(f.size or 0 for f in missing))
-        paths = _download_all(plan, folder, progress or SilentProgress())
-        imported = _install(plan, folder, paths)
-        shutil.rmtree(folder, ignore_errors=True)
+            missing = [f for f in plan.files if not (plan.downloads / f.name).exists()]
+            needed = plan.download_bytes + sum(f.size or 0 for f in missing)
+            require_space(plan.downloads, needed)
+        paths = _download_all(plan, plan.downloads, progress or SilentProgress())
+        imported = _install(plan, paths)
+        shutil.rmtree(downloads_folder(plan.name, plan.cache), ignore_errors=True)
     return imported
 
 
@@ -183,8 +245,14 @@ def _download_all(plan: PullPlan, folder: Path, progress: Progress) -> list[Path
     return [download(file, folder, offline=plan.offline, progress=progress) for file in plan.files]
 
 
-def _install(plan: PullPlan, folder: Path, paths: Sequence[Path]) -> Imported:
-    source = paths[0] if len(paths) == 1 else folder
+def _install(plan: PullPlan, paths: Sequence[Path]) -> Imported:
+    """Import exactly the files of the plan, whatever else lies beside them."""
+    folder = paths[0].parent / "files"
+    delete(folder)
+    make_folder(folder)
+    for path in paths:
+        _link(path, folder / path.name)
+    source = folder / paths[0].name if len(paths) == 1 else folder
     with _unpacked(source, folder / "unpacked") as readable:
         return _import_into(
             readable,
@@ -193,7 +261,16 @@ def _install(plan: PullPlan, folder: Path, paths: Sequence[Path]) -> Imported:
             origin=plan.origin,
             license=plan.license or None,
             entry=plan.entry,
+            pulled=True,
         )
+
+
+def _link(path: Path, place: Path) -> None:
+    """Let a file stand in two folders, without a copy where the disk can do that."""
+    try:
+        place.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, place)
 
 
 def import_local(
@@ -231,6 +308,7 @@ def import_local(
     check_name(name)
     if (BUNDLED / name / MANIFEST).is_file():
         raise UsageError(f"{name} is the name of a bundled model", hint="choose another name")
+    _refuse_other_case(name)
     source = _find_source(path)
     folder = cache_folder(cache)
     target = model_folder(name, folder)
@@ -254,11 +332,11 @@ def import_local(
 
 
 def _find_source(path: Path) -> Path:
-    if path.exists():
+    if path.is_file() or path.is_dir():
         return path
     found = find_in_torch_hub(str(path)) if path.name == str(path) else None
     if found is None:
-        raise UsageError("no such file or folder", where=str(path), hint="check the path")
+        raise UsageError("is no file and no folder", where=str(path), hint="check the path")
     return found
 
 
@@ -270,14 +348,18 @@ def _import_into(
     origin: str,
     license: str | None,
     entry: CatalogEntry | None,
+    pulled: bool = False,
     tokenizer: Path | None = None,
 ) -> Imported:
-    """Import into a folder beside ``target`` and put it in its place."""
+    """Import into a folder beside ``target`` and put it in its place.
+
+    A pulled model must be what the catalog means by the name; one that a user imports may have
+    any name that is free.
+    """
     from protclip_core.models.importers import import_model
 
-    _make_folder(target.parent)
+    make_folder(target.parent)
     fresh = target.with_name(f".{target.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed; we hold the lock
     try:
         imported = import_model(
             source,
@@ -290,22 +372,14 @@ def _import_into(
         )
         # What cannot be read again is not installed.
         describe_model(fresh)
-        _swap(fresh, target)
+        if entry and pulled:
+            check_against_entry(entry, imported.bundle.config, origin)
+        swap(fresh, target)
     except OSError as error:
         raise disk_error(error, target) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return replace(imported, bundle=open_bundle(target))
-
-
-def _swap(fresh: Path, target: Path) -> None:
-    """Put a finished folder in the place of another, which a reader may be using."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    fresh.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -317,46 +391,10 @@ def _unpacked(source: Path, folder: Path) -> Iterator[Path]:
         yield source
         return
     shutil.rmtree(folder, ignore_errors=True)
-    _make_folder(folder.parent)
+    make_folder(folder.parent)
     try:
         extract(source, folder, max_bytes=_MOST_GROWTH * source.stat().st_size + _MOST_EXTRA_BYTES)
         inside = [p for p in folder.iterdir() if not p.name.startswith((".", "__MACOSX"))]
         yield inside[0] if len(inside) == 1 else folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def installing(name: str, cache: Path) -> Iterator[None]:
-    """Let one process at a time install a model; the others wait."""
-    models = cache / "models"
-    _make_folder(models)
-    lock = FileLock(models / f".{name}.lock")
-    try:
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            _log.warning("%s: another process is installing it: waiting", name)
-            lock.acquire()
-    except OSError as error:
-        raise disk_error(error, models) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _identity(target: Path) -> tuple[int, int] | None:
-    """Tell one installed folder from another of the same name."""
-    try:
-        status = (target / MANIFEST).stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(error, folder) from error

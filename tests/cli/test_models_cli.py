@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -123,7 +127,7 @@ def test_a_name_of_fair_esm_is_found_in_the_cache_of_torch(models, tmp_path):
     done = models("import", "esm2_t2_mini", "--name", "esm", env=home)
     assert done.rc == 0, done
     assert facts_of(models("info", "esm"))["source"] == "esm2_t2_mini.pt"
-    one_error(models("import", "esm2_t3_mini", "--name", "b", env=home), 2, "no such file")
+    one_error(models("import", "esm2_t3_mini", "--name", "b", env=home), 2, "no file and no folder")
 
 
 def test_a_text_encoder_embeds_no_proteins(models, protclip, tmp_path):
@@ -145,6 +149,46 @@ def test_names_that_are_taken_or_cannot_be(models, tiny_bundle):
     one_error(models("import", tiny_bundle, "--name", "protclip-mini"), 2, "bundled")
     one_error(models("pull", "esm3-9b"), 2, "catalog", "--from")
     one_error(models("pull", "x", "--from", "ftp://a.b/c"), 2, "ftp://a.b/c")
+
+
+def test_the_catalog_speaks_only_of_what_came_from_there(models, tmp_path):
+    write_esm2(tmp_path / "esm")
+    assert models("import", "esm", "--name", "esm2-650m").rc == 0
+    (row,) = [r for r in models("list").out.splitlines() if r.startswith("esm2-650m\t")]
+    _name, state, _contents, parameters, _size, license, summary = row.split("\t")
+    assert (state, license, summary) == ("installed", "", "from esm")
+    assert 1000 < int(parameters) < 1_000_000
+    one_error(models("import", "esm", "--name", "ESM2-8M"), 2, "differs from esm2-8m only by case")
+
+
+def test_what_strangers_wrote_draws_no_extra_rows_and_no_escapes(models, tmp_path, tiny_bundle):
+    models("import", tiny_bundle, "--name", "small")
+    write_esm2(tmp_path / "esm")
+    models("import", "esm", "--name", "b", "--license", "MIT\tx\nrow\t2")
+    lines = models("list", "--installed").out.splitlines()
+    assert [line.split("\t")[0] for line in lines[1:]] == ["protclip-mini", "b", "small"]
+    assert all(line.count("\t") == lines[0].count("\t") for line in lines)
+    card = tmp_path / "cache/models/b/MODEL_CARD.md"
+    card.write_bytes(b"\xff\x1b]0;title\x07\n")
+    assert "\x1b" not in on_terminal_out(tmp_path, ["models", "info", "b", "--card"])
+
+
+def on_terminal_out(tmp_path, arguments):
+    """Standard output of the program as a terminal gets it."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PROTCLIP_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "protclip_cli", *arguments],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env=environment,
+        check=False,
+    )
+    os.close(theirs)
+    text = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert done.returncode == 0, done.stderr
+    return text
 
 
 def test_verify_finds_a_flipped_byte_and_names_it(models, tmp_path, tiny_bundle):
@@ -170,8 +214,25 @@ def test_a_damaged_model_is_listed_as_such_and_can_be_removed(models, tmp_path, 
     (row,) = [r for r in models("list").out.splitlines() if r.startswith("esm2-8m\t")]
     assert row.split("\t")[1] == "damaged"
     one_error(models("info", "esm2-8m"), 4, "sha256 mismatch")
+    one_error(models("pull", "esm2-8m"), 4, "is damaged", "pull esm2-8m --force")
+    (tmp_path / "cache/models/esm2-8m/manifest.json").unlink()
+    assert "esm2-8m\tdamaged" in models("list").out
     assert models("remove", "esm2-8m").rc == 0
     assert not (tmp_path / "cache/models/esm2-8m").exists()
+
+
+def test_a_model_behind_a_link_loses_the_link_only(models, tmp_path, tiny_bundle):
+    (tmp_path / "cache/models").mkdir(parents=True)
+    shutil.copytree(tiny_bundle, tmp_path / "elsewhere")
+    (tmp_path / "cache/models/small").symlink_to(tmp_path / "elsewhere")
+    assert models("verify", "small").rc == 0
+    assert models("import", tiny_bundle, "--name", "small", "--force").rc == 0
+    assert not (tmp_path / "cache/models/small").is_symlink()
+    shutil.rmtree(tmp_path / "cache/models/small")
+    (tmp_path / "cache/models/small").symlink_to(tmp_path / "elsewhere")
+    assert models("remove", "small").rc == 0
+    assert not (tmp_path / "cache/models/small").is_symlink()
+    assert (tmp_path / "elsewhere/manifest.json").exists()
 
 
 def test_remove_takes_only_what_was_installed(models):
@@ -187,7 +248,7 @@ def test_pull_from_a_url_and_again(models, server, tmp_path, tiny_bundle):
     assert (done.rc, done.out) == (0, ""), done
     licence, what, *_, installed = done.err.splitlines()
     assert licence == "small: licence not known: see its publisher"
-    assert what.endswith(f"from {url}")
+    assert what.endswith(f"from {url}#sha256={sha256(data)}")
     assert installed.endswith("use it with --model small")
     assert models("verify", "small").rc == 0
     # Nothing but the bundle is kept, and nothing is asked for again.
@@ -197,6 +258,17 @@ def test_pull_from_a_url_and_again(models, server, tmp_path, tiny_bundle):
     assert again.rc == 0
     assert "is here already, and sound" in again.err
     assert len(server.requests) == asked
+
+
+def test_another_source_is_not_answered_with_what_is_there(models, server, tiny_bundle):
+    data = zipped(tiny_bundle)
+    url = server.serve("/model.zip", data)
+    assert models("pull", "small", "--from", url, "--sha256", sha256(data)).rc == 0
+    wrong = ["pull", "small", "--from", url, "--sha256", "0" * 64]
+    one_error(models(*wrong), 2, "small is installed from", sha256(data), "0" * 64, "--force")
+    forced = models(*wrong, "--force")
+    assert forced.rc == 4 and "sha256 mismatch" in forced.err
+    assert models("verify", "small").rc == 0
 
 
 def test_quiet_pull_says_nothing(protclip, server, tmp_path, tiny_bundle):
@@ -265,6 +337,25 @@ def test_the_catalog_does_not_believe_another_file(models, server, tmp_path):
     line = one_error(done, 4, "model.safetensors")
     assert source.sha256["model.safetensors"] in line
     assert "esm2-8m\tavailable" in models("list").out
+
+
+def test_a_mirror_cannot_pass_off_a_model_of_another_size(models, server, tmp_path):
+    """Where the catalog pins no hash, the shape still has to be that of the name."""
+    from protclip_core.models.catalog import CATALOG
+
+    write_esm2(tmp_path / "esm")
+    (source,) = CATALOG["esm2-35m"].sources
+    hub(server, tmp_path / "esm", source.repo)
+    body = json.loads(server.content[f"/api/models/{source.repo}/revision/main"].body)
+    commit = source.revision
+    server.serve(f"/api/models/{source.repo}/revision/{commit}", body | {"sha": commit})
+    for path in (tmp_path / "esm").iterdir():
+        server.serve(f"/{source.repo}/resolve/{commit}/{path.name}", path.read_bytes())
+    done = models("pull", "esm2-35m", env={"HF_ENDPOINT": server.url})
+    assert done.rc == 4
+    assert "hashes come from the mirror itself" in done.err
+    assert "esm2-35m" in done.err.splitlines()[-1]
+    assert "esm2-35m\tavailable" in models("list").out
 
 
 def test_an_archive_is_unpacked_and_imported(models, tmp_path, tiny_bundle):

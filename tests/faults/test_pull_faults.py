@@ -29,8 +29,13 @@ class Pull:
         self.url = server.serve("/model.zip", self.data)
         self.sha256 = hashlib.sha256(self.data).hexdigest()
         self.served = server.content["/model.zip"]
-        self.part = cache / "downloads/small/model.zip.part"
         self.target = cache / "models/small"
+
+    @property
+    def part(self):
+        """The file on its way, in the folder of its source."""
+        found = list((self.cache / "downloads/small").glob("*/model.zip.part"))
+        return found[0] if found else self.cache / "nothing"
 
     def start(self, *more, url=None, sha256=None, timeout="1"):
         source = ["--from", url or self.url, "--sha256", sha256 or self.sha256]
@@ -49,7 +54,7 @@ class Pull:
             assert part in line
         assert "Traceback" not in done.err
         assert not self.target.exists()
-        assert not (self.cache / "downloads/small/model.zip").exists()
+        assert not list((self.cache / "downloads/small").glob("*/model.zip"))
         return line
 
     def installed(self):
@@ -182,6 +187,37 @@ def test_the_first_of_several_is_killed(pull, server):
     server.go.set()
     assert second.wait().rc == 0
     assert pull.installed() == [".small.lock", "small"]
+
+
+def test_nothing_of_another_source_gets_into_a_model(pull, server, tmp_path, tiny_bundle):
+    """What a source that failed has left under the same name is not taken for a part of another."""
+    (tmp_path / "evil.zip").write_bytes(zipped(tiny_bundle)[:-30])
+    broken = (tmp_path / "evil.zip").read_bytes()
+    url = server.serve("/other/model.zip", broken)
+    pull.refused("evil", url=url.replace("other", "evil"))
+    done = pull.run(url=url, sha256=hashlib.sha256(broken).hexdigest())
+    assert done.rc == 4, done
+    assert list((pull.cache / "downloads/small").glob("*/model.zip"))
+    assert pull.run().rc == 0
+    assert pull.installed() == [".small.lock", "small"]
+    assert not (pull.cache / "downloads/small").exists()
+
+
+def test_killed_between_the_old_model_and_the_new_one(pull):
+    """The old one is put back by whoever comes next, and what was left over goes."""
+    assert pull.run().rc == 0
+    models = pull.cache / "models"
+    pull.target.rename(models / ".small.old")
+    for name in (".small.new", "..small.new.0123abcd.tmp"):
+        (models / name).mkdir()
+    listed = pull.program("models", "remove", "other", env={"PROTCLIP_CACHE": pull.cache})
+    assert listed.rc == 2
+    assert pull.run("--force").rc == 0
+    assert pull.installed() == [".small.lock", "small"]
+    pull.target.rename(models / ".small.old")
+    removed = pull.program("models", "remove", "small", env={"PROTCLIP_CACHE": pull.cache})
+    assert removed.rc == 0, removed
+    assert sorted(path.name for path in models.iterdir()) == [".small.lock"]
 
 
 def test_forced_over_a_model_in_use(pull):

@@ -9,6 +9,9 @@ import pickle
 import pytest
 import torch
 
+from protclip_core.errors import ModelError
+from protclip_core.models.importers import import_model
+from protclip_core.models.weights import load_pickled_tensors
 from tests.checkpoints import write_esm2
 from tests.helpers import write_fasta, write_tiny_bundle
 
@@ -234,3 +237,81 @@ def test_a_damaged_bundle_is_named(attempt, tmp_path, damage):
         line = assert_refused(outcome)
         assert "sha256 mismatch, expected " in line and ", got " in line
         assert str(path) in line
+
+
+#: Pickles of a few bytes, each of which makes torch's reader stumble in a way of its own.
+STUMBLING = {
+    "pop of nothing": b"\x80\x02.",
+    "call of nothing": b"\x80\x02R.",
+    "dict as state": b"\x80\x02}}b.",
+    "no such memo": b"\x80\x02h\x05.",
+    "list by key": b"\x80\x02]K\x01K\x02s.",
+    "append to dict": b"\x80\x02}K\x01a.",
+    "tuple of nothing": b"\x80\x02\x87.",
+    "namespace of a number": b"\x80\x02cargparse\nNamespace\nK\x01R.",
+    "state of a number": b"\x80\x02cargparse\nNamespace\n)RK\x05b.",
+    "cut long": b"\x80\x02\x8a\xff" + b"\x01" * 10,
+    "cut text": b"\x80\x02X\xff\xff\xff\x7fabc",
+    "foreign storage": b"\x80\x02K\x05Q.",
+    "tensor of nothing": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",
+    "array of a terabyte": b"\x80\x02cbuiltins\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x7f\x85R.",
+    "size of text": b"\x80\x02ctorch\nSize\nX\x01\x00\x00\x00a\x85R.",
+}
+
+
+@pytest.mark.parametrize("case", STUMBLING)
+def test_a_pickle_that_makes_the_reader_stumble_is_a_bad_file(tmp_path, case):
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(STUMBLING[case])
+    with pytest.raises(ModelError) as caught:
+        load_pickled_tensors(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+#: What a table holds under one name, and what is said of it.
+NO_PLAIN_TENSORS = {
+    "sparse": (lambda: torch.eye(3).to_sparse(), "is a sparse one"),
+    "meta": (lambda: torch.empty(3, device="meta"), "on device meta"),
+    "repeated": (lambda: torch.zeros(1).expand(10**6, 10**6), "bytes of numbers repeated"),
+}
+
+
+@pytest.mark.parametrize("case", NO_PLAIN_TENSORS)
+@pytest.mark.parametrize("nested", [False, True], ids=["plain", "in a table"])
+def test_tensors_that_are_not_plain_are_named(tmp_path, case, nested):
+    make, message = NO_PLAIN_TENSORS[case]
+    table = {"fine": torch.zeros(2), "odd.weight": make()}
+    torch.save({"model": table} if nested else table, tmp_path / "x.pt")
+    with pytest.raises(ModelError, match=rf"tensor 'odd\.weight' is .*{message}|{message}"):
+        load_pickled_tensors(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("name", [1, (1, 2), None, b"x"])
+def test_names_that_are_no_text_are_refused(tmp_path, name):
+    for content in ({name: torch.zeros(1)}, {"model": {name: torch.zeros(1)}}, {name: 3}):
+        torch.save(content, tmp_path / "x.pt")
+        with pytest.raises(ModelError, match="not by text"):
+            load_pickled_tensors(tmp_path / "x.pt")
+
+
+def test_a_table_within_itself_is_no_model(tmp_path):
+    table = {"a": torch.zeros(1)}
+    table["self"] = table
+    torch.save(table, tmp_path / "x.pt")
+    with pytest.raises(ModelError, match="no model of fair-esm"):
+        import_model(tmp_path / "x.pt", tmp_path / "bundle", name="x")
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.int64, torch.bool])
+def test_numbers_of_another_kind_are_named(tmp_path, kind):
+    name = "esm.encoder.layer.0.intermediate.dense.weight"
+    write_esm2(tmp_path / "esm2", form="bin", change=lambda t: t.update({name: t[name].to(kind)}))
+    with pytest.raises(ModelError, match=f"{name} is of type {str(kind)[6:]}"):
+        import_model(tmp_path / "esm2", tmp_path / "bundle", name="x")
+
+
+def test_a_shard_list_of_brackets_is_refused(tmp_path):
+    write_esm2(tmp_path / "esm2", form="bin-shards")
+    (tmp_path / "esm2" / "pytorch_model.bin.index.json").write_text('{"weight_map":' + "[" * 200000)
+    with pytest.raises(ModelError, match=r"index\.json: cannot be read"):
+        import_model(tmp_path / "esm2", tmp_path / "bundle", name="x")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.bundle import MANIFEST, Bundle, open_bundle
+from protclip_core.models.bundle import MANIFEST, Bundle
 from protclip_core.models.cache import check_name
 from protclip_core.models.content import describe_content, is_safetensors
 from protclip_core.models.importers.configs import read_config
@@ -109,9 +109,17 @@ def import_model(
     if not source.exists():
         raise UsageError("no such file or folder", where=str(source), hint="check the path")
     if (source / MANIFEST).is_file():
+        from protclip_core.models.bundle_parts import check_bundle
+        from protclip_core.models.info import describe_model
+
         _warn_unused(tokenizer, source)
-        bundle = copy_bundle(open_bundle(source), target, name=name)
-        return Imported(bundle=bundle, kind="protclip bundle", kept=_count_tensors(bundle))
+        came_from = origin or source.resolve().name
+        # By a full path, which is never taken for the name of a model.
+        info = describe_model(source.absolute())
+        assert info.bundle is not None
+        kept = check_bundle(info)
+        bundle = copy_bundle(info.bundle, target, name=name, origin=came_from)
+        return Imported(bundle=bundle, kind="protclip bundle", kept=kept)
     converted = _convert(source, tokenizer, config)
     settings = (source if source.is_dir() else source.parent) / _CONFIG
     if converted.source_kind != "fair-esm" and settings.is_file():
@@ -199,12 +207,3 @@ def _by_type(
 def _warn_unused(tokenizer: Path | None, source: Path) -> None:
     if tokenizer is not None:
         _log.warning("%s: needs no tokenizer; %s is not used", source, tokenizer)
-
-
-def _count_tensors(bundle: Bundle) -> int:
-    from safetensors import safe_open
-
-    from protclip_core.models.bundle import WEIGHTS
-
-    with safe_open(bundle.path / WEIGHTS, framework="pt") as file:
-        return len(list(file.keys()))

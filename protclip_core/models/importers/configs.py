@@ -78,7 +78,7 @@ def esm2_encoder(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {
         "type": "esm2",
         **{ours: config[theirs] for ours, theirs in names.items()},
-        "token_dropout": bool(config.get("token_dropout", False)),
+        "token_dropout": _or_default(config, "token_dropout", default=False),
         "layer_norm_eps": config.get("layer_norm_eps", 1e-12),
         "max_residues": 1022,
     }
@@ -103,5 +103,11 @@ def bert_encoder(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         **{name: known[name] for name in BERT_NUMBERS if name in known},
         "hidden_act": config.get("hidden_act", "gelu"),
         "layer_norm_eps": config.get("layer_norm_eps", 1e-12),
-        "pad_token_id": config.get("pad_token_id") or 0,
+        "pad_token_id": _or_default(config, "pad_token_id", default=0),
     }
+
+
+def _or_default(config: Mapping[str, Any], name: str, *, default: int) -> Any:  # noqa: ANN401
+    """Return a value as it stands, of whatever kind; null is the default, as in transformers."""
+    value = config.get(name)
+    return default if value is None else value

@@ -117,13 +117,6 @@ def take(
         else:
             left_out.setdefault(reason, []).append(name)
     check_tensors({name: shape for name, (_, shape) in layout.items()}, rest, where)
-    for name, value in rest.items():
-        if not value.is_floating_point():
-            raise ModelError(
-                f"tensor {name} is of type {str(value.dtype).removeprefix('torch.')}",
-                where=where,
-                hint="get the weights as they were published, not packed into fewer bits",
-            )
     kept = {layout[name][0]: value for name, value in rest.items()}
     return kept, {reason: sorted(names) for reason, names in sorted(left_out.items())}
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from protclip_core.errors import ModelError
 from protclip_core.models.importers.converted import Converted, check_tied, esm2_layout, take
-from protclip_core.models.info import find_in_torch_hub
 from protclip_core.models.shapes import check_encoders
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["convert_fair_esm", "find_in_torch_hub"]
+__all__ = ["convert_fair_esm"]
 
 _PREFIX = re.compile(r"^(?:encoder\.sentence_encoder\.|encoder\.)")
 _LEAVINGS = (
@@ -92,7 +91,7 @@ def _esm2(path: Path, values: Mapping[str, Any], tensors: dict[str, Tensor]) -> 
     width = encoder["hidden_dim"]
     encoder |= {
         "ffn_dim": 4 * width if isinstance(width, int) else width,
-        "token_dropout": bool(values.get("token_dropout", True)),
+        "token_dropout": values.get("token_dropout", True),
         "layer_norm_eps": 1e-5,
         "max_residues": 1022,
     }
@@ -160,10 +159,9 @@ def _esm1(path: Path, values: Mapping[str, Any], tensors: dict[str, Tensor]) -> 
 
 def _values(arguments: object, where: str) -> Mapping[str, Any]:
     """Training arguments as a table; files hold them in one of two forms."""
-    if isinstance(arguments, Namespace):
-        return vars(arguments)
-    if isinstance(arguments, Mapping):
-        return arguments
+    table = vars(arguments) if isinstance(arguments, Namespace) else arguments
+    if isinstance(table, Mapping) and all(isinstance(name, str) for name in table):
+        return table
     raise ModelError(
         f"its training arguments are a {type(arguments).__name__}, not a table", where=where
     )

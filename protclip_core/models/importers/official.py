@@ -21,7 +21,11 @@ from protclip_core.models.importers.converted import (
     residue_head_layout,
     take,
 )
-from protclip_core.models.importers.vocabulary import find_vocabulary, tokenizer_bytes
+from protclip_core.models.importers.vocabulary import (
+    check_special_tokens,
+    find_vocabulary,
+    tokenizer_bytes,
+)
 from protclip_core.models.shapes import check_encoders
 from protclip_core.models.tensor_names import modern_names
 
@@ -93,6 +97,7 @@ def convert_official(
             "protclip models pull protclip-650m",
         )
     data, sources = tokenizer_bytes(vocabulary, ours["text_encoder"])
+    notes = check_special_tokens(vocabulary, ours["text_encoder"])
     weights = str(files[0])
     tensors = modern_names(read_weights_files(files))
     heads, layout, leavings = _heads(tensors, config, ours)
@@ -104,7 +109,8 @@ def convert_official(
         (*_ENCODER_LEAVINGS, *_TRAINING_LEAVINGS, *leavings),
         weights,
     )
-    notes = [] if heads["mlm"] else ["has no mlm_head: it cannot score residues"]
+    if not heads["mlm"]:
+        notes.append("has no mlm_head: it cannot score residues")
     return Converted(
         kind="official ProtCLIP checkpoint",
         source_kind="protclip-official",

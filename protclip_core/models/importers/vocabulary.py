@@ -6,20 +6,35 @@ The tokenizer that is made here gives the same ids as BertTokenizer of transform
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.content import describe_content
+from protclip_core.models.fields import one_line
 from protclip_core.models.importers.configs import read_config
 from protclip_core.models.repository import refuse_remote_code
+from protclip_core.models.tokenizer_file import MOST_TOKENIZER_BYTES
 
-__all__ = ["find_vocabulary", "in_order", "is_of_residues", "read_tokens", "tokenizer_bytes"]
+__all__ = [
+    "check_special_tokens",
+    "find_vocabulary",
+    "in_order",
+    "is_of_residues",
+    "read_tokens",
+    "tokenizer_bytes",
+]
+
+_log = logging.getLogger(__name__)
 
 VOCAB, TOKENIZER, OPTIONS = "vocab.txt", "tokenizer.json", "tokenizer_config.json"
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _RESIDUES = frozenset("ACDEFGHIKLMNPQRSTVWY")
+#: Where bert-base-uncased, which has as many tokens as PubMedBERT, has its special ones.
+_BERT_BASE = {"[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
+_FLAGS = ("do_lower_case", "tokenize_chinese_chars", "strip_accents")
 
 
 def find_vocabulary(folder: Path, given: Path | None) -> Path | None:
@@ -58,6 +73,7 @@ def read_tokens(path: Path) -> dict[str, int]:
     ModelError
         No vocabulary of BERT.
     """
+    _check_size(path)
     if path.suffix == ".json":
         model = read_config(path).get("model")
         vocab = model.get("vocab") if isinstance(model, dict) else None
@@ -81,6 +97,51 @@ def read_tokens(path: Path) -> dict[str, int]:
             f"is no vocabulary of BERT, it lacks {', '.join(lacking[:3])}{known}", where=str(path)
         )
     return tokens
+
+
+def _check_size(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    if size > MOST_TOKENIZER_BYTES:
+        raise ModelError(f"is no vocabulary, it has {size:,} bytes", where=str(path))
+
+
+def check_special_tokens(path: Path, encoder: Mapping[str, Any]) -> list[str]:
+    """Compare a vocabulary with what its text encoder says of it, which is not much.
+
+    Parameters
+    ----------
+    path
+        ``vocab.txt`` or ``tokenizer.json``.
+    encoder
+        ``text_encoder`` of the bundle.
+
+    Returns
+    -------
+    list of str
+        Notes for the user, see `Imported.notes`.
+
+    Raises
+    ------
+    ModelError
+        A special token is missing, or the padding is not where the encoder has it.
+    """
+    tokens = read_tokens(path)
+    if tokens["[PAD]"] != encoder["pad_token_id"]:
+        raise ModelError(
+            f"[PAD] is token {tokens['[PAD]']}, that of the text encoder {encoder['pad_token_id']}",
+            where=str(path),
+            hint="give the tokenizer that the text encoder was trained with",
+        )
+    if _BERT_BASE.items() <= tokens.items():
+        _log.warning(
+            "%s: has its special tokens where bert-base-uncased has them; this text encoder was "
+            "trained with the vocabulary of PubMedBERT, another one of the same size",
+            path,
+        )
+    return ["took its vocabulary on trust: the weights do not tell it, it must be PubMedBERT's"]
 
 
 def is_of_residues(tokens: Mapping[str, int]) -> bool:
@@ -110,9 +171,10 @@ def tokenizer_bytes(path: Path, encoder: Mapping[str, Any]) -> tuple[bytes, list
     ModelError
         No tokenizer, or one of another size than the encoder's vocabulary.
     """
-    from protclip_core.models.text import read_tokenizer
+    from protclip_core.models.tokenizer_file import read_tokenizer
 
     sources = [path]
+    _check_size(path)
     if path.suffix == ".json":
         data = path.read_bytes()
         size = read_tokenizer(data, encoder, str(path)).get_vocab_size(with_added_tokens=True)
@@ -122,6 +184,12 @@ def tokenizer_bytes(path: Path, encoder: Mapping[str, Any]) -> tuple[bytes, list
         if options_file.is_file():
             options = read_config(options_file)
             refuse_remote_code(options, str(options_file))
+            for name in _FLAGS:
+                if not isinstance(options.get(name), bool | None):
+                    shown = one_line(repr(options[name]), 60)
+                    raise ModelError(
+                        f"{name} is {shown}, not true or false", where=str(options_file)
+                    )
             sources.append(options_file)
         tokens = read_tokens(path)
         size = max(tokens.values()) + 1

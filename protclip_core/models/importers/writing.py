@@ -85,7 +85,7 @@ def _write(
         raise disk_error(OSError(number, os.strerror(number)), target) from error
 
 
-def copy_bundle(source: Bundle, target: Path, *, name: str) -> Bundle:
+def copy_bundle(source: Bundle, target: Path, *, name: str, origin: str) -> Bundle:
     """Copy a bundle of our own, each file compared with its hash on the way.
 
     Parameters
@@ -94,6 +94,8 @@ def copy_bundle(source: Bundle, target: Path, *, name: str) -> Bundle:
         Opened bundle.
     target, name
         Where to, and the name that the copy is to have.
+    origin
+        Where the bundle came from; what it says of its own origin is kept under ``of``.
 
     Raises
     ------
@@ -111,15 +113,16 @@ def copy_bundle(source: Bundle, target: Path, *, name: str) -> Bundle:
         shutil.copyfile(source.path / MANIFEST, folder / MANIFEST)
         copy = open_bundle(folder)
         copy.verify()
-        if copy.name != name:
-            _rename(copy, name)
+        stated = {"of": copy.config["source"]} if copy.config.get("source") else {}
+        source_entry = {"kind": "protclip-bundle", "origin": origin, **stated}
+        _rewrite_config(copy, {"name": name, "source": source_entry})
     return open_bundle(target)
 
 
-def _rename(bundle: Bundle, name: str) -> None:
-    """Write another name into a bundle that nobody reads yet."""
+def _rewrite_config(bundle: Bundle, changes: Mapping[str, Any]) -> None:
+    """Write other values into the configuration of a bundle that nobody reads yet."""
     path = bundle.path / CONFIG
-    path.write_bytes(_json({**bundle.config, "name": name}))
+    path.write_bytes(_json({**bundle.config, **changes}))
     manifest = json.loads((bundle.path / MANIFEST).read_bytes())
     manifest["files"][CONFIG] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
     (bundle.path / MANIFEST).write_bytes(_json(manifest))

@@ -144,6 +144,43 @@ def test_name_twice(tmp_path, names):
         assert "twice" in message or "as a file and as a folder" in message
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"),
+        ("CAF\N{LATIN CAPITAL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"),
+        ("stra\N{LATIN SMALL LETTER SHARP S}e", "STRASSE"),
+    ],
+)
+def test_names_that_some_disks_take_for_one(tmp_path, first, second):
+    for make in (tar_bytes, zip_bytes):
+        assert "twice" in refused(tmp_path, make([(first, b"1"), (second, b"2")]))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("m/" + "a" * 256, "too long for a file"),
+        ("m/" + "\N{GREEK SMALL LETTER ALPHA}" * 128, "too long for a file"),
+        ("/".join(["a" * 250] * 5), "too long for a file"),
+        ("a/" * 64 + "b", "more than 64 folders deep"),
+        ("a/" * 2000 + "b", "more than 64 folders deep"),
+    ],
+)
+def test_names_that_no_disk_takes(tmp_path, name, reason):
+    """Found before anything is written, and not blamed on the folder of the user."""
+    for make in (tar_bytes, zip_bytes):
+        assert reason in refused(tmp_path, make([("m/ok", b"1"), (name, b"2")]))
+
+
+def test_longest_and_deepest_names(tmp_path):
+    names = ["a" * 255, "b/" * 63 + "c"]
+    for make in (tar_bytes, zip_bytes):
+        path = write(tmp_path, make([(name, b"1") for name in names]))
+        found = extract(path, tmp_path / make.__name__, max_bytes=10)
+        assert [str(p.relative_to(tmp_path / make.__name__)) for p in found] == names
+
+
 @pytest.mark.parametrize("kind", ["zip", *COMPRESS])
 def test_bombs(tmp_path, kind):
     """Fault 45: few bytes that hold many; one file, or many small ones."""

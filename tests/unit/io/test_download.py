@@ -445,5 +445,31 @@ def test_json_that_is_none_or_too_much(server):
         fetch_json(server.serve("/c", 100 * b"1"), patience=QUICK, most_bytes=10)
 
 
+def test_json_nested_too_deep(server, tmp_path):
+    """What a server says, and what stands in the note of a part; neither ends in a traceback."""
+    deep = b"[" * 300_000
+    with pytest.raises(ModelError, match="JSON was expected"):
+        fetch_json(server.serve("/deep", deep), patience=QUICK)
+    (tmp_path / "model.bin.part").write_bytes(BODY[:BLOCK])
+    (tmp_path / "model.bin.part.json").write_bytes(deep)
+    assert fetch(remote(server.serve("/a", BODY)), tmp_path).read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "url", ["https://user:pw@files.example/a", "https://pw@files.example/a", "http://u:pw@[::1]/a"]
+)
+def test_passwords_do_not_belong_into_a_url(tmp_path, monkeypatch, url):
+    with pytest.raises(UsageError, match="do not belong into a URL") as caught:
+        fetch(remote(url), tmp_path)
+    assert "pw" not in str(caught.value)
+    monkeypatch.setenv("PROTCLIP_MIRROR", url)
+    with pytest.raises(UsageError, match="do not belong into a URL"):
+        fetch(remote(mirrored("https://files.example/a")), tmp_path)
+
+
+def test_messages_about_a_url_that_is_none():
+    assert shown("https://u:pw@[x/a?b") == "[x/a"
+
+
 def test_messages_hold_no_secrets():
     assert shown("https://me:pass@h.example:1/a?token=x#y") == "https://h.example:1/a"

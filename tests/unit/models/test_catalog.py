@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 
 import pytest
 
+from protclip_core.errors import ModelError
 from protclip_core.models.cache import check_name
-from protclip_core.models.catalog import CATALOG, find_entry, suggest
+from protclip_core.models.catalog import CATALOG, check_against_entry, find_entry, suggest
+from protclip_core.models.importers.configs import bert_encoder, esm2_encoder
 from protclip_core.models.info import BUNDLED
 from protclip_core.models.sources import HubSource, ZenodoSource, parse_source
 
@@ -42,6 +45,67 @@ def test_pinned_weights_hold_the_stated_number_of_parameters():
             assert 1 <= entry.download_bytes / (4 * entry.parameters) < 1.05, entry.name
             checked += 1
     assert checked == 4
+
+
+@pytest.mark.parametrize("entry", CATALOG.values(), ids=CATALOG)
+def test_expected_shape_has_the_stated_number_of_parameters(entry):
+    """A layer of width D has 12 D^2 weights; the rest is vocabulary, heads and biases."""
+    expected = dict(entry.expected)
+    sides = {"protein": ("num_layers", "hidden_dim"), "text": ("num_hidden_layers", "hidden_size")}
+    assert {s for s, keys in sides.items() if keys[0] in expected} == set(entry.kind.split(" and "))
+    layers = 0
+    for side, (depth, width) in sides.items():
+        if side in entry.kind:
+            layers += 12 * expected[depth] * expected[width] ** 2
+            layers += 30_522 * expected[width] if side == "text" and entry.sources else 0
+    if expected.get("type") == "bert":
+        layers += 40_000 * expected["hidden_dim"]  # it has a vector for as many positions
+    if entry.sources:
+        assert 0.94 < layers / entry.parameters < 1.01
+    else:
+        config = json.loads((BUNDLED / entry.name / "config.json").read_text())
+        check_against_entry(entry, config, "config.json")
+
+
+def esm2_config(layers, width):
+    config = dict(CATALOG["protclip-650m"].config["protein_model_config"])
+    config |= {"num_hidden_layers": layers, "hidden_size": width, "intermediate_size": 4 * width}
+    return esm2_encoder(config | {"num_attention_heads": 20}, "x")
+
+
+def bert_config(**changes):
+    return bert_encoder(CATALOG["protclip-650m"].config["text_model_config"] | changes, "x")
+
+
+def test_model_of_the_expected_shape_is_taken():
+    for name, layers, width in (("esm2-8m", 6, 320), ("esm2-35m", 12, 480)):
+        check_against_entry(CATALOG[name], {"protein_encoder": esm2_config(layers, width)}, "x")
+    text = {**bert_config(), "max_tokens": 512}
+    check_against_entry(CATALOG["pubmedbert"], {"text_encoder": text}, "x")
+    both = {"protein_encoder": esm2_config(33, 1280), "text_encoder": text, "projection_dim": 512}
+    check_against_entry(CATALOG["protclip-650m"], both, "x")
+    both["projection_dim"] = 256
+    with pytest.raises(ModelError, match=r"has projection_dim 256; protclip-650m has .* 512"):
+        check_against_entry(CATALOG["protclip-650m"], both, "x")
+
+
+def test_model_of_another_shape_or_kind_is_refused_with_both_named():
+    entry = CATALOG["esm2-35m"]
+    with pytest.raises(ModelError) as caught:
+        check_against_entry(entry, {"protein_encoder": esm2_config(3, 320)}, "some/config.json")
+    assert caught.value.where == "some/config.json"
+    assert caught.value.message == (
+        "is not esm2-35m: it has num_layers 3, hidden_dim 320; "
+        "esm2-35m has num_layers 12, hidden_dim 480"
+    )
+    text = {**bert_config(), "max_tokens": 512}
+    with pytest.raises(ModelError, match="has encoders text, type none, num_layers none"):
+        check_against_entry(entry, {"text_encoder": text}, "x")
+    both = {"protein_encoder": esm2_config(12, 480), "text_encoder": text}
+    with pytest.raises(ModelError, match="encoders protein and text; esm2-35m has encoders prot"):
+        check_against_entry(entry, both, "x")
+    with pytest.raises(ModelError, match="names neither"):
+        check_against_entry(entry, {}, "x")
 
 
 def test_official_model_brings_its_configuration():

@@ -138,7 +138,7 @@ def test_official_without_segments_keeps_what_there_is(tmp_path) -> None:
     done = do_import(tmp_path / "official", tmp_path)
     heads = {"mlm": False, "segments": False, "prototypes": 0}
     assert done.bundle.config["residue_heads"] == heads
-    assert done.notes == ["has no mlm_head: it cannot score residues"]
+    assert done.notes[1:] == ["has no mlm_head: it cannot score residues"]
     assert ["proto_bank.prototype.weight"] in done.left_out.values()
     assert load_model(str(done.bundle.path), device="cpu").residue_heads is None
 
@@ -348,7 +348,17 @@ def edit(folder, **changes):
     path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
 
 
+HUGE = "more than the 1,000 that protclip takes"
 REFUSED = {
+    "esm2 layers": (write_esm2, {"num_hidden_layers": 10**7}, HUGE),
+    "bert layers": (write_pubmedbert, {"num_hidden_layers": 2**70}, HUGE),
+    "width": (write_esm2, {"hidden_size": 2**72}, "hidden_dim is 4722366482869645213696, more"),
+    "epsilon": (write_esm2, {"layer_norm_eps": float("nan")}, "layer_norm_eps is nan"),
+    "dropout": (write_esm2, {"token_dropout": "false"}, "token_dropout is 'false', not true"),
+    "padding": (write_pubmedbert, {"pad_token_id": "x"}, "pad_token_id is 'x'"),
+    "far padding": (write_protbert, {"pad_token_id": 30}, "pad_token_id is 30, not one of its 30"),
+    "joint": (write_official, {"projection_dim": 2**70}, "projection_dim is 1180591620717411303"),
+    "bank": (write_official, {"proto_num": 2**70}, "residue_heads.prototypes is 118059162071741"),
     "absolute": (write_esm2, {"position_embedding_type": "absolute"}, "fair-esm's .pt files"),
     "folding": (write_esm2, {"is_folding_model": True}, "ESMFold"),
     "vocabulary": (write_esm2, {"vocab_size": 446}, "446 tokens, not ESM-2's 33"),
@@ -418,3 +428,79 @@ def test_weights_of_another_kind_beside_a_config_are_refused(tmp_path) -> None:
     save_file({"a.weight": torch.zeros(2)}, tmp_path / "esm2" / "model.safetensors")
     with pytest.raises(ModelError, match=r"51 missing .*1 unknown \(a\.weight\)"):
         do_import(tmp_path / "esm2", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["layers", "embed_dim", "ffn_embed_dim"])
+def test_an_esm1_of_huge_numbers_is_refused_before_it_is_built(tmp_path, name) -> None:
+    path = tmp_path / "model.pt"
+    write_fair_esm(path, kind="esm1b")
+    content = torch.load(path, weights_only=False)
+    most = {"layers": 1000}.get(name, 100_000)
+    for number, message in (
+        (most + 1, f"{name} is {most + 1}, more than the"),
+        (most, "too few for 1000 layers" if name == "layers" else "of wrong shape"),
+    ):
+        setattr(content["args"], f"encoder_{name}", number)
+        torch.save(content, path)
+        for attempt in (lambda: do_import(path, tmp_path), lambda: load_model(path, device="cpu")):
+            with pytest.raises(ModelError, match=message):
+                attempt()
+
+
+@pytest.mark.parametrize("kind", ["transformers", "fair-esm"])
+def test_more_layers_than_tensors_are_refused_on_loading(tmp_path, kind) -> None:
+    if kind == "transformers":
+        model = tmp_path / "esm2"
+        write_esm2(model)
+        edit(model, num_hidden_layers=999)
+    else:
+        model = tmp_path / "esm2.pt"
+        write_fair_esm(model)
+        content = torch.load(model, weights_only=False)
+        arguments = content["cfg"]["model"]
+        for number in (10**7, "x"):
+            arguments.encoder_layers = number
+            torch.save(content, model)
+            with pytest.raises(ModelError, match="num_layers is"):
+                load_model(model, device="cpu")
+        arguments.encoder_layers = 999
+        torch.save(content, model)
+    with pytest.raises(ModelError, match="too few for 999 layers"):
+        load_model(model, device="cpu")
+
+
+def test_importing_an_esm1_changes_no_number_of_it(tmp_path) -> None:
+    """Its module sets the mask's row to 0; the bundle keeps what the file has."""
+    write_fair_esm(tmp_path / "model.pt", kind="esm1b")
+    content = torch.load(tmp_path / "model.pt", weights_only=False)["model"]
+    name = "embed_tokens.weight"
+    stored = do_import(tmp_path / "model.pt", tmp_path).bundle.tensors("protein_encoder.")[name]
+    assert torch.equal(stored, content[f"encoder.sentence_encoder.{name}"])
+    assert stored[32].abs().sum() > 0
+
+
+@pytest.mark.parametrize("value", ["false", 3, []])
+def test_options_of_a_tokenizer_are_true_or_false(tmp_path, value) -> None:
+    write_pubmedbert(tmp_path / "bert")
+    for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
+        (tmp_path / "bert" / "tokenizer_config.json").write_text(json.dumps({name: value}))
+        with pytest.raises(ModelError, match=f"{name} is .*, not true or false"):
+            do_import(tmp_path / "bert", tmp_path)
+
+
+def test_the_vocabulary_of_the_release_is_on_trust(tmp_path, caplog) -> None:
+    folder = tmp_path / "official"
+    write_official(folder)
+    done = do_import(folder, tmp_path)
+    assert "must be PubMedBERT's" in done.notes[0]
+    assert "must be PubMedBERT's" in (done.bundle.path / "MODEL_CARD.md").read_text()
+    assert not caplog.messages
+    tokens = text_vocabulary()
+    # As bert-base-uncased: [PAD] first, then words that are not used, the special ones from 100.
+    special, others = tokens[1:5], tokens[5:]
+    write_vocab(folder / "vocab.txt", ["[PAD]", *others[:99], *special, *others[99:]])
+    import_model(folder, tmp_path / "two", name="two")
+    assert any("where bert-base-uncased has them" in message for message in caplog.messages)
+    write_vocab(folder / "vocab.txt", [tokens[1], tokens[0], *tokens[2:]])
+    with pytest.raises(ModelError, match=r"\[PAD\] is token 1, that of the text encoder 0"):
+        import_model(folder, tmp_path / "three", name="three")

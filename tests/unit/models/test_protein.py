@@ -136,6 +136,8 @@ def test_sequences_are_read_by_the_rules_of_fasta(model: ProteinModel) -> None:
         model.embed(["*"])
     with pytest.raises(UsageError, match="one string was given"):
         model.embed("MKTAY")
+    with pytest.raises(UsageError, match="sequence 2 is None, not a string"):
+        model.embed(["MKTAY", None])  # type: ignore[list-item]
 
 
 def test_onednn_products_end_with_the_last_block() -> None:

@@ -9,14 +9,9 @@ import pytest
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.io.download import download
-from protclip_core.models.sources import (
-    HubSource,
-    UrlSource,
-    ZenodoSource,
-    parse_source,
-    pick_files,
-    refuse_remote_code,
-)
+from protclip_core.models.listing import list_files, save_listings
+from protclip_core.models.repository import pick_files, refuse_remote_code
+from protclip_core.models.sources import HubSource, UrlSource, ZenodoSource, parse_source
 from tests.local_server import Fault, forget_network, local_server
 
 COMMIT = "c731040fcd8d73dceaa04b0a8e6329b345b0f5df"
@@ -228,6 +223,204 @@ def test_offline_sources_send_nothing(server, text):
     with pytest.raises(ModelError, match="offline"):
         parse_source(text).files(offline=True)
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        (("siblings",), None, "siblings is missing, not a list"),
+        (("siblings",), {"a": 1}, "siblings is {'a': 1}, not a list"),
+        (("siblings",), ["model.safetensors"], "siblings[0] is 'model.safetensors', not an object"),
+        (("siblings", 0, "rfilename"), 5, "siblings[0].rfilename is 5, not a text"),
+        (("siblings", 0, "size"), "12", "siblings[0].size is '12', not a number of bytes"),
+        (("siblings", 0, "size"), -1, "siblings[0].size is -1, not a number of bytes"),
+        (("siblings", 0, "size"), True, "siblings[0].size is True, not a number of bytes"),
+        (("siblings", 0, "blobId"), 5, "siblings[0].blobId is 5, not"),
+        (("siblings", 0, "blobId"), "0" * 39, "siblings[0].blobId is '000"),
+        (("siblings", 1, "lfs"), 5, "siblings[1].lfs is 5, not an object"),
+        (("siblings", 1, "lfs", "sha256"), 5, "siblings[1].lfs.sha256 is 5, not"),
+        (("siblings", 1, "lfs", "sha256"), None, "siblings[1].lfs.sha256 is missing"),
+        (("siblings", 1, "lfs", "size"), -5, "siblings[1].lfs.size is -5, not"),
+        (("tags",), 5, "tags is 5, not a list"),
+        (("tags",), [5], "tags[0] is 5, not a text"),
+        (("sha",), None, "sha is missing, not a text"),
+    ],
+)
+def test_hub_whose_fields_are_of_another_kind(server, path, value, named):
+    files = {"config.json": CONFIG, "model.safetensors": b"weights"}
+    serve_repo(server, files, lfs=("model.safetensors",))
+    api = server.content["/api/models/o/r/revision/main"]
+    api.body = changed(api.body, path, value)
+    with pytest.raises(ModelError) as caught:
+        parse_source("hub:o/r").files()
+    assert f"is no answer of a hub ({named}" in caught.value.message
+    assert caught.value.where == f"{server.url}/api/models/o/r/revision/main"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        (("files",), 5, "files is 5, not a list"),
+        (("files", 0), [], "files[0] is [], not an object"),
+        (("files", 0, "key"), 5, "files[0].key is 5, not a text"),
+        (("files", 0, "checksum"), 5, "files[0].checksum is 5, not"),
+        (("files", 0, "checksum"), "sha512:0", "files[0].checksum is 'sha512:0', not"),
+        (("files", 0, "size"), "12", "files[0].size is '12', not a number of bytes"),
+        (("files", 0, "links"), None, "files[0].links is missing, not an object"),
+        (("files", 0, "links", "self"), 5, "files[0].links.self is 5, not a text"),
+        (("metadata",), 5, "metadata is 5, not an object"),
+        (("metadata", "license"), 5, "metadata.license is 5, not an object"),
+        (("metadata", "license", "id"), 5, "metadata.license.id is 5, not a text"),
+    ],
+)
+def test_record_whose_fields_are_of_another_kind(server, path, value, named):
+    url = serve_record(server, {"model.safetensors": b"weights"})
+    api = server.content["/api/records/15"]
+    api.body = changed(api.body, path, value)
+    with pytest.raises(ModelError) as caught:
+        parse_source("doi:10.5281/zenodo.15").files()
+    assert f"is no record that can be read ({named}" in caught.value.message
+    assert caught.value.where == url
+
+
+def changed(body, path, value):
+    """JSON with another value at a path of keys and numbers."""
+    content = json.loads(body)
+    *most, last = path
+    place = content
+    for step in most:
+        place = place[step]
+    place[last] = value
+    return json.dumps(content).encode()
+
+
+@pytest.mark.parametrize(
+    ("stated", "shown"),
+    [
+        ("\x1b[31mMIT\nX\tY\u202e", "[31mMIT X Y"),
+        ("x" * 5000, "x" * 199 + "\N{HORIZONTAL ELLIPSIS}"),
+        ("\x00\r\n", None),
+    ],
+)
+def test_license_is_one_printable_line(server, stated, shown):
+    files = {"model.safetensors": b"weights"}
+    serve_repo(server, files, tags=["x", f"license:{stated}"])
+    serve_record(server, files, license=stated)
+    for text in ("hub:o/r", "doi:10.5281/zenodo.15"):
+        source = parse_source(text)
+        source.files()
+        assert source.license == shown
+
+
+@pytest.mark.parametrize("text", ["hub:o/r", "hub:o/r@main", "doi:10.5281/zenodo.15"])
+def test_offline_answers_what_was_said_before(server, tmp_path, monkeypatch, text):
+    files = {"config.json": CONFIG, "model.safetensors": b"weights"}
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    serve_repo(server, files, lfs=("model.safetensors",))
+    serve_record(server, files)
+    before = parse_source(text)
+    listed = list_files([before], listing=tmp_path)
+    assert not list(tmp_path.iterdir()), "kept only when it is asked for"
+    for file in listed:
+        download(file, tmp_path)
+    save_listings([before], tmp_path)
+    assert not any(b"hf_secret" in path.read_bytes() for path in tmp_path.iterdir())
+    server.requests.clear()
+    source = parse_source(text)
+    again = list_files([source], offline=True, listing=tmp_path)
+    assert [(f.name, f.url, f.size, f.hashes) for f in again] == [
+        (f.name, f.url, f.size, f.hashes) for f in listed
+    ]
+    assert (source.text, source.license) == (before.text, before.license)
+    assert [download(f, tmp_path, offline=True).read_bytes() for f in again] == [*files.values()]
+    assert server.requests == []
+
+
+def test_offline_answers_only_for_the_same_source(server, tmp_path):
+    serve_repo(server, {"model.safetensors": b"weights"})
+    one = parse_source("hub:o/r")
+    one.files()
+    save_listings([one], tmp_path)
+    for other in (
+        HubSource(repo="o/r", revision="dev"),
+        HubSource(repo="o/r", names=("model.safetensors",)),
+        HubSource(repo="o/r", sha256={"model.safetensors": WRONG}),
+        parse_source("doi:10.5281/zenodo.15"),
+    ):
+        with pytest.raises(ModelError, match="offline"):
+            other.files(offline=True, listing=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "[" * 300_000,
+        lambda text: "",
+        lambda text: text[:-20],
+        lambda text: "[]",
+        lambda text: text.replace('"size": 7', '"size": "7"'),
+        lambda text: text.replace(COMMIT, "main"),
+        lambda text: text.replace("listing-1", "listing-2"),
+        lambda text: text.replace("hub:o/r#", "hub:o/s#"),
+    ],
+)
+def test_damaged_note_of_what_was_said_is_not_used(server, tmp_path, caplog, change):
+    serve_repo(server, {"model.safetensors": b"weights"})
+    source = parse_source("hub:o/r")
+    source.files()
+    save_listings([source], tmp_path)
+    (note,) = tmp_path.iterdir()
+    assert change(note.read_text()) != note.read_text()
+    note.write_text(change(note.read_text()))
+    with pytest.raises(ModelError, match="offline"):
+        parse_source("hub:o/r").files(offline=True, listing=tmp_path)
+    (warning,) = caplog.records
+    assert str(note) in warning.getMessage()
+
+
+def test_mirror_that_vouches_for_itself_is_said_once(server, tmp_path, caplog):
+    """Also when offline: the files are no better for having been fetched before."""
+    serve_record(server, {"model.safetensors": b"weights"})
+    serve_repo(server, {"config.json": CONFIG, "vocab.txt": b"A"})
+    sources = [
+        parse_source("doi:10.5281/zenodo.15"),
+        HubSource(repo="o/r", names=("config.json", "vocab.txt")),
+    ]
+    for offline in (False, True):
+        caplog.clear()
+        assert len(list_files(sources, offline=offline, listing=tmp_path)) == 3
+        (warning,) = caplog.records
+        message = warning.getMessage()
+        assert message.startswith(f"hashes come from the mirror itself: {server.url} for ")
+        assert "config.json, model.safetensors, vocab.txt" in message
+        save_listings(sources, tmp_path)
+
+
+def test_what_is_pinned_needs_no_warning(server, caplog):
+    serve_record(server, {"a.pt": b"weights"})
+    serve_repo(server, {"vocab.txt": b"weights", "x": b"other"})
+    list_files(
+        [
+            parse_source("doi:10.5281/zenodo.15#a.pt", sha256=SHA256),
+            HubSource(repo="o/r", names=("vocab.txt",), sha256={"vocab.txt": SHA256}),
+            parse_source("https://files.example/a.pt", sha256=SHA256),
+        ]
+    )
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("text", ["https://user:pw@files.example/a", "HTTPS://pw@files.example/a"])
+@pytest.mark.parametrize("sha256", [SHA256, None, "pw"])
+def test_url_with_a_password(text, sha256):
+    with pytest.raises(UsageError, match="do not belong into a URL") as caught:
+        parse_source(text, sha256=sha256)
+    assert "pw" not in str(caught.value)
+    assert "protclip models import" in str(caught.value)
+
+
+def test_url_that_is_none():
+    with pytest.raises(ModelError, match="use an https URL"):
+        parse_source("https://[x/a", sha256=SHA256).files()
 
 
 def test_url_with_a_hash(server, tmp_path):

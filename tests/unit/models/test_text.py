@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import subprocess
@@ -17,6 +18,7 @@ from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.models.bert import bert_shapes, build_bert
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.text import _groups
+from protclip_core.models.tokenizer_file import read_tokenizer, tokenizer_errors
 from tests.unit.models.dual import (
     TEXT,
     TEXT_ONLY,
@@ -265,3 +267,126 @@ def test_padding_and_cutting_of_the_tokenizer_file_are_ignored(dual, model, tmp_
     other = load_text_model(tmp_path / "m", device="cpu")
     assert other.tokenize(texts) == model.tokenize(texts)
     np.testing.assert_array_equal(other.embed(texts), model.embed(texts))
+
+
+def edited(change):
+    content = json.loads(GOOD)
+    change(content)
+    return json.dumps(content).encode()
+
+
+def sequence(kind, *parts):
+    inner = "normalizers" if kind == "normalizer" else "pretokenizers"
+    return lambda content: content.update({kind: {"type": "Sequence", inner: list(parts)}})
+
+
+def template(change):
+    """A template as transformers writes it, with a change."""
+    special = {n: {"id": n, "ids": [i], "tokens": [n]} for n, i in (("[CLS]", 2), ("[SEP]", 3))}
+    words = [{"SpecialToken": {"id": n, "type_id": 0}} for n in ("[CLS]", "[SEP]")]
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    whole = {
+        "type": "TemplateProcessing",
+        "single": [words[0], text, words[1]],
+        "pair": [words[0], text, words[1], {"Sequence": {"id": "B", "type_id": 1}}, words[1]],
+        "special_tokens": special,
+    }
+    change(whole)
+    return lambda content: content.update(post_processor=whole)
+
+
+def ids_of_cls(ids):
+    def change(whole):
+        whole["special_tokens"]["[CLS]"].update(ids=ids, tokens=["[CLS]"] * len(ids))
+
+    return template(change)
+
+
+LONGER = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}
+CHARSMAP = {"type": "Precompiled", "precompiled_charsmap": "CAAAAP////8BAAAA"}
+PATTERN = {"type": "Replace", "pattern": {"Regex": "(a|aa|aaa)*\\1?b$"}, "content": "x"}
+CRAFTED = {
+    "panic": (lambda c: c.update(normalizer=CHARSMAP), "normalizer is 'Precompiled'"),
+    "pattern": (lambda c: c.update(normalizer=PATTERN), "normalizer is 'Replace'"),
+    "explosion": (sequence("normalizer", *[LONGER] * 4), "normalizer is 'Replace'"),
+    "many": (sequence("normalizer", *[{"type": "NFC"}] * 17), "more than 16 normalizers"),
+    "nested": (
+        sequence("normalizer", {"type": "Sequence", "normalizers": []}),
+        "normalizer is 'Sequence'",
+    ),
+    "split": (
+        lambda c: c.update(pre_tokenizer={"type": "Split", "pattern": {"Regex": ""}}),
+        "pre_tokenizer is 'Split'",
+    ),
+    "decoder": (lambda c: c.update(decoder={"type": "ByteLevel"}), "decoder is 'ByteLevel'"),
+    "model": (lambda c: c.update(model={"type": "BPE", "vocab": {}}), "model is 'BPE'"),
+    "unknown": (lambda c: c["model"].update(unk_token="[NOPE]"), "lacks the unknown token"),
+    "letters": (
+        lambda c: c["model"].update(max_input_chars_per_word=10**9),
+        "max_input_chars_per_word is 1000000000",
+    ),
+    "prefix": (lambda c: c["model"].update(continuing_subword_prefix="#" * 99), "subword_prefix"),
+    "bert ids": (
+        lambda c: c["post_processor"].update(cls=["[CLS]", 74]),
+        "post_processor adds token 74 of 74",
+    ),
+    "template ids": (ids_of_cls([999999]), "adds token 999999 of 74"),
+    "ids in plenty": (ids_of_cls([2] * 100), "more than 16 special tokens"),
+    "no text": (template(lambda w: w["single"].pop(1)), "puts 0 texts in place of one"),
+    "no such token": (template(lambda w: w["special_tokens"].clear()), "laid out otherwise"),
+    "roberta": (
+        lambda c: c.update(post_processor={"type": "RobertaProcessing"}),
+        "post_processor is 'RobertaProcessing'",
+    ),
+    "added": (lambda c: c["added_tokens"].append({"content": ""}), "an added token without text"),
+    "negative id": (lambda c: c["model"]["vocab"].update(x=-1), "expected u32"),
+}
+
+
+@pytest.mark.parametrize("case", CRAFTED)
+def test_a_tokenizer_with_parts_that_a_bert_does_not_need_is_refused(case):
+    """Some of them end the process, or never end, once the library has them."""
+    change, message = CRAFTED[case]
+    with pytest.raises(ModelError, match=message) as caught:
+        read_tokenizer(edited(change), CONFIG, "tokenizer.json")
+    assert str(caught.value).startswith("tokenizer.json: is not a readable tokenizer (")
+    assert "\n" not in str(caught.value)
+
+
+CONFIG = {**TEXT, "max_tokens": 40}
+PARTS = [
+    sequence("normalizer", {"type": "NFKC"}, {"type": "Lowercase"}, {"type": "StripAccents"}),
+    sequence("pre_tokenizer", {"type": "WhitespaceSplit"}, {"type": "BertPreTokenizer"}),
+    template(lambda whole: None),
+    lambda content: content.update(decoder={"type": "WordPiece", "prefix": "##", "cleanup": True}),
+    lambda content: content.update(normalizer=None, post_processor=None),
+]
+
+
+@pytest.mark.parametrize("change", PARTS)
+def test_parts_of_a_bert_are_read(change):
+    found = read_tokenizer(edited(change), CONFIG, "here").encode("zinc kinase").ids
+    plain = tokenizer_of_words().encode("zinc kinase").ids
+    assert found in (plain, plain[1:-1])
+
+
+def test_a_nested_or_endless_tokenizer_is_refused():
+    with pytest.raises(ModelError, match="too many brackets"):
+        read_tokenizer(b"[" * 200_000, CONFIG, "here")
+    with pytest.raises(ModelError, match="more than 50 MB"):
+        read_tokenizer(b" " * 50_000_001, CONFIG, "here")
+
+
+def test_what_the_library_panics_on_is_a_model_error():
+    """The class of a panic is no Exception; Ctrl-C is none either, and passes."""
+    from tokenizers import normalizers
+
+    charsmap = base64.b64decode(CHARSMAP["precompiled_charsmap"])
+    normalizer = normalizers.Precompiled(charsmap)
+    with (
+        pytest.raises(ModelError, match=r"^here: cannot split \("),
+        tokenizer_errors("cannot split", "here"),
+    ):
+        normalizer.normalize_str("zinc")
+    with pytest.raises(KeyboardInterrupt), tokenizer_errors("cannot split", "here"):
+        raise KeyboardInterrupt

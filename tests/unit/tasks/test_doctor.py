@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -136,6 +137,75 @@ def test_installed_models(tmp_path):
         found = checks[f"installed {name}"]
         assert (found.status, found.trouble) == ("warn", None)
         assert found.advice.endswith(f"protclip models verify {name}")
+
+
+def damage(folder, what):
+    manifest = folder / "manifest.json"
+    content = json.loads(manifest.read_text())
+    if what == "a folder closed to us":  # links in a circle: root may look anywhere
+        shutil.rmtree(folder)
+        folder.symlink_to(folder.name)
+    elif what == "an empty encoder":
+        config = json.loads((folder / "config.json").read_text())
+        text = json.dumps(config | {"protein_encoder": {"type": "esm2"}})
+        (folder / "config.json").write_text(text)
+        content["files"]["config.json"]["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        manifest.write_text(json.dumps(content))
+    else:
+        files = {"files as a list": [1], "files as a number": 5, "entry as a number": {"x": 5}}
+        deep = "[" * 300_000
+        manifest.write_text(
+            deep if what == "deep" else json.dumps(content | {"files": files[what]})
+        )
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("files as a list", "files as a number", "entry as a number", "deep"),
+        *("an empty encoder", "a folder closed to us"),
+    ],
+)
+def test_whatever_is_wrong_with_one_installed_model_is_one_row(tmp_path, what):
+    for name in ("a", "b", "c"):
+        write_tiny_bundle(tmp_path / "models" / name)
+    damage(tmp_path / "models" / "b", what)
+    checks = by_name(model_checks(cache=tmp_path))
+    assert [checks[f"installed {name}"].status for name in "abc"] == ["ok", "warn", "ok"]
+    found = checks["installed b"]
+    assert found.found.startswith("damaged: ") and "\n" not in found.found
+    assert found.trouble is None
+    assert found.advice.endswith("protclip models verify b")
+
+
+def test_a_folder_of_models_that_cannot_be_read_is_one_row(tmp_path):
+    (tmp_path / "models").symlink_to("models")
+    checks = by_name(run_checks(cache=tmp_path))
+    found = checks["installed models"]
+    assert (found.status, found.trouble) == ("warn", None)
+    assert f"{tmp_path / 'models'}: installed models cannot be read: " in found.found
+    assert "access rights" in found.advice
+    assert checks["float32 on cpu"].status == "ok"
+    assert "models" not in checks
+    found = checks["cache folder"]
+    assert (found.status, found.trouble) == ("fail", UsageError)
+    assert "cannot be read" in found.found and "written" not in found.found
+    assert isinstance(verdict(checks.values()), UsageError)
+
+
+@pytest.mark.parametrize("kind", ["loop", "long", "no user"])
+def test_a_cache_that_can_be_no_folder(tmp_path, monkeypatch, kind):
+    (tmp_path / "loop").symlink_to("loop")
+    places = {"loop": tmp_path / "loop", "long": tmp_path / ("x" * 300), "no user": "~no-such/x"}
+    monkeypatch.setenv("PROTCLIP_CACHE", str(places[kind]))
+    checks = by_name(run_checks())
+    found = checks["cache folder"]
+    assert (found.status, found.trouble) == ("fail", UsageError)
+    assert found.advice and "pip install" not in found.advice
+    assert checks["temporary folder"].status == "ok"
+    assert checks["installed models"].status == "warn"
+    assert checks["float32 on cpu"].status == "ok"
+    assert not {"models", "folders"} & set(checks)
 
 
 def test_a_large_model_is_not_hashed_but_must_be_there(tmp_path, monkeypatch):
