@@ -1,84 +1,258 @@
-"""What a run is made of, read from TOML into dataclasses; a key that nothing reads is an error."""
+"""What a run is made of, read from TOML into dataclasses; a key that nothing reads is an error.
+
+Each table is one class, owned by the part of the trainer that reads it; the comments on its
+fields are the reference of the configuration. A recipe is one whole file: none inherits.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import tomllib
-from dataclasses import dataclass, fields
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from protclip_core.errors import UsageError
+from protclip_core.models.esm2 import Esm2Config
+from train.tables import WrongValueError, check_keys, make_table, typed
 
-__all__ = ["DataConfig", "ModelConfig", "RunConfig", "TrainConfig", "load_config"]
-__all__ += ["load_saved_config"]
+__all__ = ["DataConfig", "ModelConfig", "ObjectivesConfig", "ProteinConfig", "RunConfig"]
+__all__ += [
+    "TextConfig",
+    "TrainConfig",
+    "changed_keys",
+    "load_config",
+    "load_saved_config",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProteinConfig:
+    """The protein encoder; further keys of ``[protein]`` are fields of its own configuration."""
+
+    #: ``esm2`` (see `Esm2Config`) or ``kmer`` (see `KmerConfig`).
+    kind: Literal["esm2", "kmer"] = "esm2"
+    #: Name or path of a model to start from, in place of a shape.
+    weights: str | None = None
+    #: Whether it stays as it is.
+    frozen: bool = False
+    #: Tables of ``kmer``: ``alike`` (k-mers that are alike begin alike) or ``random``.
+    start: Literal["alike", "random"] = "alike"
+    #: Fields of the encoder's configuration.
+    shape: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if bool(self.weights) == bool(self.shape):
+            raise ValueError("give either weights or a shape (num_layers, hidden_dim, …)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """The text encoder, BERT-shaped."""
+
+    #: Name or path of a model to start from, in place of a shape; its tokenizer comes with it.
+    weights: str | None = None
+    #: Whether it stays as it is; default: where it comes pre-trained.
+    frozen: bool | None = None
+    num_layers: int | None = None
+    hidden_dim: int | None = None
+    num_heads: int | None = None
+    #: A ``tokenizer.json``; else one is trained on the texts, with ``vocab_size`` entries at most.
+    tokenizer: str | None = None
+    vocab_size: int = 8000
+    #: Text tokens, [CLS] and [SEP] counted; longer texts are cut. Default: what weights allow.
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        shape = (self.num_layers, self.hidden_dim, self.num_heads)
+        if self.weights and (any(shape) or self.tokenizer):
+            raise ValueError("give either weights or num_layers, hidden_dim, num_heads, tokenizer")
+        if not self.weights and not all((*shape, self.max_tokens)):
+            raise ValueError("give weights, or num_layers, hidden_dim, num_heads and max_tokens")
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is frozen, the default resolved."""
+        return bool(self.weights) if self.frozen is None else self.frozen
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Shapes of the two encoders and of the joint space."""
+    """The joint space."""
 
-    protein_layers: int
-    protein_dim: int
-    protein_heads: int
-    text_layers: int
-    text_dim: int
-    text_heads: int
     projection_dim: int
-    #: Residues of one inference window; training crops are shorter.
-    max_residues: int = 1022
+    #: Tokens that count in a protein's vector: ``residues``, or ``tokens`` (BOS and EOS as well).
+    pooling: Literal["residues", "tokens"] = "residues"
+    #: Prototypes of PDA.
+    prototypes: int = 512
+    #: Head of MLM: the ``encoder``'s own, or a ``separate`` one as in the paper.
+    mlm_head: Literal["encoder", "separate"] = "encoder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectivesConfig:
+    """Weights of the objectives (0 switches one off: neither it nor its heads are there)."""
+
+    gc: float = 1.0
+    bsr: float = 0.7
+    mlm: float = 0.3
+    pda: float = 1.0
+    #: Beside the paper: proteins against a bank of GO terms; needs the table of GO.
+    go: float = 0.0
+    #: Each objective on a pass of its own, as in the paper (whole, masked and segment-masked
+    #: proteins); or all on one pass at about a third of the cost: then a share of the proteins
+    #: is masked for MLM, a share of the others in segments for BSR, and GC, PDA and GO see them
+    #: all like that.
+    shared_pass: bool = False
+    masked_proteins: float = 0.5
+    segmented_proteins: float = 0.25
+    #: Share of the residues of a protein that are masked, for MLM and for BSR.
+    mask_share: float = 0.15
+    #: Longest run of BSR, in residues.
+    longest_run: int = 10
+    #: Each rank its own rows of the contrast, or all of them (the result is the same).
+    gc_form: Literal["local", "global"] = "local"
+    #: PDA: residues less like a property than this have no part in it (theta), temperature of
+    #: the choice of prototypes, and whether that choice is a random draw while training.
+    theta: float = 0.3
+    prototype_temperature: float = 0.9
+    gumbel: bool = True
+    #: Start of the temperature of GC and GO (its inverse is learnt).
+    temperature: float = 0.07
+    #: ``softmax`` ranks the terms of a protein, ``sigmoid`` makes scores comparable.
+    go_form: Literal["softmax", "sigmoid"] = "softmax"
+    #: Terms with fewer training proteins (propagated) are not in the bank.
+    go_min_count: int = 10
+    #: What a term says of itself.
+    go_text: Literal["name", "definition"] = "name"
+    #: Steps after which the bank's texts are encoded anew; 0: only once.
+    go_every: int = 0
+
+    def __post_init__(self) -> None:
+        weights = {name: getattr(self, name) for name in ("gc", "bsr", "mlm", "pda", "go")}
+        for name, weight in weights.items():
+            if not 0 <= weight < math.inf:
+                raise WrongValueError(name, f"must be 0 or more, got {weight}")
+        if not any(weights.values()):
+            raise ValueError("every objective is switched off")
+        for name in ("mask_share", "masked_proteins", "segmented_proteins", "theta"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise WrongValueError(name, f"must be between 0 and 1, got {getattr(self, name)}")
+        for name in ("prototype_temperature", "temperature", "longest_run", "go_min_count"):
+            if not getattr(self, name) > 0:
+                raise WrongValueError(name, f"must be above 0, got {getattr(self, name)}")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Name to weight."""
+        return {name: getattr(self, name) for name in ("gc", "bsr", "mlm", "pda", "go")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How pairs become batches."""
+    """How pairs become batches. A batch is that of all ranks together."""
 
-    #: Entries of the WordPiece vocabulary, trained on the training texts.
-    vocab_size: int
-    #: Text tokens, [CLS] and [SEP] counted; longer texts are cut.
-    max_text_tokens: int
-    #: Protein tokens of a batch, BOS and EOS counted.
+    #: JSON Lines or a folder of ProtAnno, relative to the configuration; ``--data`` overrides it.
+    pairs: str | None = None
+    #: Table of GO terms, likewise; ``--go`` overrides it.
+    go: str | None = None
+    train_split: str = "train"
+    valid_split: str = "valid"
+    #: Share of the entries held out where the data have no splits.
+    holdout: float = 0.005
+    #: Protein tokens of a batch over all ranks, BOS and EOS counted.
     token_budget: int
-    #: Proteins of a batch at most.
+    #: Proteins of a batch at most, over all ranks.
     max_pairs: int
     #: Crop lengths in residues, and the probability of each.
     crops: tuple[int, ...]
     crop_shares: tuple[float, ...]
+    #: Crop the proteins of a batch to the same length, so that attention is one dense product
+    #: (a protein loses a fifth of its crop at most); else each keeps its own.
+    equal_lengths: bool = True
     #: Share of windows that begin at residue 1, where signals for targeting stand.
     n_terminal_share: float = 0.25
-    #: Share of texts without their tags, since a query is typed without them.
+    #: ``sample``: a random choice of the properties; ``whole``: all of them in their order.
+    texts: Literal["sample", "whole"] = "sample"
+    #: Share of sampled texts without their tags, since a query is typed without them.
     tag_dropout: float = 0.25
-    #: GO names of one text at most.
+    #: GO names of one text at most; 0 for none.
     max_go_names: int = 4
+    #: Processes of each rank that put batches together; 0: the rank itself.
+    workers: int = 0
 
     def __post_init__(self) -> None:
         if len(self.crops) != len(self.crop_shares) or abs(sum(self.crop_shares) - 1) > 1e-6:
-            msg = "crop_shares must give each of crops a probability, adding up to 1"
-            raise UsageError(msg, where="[data]")
+            raise WrongValueError(
+                "crop_shares", "must give each of crops a probability, adding up to 1"
+            )
+        if min(self.crops) < 1 or min(self.crop_shares) < 0:
+            raise WrongValueError("crops", "must be lengths of 1 or more with shares of 0 or more")
+        for name in ("n_terminal_share", "tag_dropout", "holdout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise WrongValueError(name, f"must be between 0 and 1, got {getattr(self, name)}")
+        if self.max_pairs < 2:
+            raise WrongValueError("max_pairs", f"must be 2 or more, got {self.max_pairs}")
+        if self.workers < 0 or self.max_go_names < 0:
+            raise WrongValueError(
+                "workers" if self.workers < 0 else "max_go_names", "must be 0 or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Optimisation, evaluation and checkpoints."""
+    """Optimisation, ranks, evaluation and checkpoints."""
 
     seed: int
-    #: The run ends after this many steps, or minutes of training where these are given; the
-    #: learning rate follows the one that is further along. Only steps make a run repeatable.
-    max_steps: int
+    #: The run ends after this many steps, passes over the data, or minutes of training; the
+    #: learning rate follows the one that is furthest along. With minutes it is not repeatable.
+    max_steps: int | None = None
+    max_epochs: float | None = None
     max_minutes: float | None = None
-    warmup_steps: int
+    #: Warm-up in steps, or as a share of the run.
+    warmup_steps: int = 0
+    warmup_share: float = 0.0
+    #: Of projections, heads and temperatures; encoders have this times ``encoder_share``.
     learning_rate: float
+    encoder_share: float = 1.0
+    #: At the end, as a share of the peak.
+    final_share: float = 0.01
     weight_decay: float = 0.01
+    betas: tuple[float, ...] = (0.9, 0.98)
     clip_norm: float = 1.0
-    mlm_weight: float = 0.3
-    mask_share: float = 0.15
-    #: Share of the proteins of a batch that are masked; the others are seen whole.
-    masked_proteins: float = 0.5
+    #: Batches of one step. Each has its own contrast: its negatives do not grow with it.
+    accumulate: int = 1
+    #: ``auto``: bf16 autocast on CUDA, float32 elsewhere.
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    #: How ranks share the work: each the whole model (ddp), or a part of it (fsdp).
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    #: Compute activations of encoder layers twice in place of keeping them.
+    recompute: bool = False
+    #: Seconds after which a rank that does not come is lost; default 60 on CPUs, 600 on CUDA.
+    timeout_seconds: float | None = None
     evaluate_every: int
-    evaluate_pairs: int = 500
+    evaluate_pairs: int = 1000
     #: Residues of a protein in evaluation; the rest is cut.
     evaluate_residues: int = 512
     checkpoint_seconds: float = 120.0
+    #: Write a log for TensorBoard as well (a package of its own).
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        limits = (self.max_steps, self.max_epochs, self.max_minutes)
+        if not any(limits) or min(limit for limit in limits if limit is not None) <= 0:
+            raise ValueError("give max_steps, max_epochs or max_minutes, above 0")
+        for name in ("learning_rate", "clip_norm", "accumulate", "evaluate_every"):
+            if not getattr(self, name) > 0:
+                raise WrongValueError(name, f"must be above 0, got {getattr(self, name)}")
+        for name in ("weight_decay", "encoder_share", "warmup_steps", "warmup_share"):
+            if not getattr(self, name) >= 0:
+                raise WrongValueError(name, f"must be 0 or more, got {getattr(self, name)}")
+        if len(self.betas) != 2:
+            raise WrongValueError("betas", f"must be two numbers, got {len(self.betas)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,44 +260,114 @@ class RunConfig:
     """One training run."""
 
     name: str
+    protein: ProteinConfig
+    text: TextConfig
     model: ModelConfig
     data: DataConfig
+    objectives: ObjectivesConfig
     train: TrainConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tables as `load_saved_config` reads them."""
+        content = asdict(self)
+        content["protein"] |= content["protein"].pop("shape")
+        return content
 
 
 def load_config(path: str | Path) -> RunConfig:
-    """Read a TOML file with ``name`` and the tables ``model``, ``data`` and ``train``.
+    """Read a TOML file: ``name``, and the tables that are the fields of `RunConfig`.
+
+    Paths in it are relative to its folder.
 
     Raises
     ------
     UsageError
-        An unknown or missing key, named with its table.
+        No such file, no TOML, or a key that is unknown, missing or of a value that it cannot
+        have, named with its table.
     """
-    with Path(path).open("rb") as file:
-        content = tomllib.load(file)
+    file = Path(path)
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = (error.strerror or "cannot be read").lower()
+        raise UsageError(reason, where=str(path), hint="give a file of train/configs") from error
+    except ValueError as error:
+        raise UsageError(f"is not TOML ({error})", where=str(path)) from error
+    for table, key in (("data", "pairs"), ("data", "go"), ("text", "tokenizer")):
+        keys = content.get(table)
+        if isinstance(keys, dict) and isinstance(keys.get(key), str):
+            keys[key] = str((file.parent / keys[key]).resolve())
     return _run_config(content, str(path))
 
 
 def load_saved_config(path: str | Path) -> RunConfig:
-    """Read the ``config.json`` of a run directory."""
-    return _run_config(json.loads(Path(path).read_text(encoding="utf-8")), str(path))
+    """Read the ``config.json`` of a run directory.
+
+    Raises
+    ------
+    UsageError
+        As `load_config`.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError("no configuration of a run", where=str(path)) from error
+    return _run_config(content, str(path))
+
+
+def changed_keys(before: RunConfig, after: RunConfig) -> list[str]:
+    """Return what differs between two configurations, as ``[table] key: old -> new``."""
+    old, new = before.to_dict(), after.to_dict()
+    return [
+        f"[{table}] {key}: {old[table].get(key)} -> {new[table].get(key)}"
+        for table, values in new.items()
+        if isinstance(values, dict)
+        for key in sorted(values.keys() | old[table].keys())
+        if _plain(old[table].get(key)) != _plain(values.get(key))
+    ]
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _run_config(content: dict[str, Any], where: str) -> RunConfig:
-    tables = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
-    made = {
-        key: _make(cls, content.get(key, {}), f"{where}: [{key}]") for key, cls in tables.items()
-    }
-    result: RunConfig = _make(RunConfig, content | made, where)
-    return result
+    hints = typing.get_type_hints(RunConfig)
+    check_keys(content, [item.name for item in fields(RunConfig)], where)
+    made: dict[str, Any] = {}
+    for name, kind in hints.items():
+        value = content.get(name)
+        if kind is str:
+            if not isinstance(value, str) or not value:
+                raise UsageError("must be a text", where=f"{where}: name")
+            made[name] = value
+            continue
+        if value is None and name != "objectives":
+            raise UsageError(f"table [{name}] is missing", where=where)
+        if not isinstance(value, dict | None):
+            raise UsageError("must be a table", where=f"{where}: [{name}]")
+        table = dict(value or {})
+        if name == "protein":
+            table = _split_shape(table, f"{where}: [{name}]")
+        made[name] = make_table(kind, table, f"{where}: [{name}]")
+    return RunConfig(**made)
 
 
-def _make(cls: Any, content: dict[str, Any], where: str) -> Any:  # noqa: ANN401
-    unknown = sorted(set(content) - {item.name for item in fields(cls)})
-    if unknown:
-        raise UsageError(f"unknown key {unknown[0]!r}", where=where)
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise UsageError(str(error).partition("() ")[2], where=where) from error
+def _split_shape(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """Put the fields of the encoder's own configuration into ``shape``."""
+    own = {item.name for item in fields(ProteinConfig)} - {"shape"}
+    shape = {key: value for key, value in table.items() if key not in own}
+    kind = table.get("kind", "esm2")
+    if shape and kind == "esm2":
+        kinds = typing.get_type_hints(Esm2Config)
+        check_keys(shape, [*own, *kinds], where)
+        shape = {key: typed(shape[key], kinds[key], f"{where} {key}") for key in shape}
+    elif shape and kind == "kmer":
+        from protclip_core.models.kmer_config import KmerConfig
+
+        # It reads its own recipes; what it makes of them is not kept, but how they are written.
+        try:
+            KmerConfig.from_dict(shape)
+        except ValueError as error:
+            raise UsageError(str(error), where=where) from error
+    return {key: value for key, value in table.items() if key in own} | {"shape": shape}

@@ -1,226 +1,216 @@
-"""Pairs of proteins and texts: reading, the plan of an epoch, and batches.
+"""The plan of an epoch, and its batches.
 
-Everything random is drawn from a generator that is derived from the seed, the epoch and the
-place in it, never carried along: a resumed run sees the batch that it would have seen anyway,
-with nothing to store but those numbers.
+Everything random is drawn from a generator that is derived from the seed, the epoch, the place
+in it and the protein, never carried along: a resumed run sees the batch that it would have seen
+anyway, with nothing to store but those numbers. A batch is planned, cropped and masked as a whole
+on every rank, and each rank takes every W-th protein of it: whatever the number of ranks, they
+see together what one process would see, and come to an end at the same step.
 
-Legend: B pairs of a batch, S text tokens (padded to the longest of the batch).
+Legend: B pairs of a rank's part of a batch, S text tokens (padded to the longest), K properties,
+M properties that are there, W ranks.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from protclip_core.errors import InputError
-from protclip_core.models.alphabet import BOS, EOS, encode
+from protclip_core.models.alphabet import BOS, EOS
 from protclip_core.models.packing import PackedTokens, pack
-from train.config import DataConfig
-from train.texts import GO_TAG, SPECIAL_TOKENS, TAGS, Part, parts_of
+from train.composer import PROPERTY_TAGS, TextComposer
+from train.config import DataConfig, ObjectivesConfig
+from train.masking import Masked, mask_batch
+from train.objectives.gc import hash_texts
+from train.pairs import PairSource, read_proteins
 
-__all__ = ["Batch", "PairData", "Protein", "TextEncoder", "full_batch", "read_proteins"]
+__all__ = ["Batch", "EpochPlan", "PairData", "full_batch", "read_proteins"]
 
 # First words of the seeds, so that no two uses share a stream of random numbers.
-_PLAN, _BATCH, _MASK = 1, 2, 3
+_PLAN, _ROW, _MASK = 1, 2, 3
 # Proteins of a batch are cropped to the shortest, which may be this much shorter than any.
 _STRETCH = 1.25
 
 
 @dataclass(frozen=True, eq=False)
-class Protein:
-    """One entry: residues as token ids without BOS and EOS, ``(L,)`` uint8, and its texts."""
-
-    accession: str
-    residues: np.ndarray
-    parts: tuple[Part, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class Batch:
-    """``B`` pairs.
+    """``B`` pairs of one rank.
 
     Attributes
     ----------
-    proteins
-        Packed protein tokens.
+    masked
+        Whole, masked and segment-masked proteins, as far as the objectives ask for them.
     text_ids, text_mask
         Shape ``(B, S)``, int64; the mask is 1 at real tokens.
-    same_text
-        Shape ``(B, B)``, bool: texts ``i`` and ``j`` have the same tokens.
+    text_keys
+        ``(B,)`` int64, equal where texts are; see `hash_texts`.
+    property_ids, property_mask
+        Texts of the properties that are there, ``(M, S)``; of no rows without PDA.
+    present
+        Whether each protein has each property, ``(B, K)`` bool.
+    go
+        Pairs (row, term) that are right, ``(2, X)`` int64; terms are numbers in the table.
+    tokens, pairs
+        Protein tokens (BOS and EOS counted) and pairs of all ranks together.
     """
 
-    proteins: PackedTokens
+    masked: Masked
     text_ids: Tensor
     text_mask: Tensor
-    same_text: Tensor
+    text_keys: Tensor
+    property_ids: Tensor
+    property_mask: Tensor
+    present: Tensor
+    go: Tensor
+    tokens: int
+    pairs: int
+
+    @property
+    def proteins(self) -> PackedTokens:
+        """The proteins as they are."""
+        return self.masked.whole
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the same batch on another device."""
+        if device.type == "cpu":
+            return self
+        moved = {item.name: getattr(self, item.name) for item in fields(self)}
+        for name, value in moved.items():
+            if isinstance(value, Tensor):
+                moved[name] = value.to(device, non_blocking=True)
+        return Batch(**{**moved, "masked": self.masked.to(device)})
 
 
-def read_proteins(path: str | Path, split: str, go_names: Mapping[str, str]) -> list[Protein]:
-    """Read the entries of one split that have a text.
+@dataclass(frozen=True, eq=False)
+class EpochPlan:
+    """Which proteins each batch of an epoch has, and how long their crops are.
 
-    Parameters
+    Attributes
     ----------
-    path
-        JSON Lines, gzipped; an object has ``accession``, ``sequence``, ``split`` and optionally
-        ``name``, ``function``, ``location``, ``similarity`` and ``go``.
-    split
-        Only entries whose ``split`` is exactly this.
-    go_names
-        Names of the GO terms; empty for no GO texts.
-
-    Raises
-    ------
-    InputError
-        A line that cannot be read, by its number, or a split without entries.
-    """
-    found = []
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                entry = json.loads(line)
-                if entry["split"] != split:
-                    continue
-                residues = encode(entry["sequence"])[1:-1].copy()
-                accession = str(entry["accession"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"cannot be read ({error!r})", where=f"{path}:{number}") from error
-            parts = parts_of(entry, go_names)
-            if parts and len(residues):
-                found.append(Protein(accession, residues, parts))
-    if not found:
-        raise InputError(f"no entry of split {split!r} has a text", where=str(path))
-    return found
-
-
-class TextEncoder:
-    """Token ids of proteins' texts, computed once and put together anew at every step.
-
-    Parameters
-    ----------
-    tokenizer
-        The trained tokenizer.
-    proteins
-        Proteins; row ``i`` of the methods is protein ``i``.
-    config
-        Lengths and shares.
+    rows, lengths
+        Proteins and crop lengths in residues, batch behind batch.
+    bounds
+        First and last place of each batch in these, ``(batches, 2)``.
     """
 
-    def __init__(
-        self, tokenizer: Tokenizer, proteins: Sequence[Protein], config: DataConfig
-    ) -> None:
-        self.config = config
+    rows: np.ndarray
+    lengths: np.ndarray
+    bounds: np.ndarray
 
-        def ids(texts: list[str]) -> list[list[int]]:
-            return [found.ids for found in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    def __len__(self) -> int:
+        return len(self.bounds)
 
-        self._tags = {tag: ids([f"{tag}:"])[0] for tag in (*TAGS, GO_TAG)}
-        self._stop, self._semicolon = ids(["."])[0], ids([";"])[0]
-        self._first, self._last, self.pad = map(SPECIAL_TOKENS.index, ("[CLS]", "[SEP]", "[PAD]"))
-        flat = ids([piece for p in proteins for part in p.parts for piece in part.pieces])
-        pieces = iter(flat)
-        self._parts = [
-            [(part.tag, [next(pieces) for _ in part.pieces]) for part in p.parts] for p in proteins
-        ]
-
-    def whole(self, index: int) -> list[int]:
-        """Tokens of all properties in order, cut at the limit; the first few GO names."""
-        limit = self.config.max_go_names
-        parts = [(t, p[:limit] if t == GO_TAG else p) for t, p in self._parts[index]]
-        return self._join(parts, tagged=True)
-
-    def sample(self, index: int, rng: np.random.Generator) -> list[int]:
-        """Tokens of a random selection of the properties, in their order.
-
-        A function's text begins at a random sentence half of the time, and of the GO names a
-        few are drawn, so that the text tower meets all of them in spite of the cut.
-        """
-        available = self._parts[index]
-        count = int(rng.integers(1, len(available) + 1))
-        chosen = np.sort(rng.choice(len(available), count, replace=False))
-        parts = []
-        for tag, pieces in (available[place] for place in chosen):
-            kept = pieces
-            if tag == GO_TAG:
-                take = min(len(pieces), int(rng.integers(1, self.config.max_go_names + 1)))
-                kept = [pieces[i] for i in np.sort(rng.choice(len(pieces), take, replace=False))]
-            elif len(pieces) > 1 and rng.random() < 0.5:
-                kept = pieces[int(rng.integers(len(pieces))) :]
-            parts.append((tag, kept))
-        return self._join(parts, tagged=bool(rng.random() >= self.config.tag_dropout))
-
-    def pad_rows(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Ids and mask, each ``(B, S)`` int64."""
-        ids = torch.full((len(rows), max(map(len, rows))), self.pad)
-        mask = torch.zeros_like(ids)
-        for place, row in enumerate(rows):
-            ids[place, : len(row)] = torch.tensor(row)
-            mask[place, : len(row)] = 1
-        return ids, mask
-
-    def _join(self, parts: list[tuple[str, list[list[int]]]], *, tagged: bool) -> list[int]:
-        tokens: list[int] = []
-        for tag, pieces in parts:
-            tokens += self._tags[tag] if tagged else []
-            between = self._semicolon if tag == GO_TAG else self._stop
-            for number, piece in enumerate(pieces):
-                tokens += [*(between if number else []), *piece]
-            tokens += self._stop
-        return [self._first, *tokens[: self.config.max_text_tokens - 2], self._last]
+    def __getitem__(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows and crop lengths of a batch."""
+        first, last = self.bounds[position]
+        return self.rows[first:last], self.lengths[first:last]
 
 
 class PairData:
     """Batches of a split, each a function of the seed and of its place in the run.
 
-    Proteins of one batch are cropped to the same length, so that their attention is one dense
-    product: each draws a crop length, and falls to the largest that it can fill.
+    Parameters
+    ----------
+    source, texts
+        The pairs, and what makes texts of them.
+    config, objectives
+        Sizes, crops, masks.
+    seed
+        Of the run.
+    rank, ranks
+        Which part of each batch is taken.
     """
 
     def __init__(
-        self, proteins: Sequence[Protein], texts: TextEncoder, config: DataConfig, seed: int
+        self,
+        source: PairSource,
+        texts: TextComposer,
+        config: DataConfig,
+        objectives: ObjectivesConfig,
+        seed: int,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
-        self.proteins, self.texts, self.config, self.seed = proteins, texts, config, seed
-        self._lengths = np.array([len(p.residues) for p in proteins])
+        self.source, self.texts, self.config, self.seed = source, texts, config, seed
+        self.objectives, self.rank, self.ranks = objectives, rank, ranks
+        self._planned: tuple[int, EpochPlan] | None = None
 
-    def plan(self, epoch: int) -> list[tuple[int, np.ndarray]]:
-        """Crop length and rows of the proteins of each batch of an epoch, in training order.
+    def plan(self, epoch: int) -> EpochPlan:
+        """Return the batches of an epoch in training order.
 
-        Every protein comes once, except for one that would be alone in its batch: a contrast
-        needs two.
+        Every protein comes once, except for a few that are left over: a contrast needs two, and
+        each rank at least one.
         """
+        if self._planned is None or self._planned[0] != epoch:
+            self._planned = epoch, self._make_plan(epoch)
+        return self._planned[1]
+
+    def batch(self, epoch: int, position: int) -> Batch:
+        """Crop, mask and put together this rank's part of a batch of the plan."""
+        rows, lengths = self.plan(epoch)[position]
+        windows, own_texts = [], []
+        parts: list[tuple[int, list[int], list[list[int] | None]]] = []
+        for place, (row, length) in enumerate(zip(rows.tolist(), lengths.tolist())):
+            rng = np.random.default_rng((self.seed, _ROW, epoch, position, row))
+            windows.append(self._window(self.source.residues(row), length, rng))
+            if place % self.ranks == self.rank:
+                found = self.source.parts(row)
+                whole = self.config.texts == "whole"
+                text = self.texts.whole(found) if whole else self.texts.sample(found, rng)
+                properties = self.texts.properties(found) if self.objectives.pda else []
+                parts.append((row, text, properties))
+                own_texts.append(text)
+        packed = _packed(windows)
+        generator = self._mask_generator(epoch, position)
+        masked = mask_batch(packed, self.objectives, generator)
+        mine = slice(self.rank, None, self.ranks)
+        go = [self.source.go(row) for row, _, _ in parts] if self.objectives.go else []
+        return _make_batch(
+            masked.part(range(len(rows))[mine]),
+            own_texts,
+            [properties for _, _, properties in parts],
+            go,
+            self.texts,
+            tokens=len(packed.tokens),
+            pairs=len(rows),
+        )
+
+    def _make_plan(self, epoch: int) -> EpochPlan:
         rng = np.random.default_rng((self.seed, _PLAN, epoch))
-        wanted = rng.choice(self.config.crops, size=len(self.proteins), p=self.config.crop_shares)
-        length = np.minimum(self._lengths, wanted)
-        order = rng.permutation(len(self.proteins))
+        config, number = self.config, len(self.source.lengths)
+        wanted = rng.choice(config.crops, size=number, p=config.crop_shares)
+        length = np.minimum(self.source.lengths, wanted)
+        order = rng.permutation(number)
         # By length; the stable sort leaves those of equal length shuffled.
         order = order[np.argsort(length[order], kind="stable")]
-        batches, start = [], 0
-        while start < len(order):
-            crop = int(length[order[start]])
-            most = min(self.config.max_pairs, self.config.token_budget // (crop + 2))
-            rows = order[start : start + max(2, most)]
-            rows = rows[length[rows] <= _STRETCH * crop]
-            if len(rows) > 1:
-                batches.append((crop, rows))
-            start += len(rows)
-        return [batches[place] for place in rng.permutation(len(batches))]
+        length = length[order]
+        least = max(2, self.ranks)
+        bounds, start = [], 0
+        while start < number:
+            stop = self._end(length, start, least)
+            if stop - start >= least:
+                bounds.append((start, stop))
+                if config.equal_lengths:
+                    length[start:stop] = length[start]
+            start = stop
+        table = np.array(bounds, dtype=np.int64).reshape(-1, 2)
+        return EpochPlan(order, length, table[rng.permutation(len(table))])
 
-    def batch(self, crop: int, rows: np.ndarray, epoch: int, position: int) -> Batch:
-        """Crop, pack and put together the pairs of one batch of the plan."""
-        rng = np.random.default_rng((self.seed, _BATCH, epoch, position))
-        windows = [self._window(self.proteins[row].residues, crop, rng) for row in rows]
-        text_rows = [self.texts.sample(int(row), rng) for row in rows]
-        return _make_batch(windows, text_rows, self.texts)
+    def _end(self, length: np.ndarray, start: int, least: int) -> int:
+        """Where the batch that begins here ends; lengths rise."""
+        most = length[start : start + self.config.max_pairs]
+        if self.config.equal_lengths:
+            fits = self.config.token_budget // (int(most[0]) + 2)
+            alike = int(np.searchsorted(most, _STRETCH * most[0], side="right"))
+            return start + min(max(least, fits), alike)
+        fits = int(np.searchsorted(np.cumsum(most + 2), self.config.token_budget, side="right"))
+        return start + min(max(least, fits), len(most))
 
-    def mask_generator(self, epoch: int, position: int) -> torch.Generator:
-        """Random numbers for masking the residues of one batch."""
+    def _mask_generator(self, epoch: int, position: int) -> torch.Generator:
         seed = np.random.SeedSequence((self.seed, _MASK, epoch, position)).generate_state(1)
         return torch.Generator().manual_seed(int(seed[0]))
 
@@ -232,15 +222,50 @@ class PairData:
 
 
 def full_batch(
-    proteins: Sequence[Protein], rows: Sequence[int], texts: TextEncoder, max_residues: int
+    source: PairSource, rows: Sequence[int], texts: TextComposer, max_residues: int
 ) -> Batch:
-    """Pairs for evaluation: whole texts, and proteins from residue 1 to the limit."""
-    windows = [proteins[row].residues[:max_residues] for row in rows]
-    return _make_batch(windows, [texts.whole(row) for row in rows], texts)
+    """Pairs for evaluation: whole texts, and proteins from residue 1 to the limit; no masks."""
+    packed = _packed([source.residues(row)[:max_residues] for row in rows])
+    text_rows = [texts.whole(source.parts(row)) for row in rows]
+    whole = Masked(whole=packed)
+    size = len(packed.tokens)
+    return _make_batch(whole, text_rows, [], [], texts, tokens=size, pairs=len(rows))
 
 
-def _make_batch(windows: list[np.ndarray], text_rows: list[list[int]], texts: TextEncoder) -> Batch:
-    packed = pack(np.concatenate(([BOS], w, [EOS])) for w in windows)
+def _packed(windows: list[np.ndarray]) -> PackedTokens:
+    return pack(np.concatenate(([BOS], window, [EOS])) for window in windows)
+
+
+def _make_batch(
+    masked: Masked,
+    text_rows: list[list[int]],
+    properties: list[list[list[int] | None]],
+    go: list[np.ndarray],
+    texts: TextComposer,
+    *,
+    tokens: int,
+    pairs: int,
+) -> Batch:
     ids, mask = texts.pad_rows(text_rows)
-    same = (ids.unsqueeze(0) == ids.unsqueeze(1)).all(dim=-1)
-    return Batch(packed, ids, mask, same)
+    present = torch.zeros(len(properties), len(PROPERTY_TAGS), dtype=torch.bool)
+    there = []
+    for row, own in enumerate(properties):
+        for place, text in enumerate(own):
+            if text is not None:
+                present[row, place] = True
+                there.append(text)
+    property_ids, property_mask = texts.pad_rows(there)
+    owner = np.repeat(np.arange(len(go)), [len(own) for own in go])
+    right = np.stack([owner, np.concatenate(go)]) if go else np.empty((2, 0))
+    return Batch(
+        masked=masked,
+        text_ids=ids,
+        text_mask=mask,
+        text_keys=hash_texts(ids, mask),
+        property_ids=property_ids,
+        property_mask=property_mask,
+        present=present,
+        go=torch.from_numpy(right.astype(np.int64)),
+        tokens=tokens,
+        pairs=pairs,
+    )

@@ -1,21 +1,25 @@
 """Figures of a model on pairs that it was not trained on.
 
-Legend: N pairs, P joint width.
+Legend: N pairs, C GO terms, P joint width.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from train.data import Batch, Protein, TextEncoder, full_batch
-from train.model import TwoTowers
-from train.objectives.mlm import IGNORED, mask_residues, mlm_loss
+from train.composer import TextComposer
+from train.data import Batch, full_batch
+from train.go_bank import GoBank, encode_bank
+from train.go_fmax import aspect_fmax
+from train.losses import Trainee
+from train.objectives.mlm import IGNORED, mask_residues
+from train.pairs import PairSource
+from train.ranks import Ranks
 
 __all__ = ["EvaluationSet", "evaluate", "recall_at"]
 
@@ -26,61 +30,124 @@ _MASKED_SHARE = 0.4
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """A fixed random sample of a split, cut into batches of similar length."""
+    """A fixed random sample of a split, cut into batches of similar length.
+
+    Attributes
+    ----------
+    batches
+        Pairs.
+    annotations
+        Propagated GO terms of each pair, in the order of the batches.
+    """
 
     batches: tuple[Batch, ...]
+    annotations: tuple[np.ndarray, ...]
 
     @classmethod
     def draw(
-        cls, proteins: Sequence[Protein], texts: TextEncoder, pairs: int, max_residues: int
+        cls, source: PairSource, texts: TextComposer, pairs: int, max_residues: int
     ) -> EvaluationSet:
         """Take ``pairs`` proteins (all, where there are fewer) with a fixed seed."""
-        rows = np.random.default_rng(0).permutation(len(proteins))[:pairs].tolist()
-        rows.sort(key=lambda row: len(proteins[row].residues))
-        batches, held, tokens = [], [], 0
+        rows = np.random.default_rng(0).permutation(len(source.lengths))[:pairs].tolist()
+        rows.sort(key=lambda row: int(source.lengths[row]))
+        groups: list[list[int]] = [[]]
+        tokens = 0
         for row in rows:
-            held.append(row)
-            tokens += min(len(proteins[row].residues), max_residues)
+            groups[-1].append(row)
+            tokens += min(int(source.lengths[row]), max_residues)
             if tokens >= _TOKENS_OF_A_BATCH:
-                batches.append(full_batch(proteins, held, texts, max_residues))
-                held, tokens = [], 0
-        if held:
-            batches.append(full_batch(proteins, held, texts, max_residues))
-        return cls(tuple(batches))
+                groups.append([])
+                tokens = 0
+        batches = tuple(full_batch(source, own, texts, max_residues) for own in groups if own)
+        return cls(batches, tuple(source.go(row) for own in groups for row in own))
 
 
 @torch.no_grad()
-def evaluate(model: TwoTowers, pairs: EvaluationSet, mask_share: float) -> dict[str, float]:
-    """Measure retrieval in both directions and masked-LM perplexity.
+def evaluate(
+    model: Trainee,
+    pairs: EvaluationSet,
+    ranks: Ranks,
+    *,
+    mask_share: float = 0.15,
+    bank: GoBank | None = None,
+) -> dict[str, float]:
+    """Measure retrieval in both directions, masked-LM perplexity, and Fmax of GO by text.
+
+    All ranks call it: each encodes its part of the pairs.
+
+    Parameters
+    ----------
+    model
+        The trainee.
+    pairs
+        What to measure on.
+    ranks
+        Those who share the work.
+    mask_share
+        Of residues, for the perplexity.
+    bank
+        GO terms to annotate with: each protein is compared with the text of each term, and a
+        term takes the greatest of its own similarity and its descendants'.
 
     Returns
     -------
     dict
         ``p2t_r1``, ``p2t_r10`` (protein to text), ``t2p_r1``, ``t2p_r10``: shares in [0, 1];
-        ``mlm_perplexity`` (33 where nothing is learnt); ``pairs``.
+        ``mlm_perplexity`` (33 where nothing is learnt), where MLM is on; ``fmax_mf``,
+        ``fmax_bp``, ``fmax_cc`` where there is a bank; ``pairs``.
     """
-    proteins, texts, mlm_sum, masked_count = [], [], 0.0, 0
-    generator = torch.Generator().manual_seed(0)
-    for batch in pairs.batches:
-        hidden = model.protein_hidden(batch.proteins)
-        proteins.append(model.protein_embedding(hidden, batch.proteins))
-        texts.append(model.text_embedding(batch.text_ids, batch.text_mask))
+    number = len(pairs.batches)
+    found: dict[int, tuple[Tensor, Tensor, float, int]] = {}
+    # All ranks make the same number of passes, as sharded ones must; what is surplus is redone.
+    for start in range(0, number, ranks.world):
+        place = start + ranks.rank
+        result = _measure(model, pairs.batches[place % number], place % number, mask_share)
+        if place < number:
+            found[place] = result
+    gathered: dict[int, tuple[Tensor, Tensor, float, int]] = {}
+    for part in ranks.objects(found):
+        gathered |= part
+    results = [gathered[place] for place in range(number)]
+    proteins = torch.cat([result[0] for result in results])
+    texts = torch.cat([result[1] for result in results])
+    figures = _retrieval(proteins, texts, pairs)
+    if model.config.mlm:
+        count = sum(result[3] for result in results)
+        total = sum(result[2] * result[3] for result in results)
+        figures["mlm_perplexity"] = math.exp(min(total / max(count, 1), 50.0))
+    if bank is not None:
+        vectors = model("project_texts", encode_bank(model, bank)).cpu()
+        scores = bank.terms.propagate_scores((proteins @ vectors.T).numpy(), bank.columns)
+        by_aspect = aspect_fmax(scores, bank.columns, list(pairs.annotations), bank.terms)
+        figures |= {f"fmax_{name.lower()}": value for name, value in by_aspect.items()}
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def _measure(
+    model: Trainee, batch: Batch, seed: int, mask_share: float
+) -> tuple[Tensor, Tensor, float, int]:
+    """Embeddings of a batch, its MLM loss and the number of masked residues."""
+    device = model.towers.logit_scale.device
+    proteins, texts = model("embed", batch.to(device))
+    loss, count = 0.0, 0
+    if model.config.mlm:
+        generator = torch.Generator().manual_seed(seed)
         masked, targets = mask_residues(
             batch.proteins, mask_share, generator, proteins=_MASKED_SHARE
         )
-        chosen = targets != IGNORED
-        count = int(chosen.sum())
-        if count:
-            hidden = model.protein_hidden(masked)[chosen]
-            loss = mlm_loss(model.protein_encoder.logits(hidden), targets[chosen])
-            mlm_sum, masked_count = mlm_sum + float(loss) * count, masked_count + count
-    similarity = torch.cat(proteins) @ torch.cat(texts).T
-    same = _same_text(pairs.batches)
+        count = int((targets != IGNORED).sum())
+        loss = float(model("restore", masked.to(device), targets.to(device)))
+    return proteins.cpu(), texts.cpu(), loss, count
+
+
+def _retrieval(proteins: Tensor, texts: Tensor, pairs: EvaluationSet) -> dict[str, float]:
+    similarity = proteins @ texts.T
+    keys = torch.cat([batch.text_keys for batch in pairs.batches])
+    same = keys.unsqueeze(1) == keys
     figures: dict[str, float] = {"pairs": len(similarity)}
     for name, matrix in (("p2t", similarity), ("t2p", similarity.T)):
         for k in (1, 10):
             figures[f"{name}_r{k}"] = recall_at(k, matrix, same)
-    figures["mlm_perplexity"] = math.exp(mlm_sum / max(masked_count, 1))
     return figures
 
 
@@ -101,14 +168,3 @@ def recall_at(k: int, similarity: Tensor, same_text: Tensor) -> float:
     itself = torch.eye(len(similarity), dtype=torch.bool)
     ahead = (similarity >= own) & ~same_text & ~itself
     return int((ahead.sum(dim=1) < k).sum()) / len(similarity)
-
-
-def _same_text(batches: Sequence[Batch]) -> Tensor:
-    rows = [
-        tuple(ids[mask.bool()].tolist())
-        for batch in batches
-        for ids, mask in zip(batch.text_ids, batch.text_mask)
-    ]
-    numbers: dict[tuple[int, ...], int] = {}
-    labels = torch.tensor([numbers.setdefault(row, len(numbers)) for row in rows])
-    return labels.unsqueeze(0) == labels.unsqueeze(1)

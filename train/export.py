@@ -11,26 +11,35 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 
 from protclip_core.engines.memory import keep_freed_memory
 from protclip_core.models.bundle import Bundle, open_bundle, write_bundle
+from protclip_core.models.info import describe_model
 from train import checkpoint
+from train.building import build_towers, text_limit
+from train.composer import TextComposer
 from train.config import RunConfig, load_saved_config
-from train.data import TextEncoder, read_proteins
 from train.evaluate import EvaluationSet, evaluate
-from train.model import TwoTowers, bundle_config
-from train.texts import read_go_names
+from train.go_bank import make_bank
+from train.go_terms import GoTerms
+from train.losses import Trainee
+from train.model import bundle_config
+from train.pairs import open_pairs
+from train.ranks import Ranks
+from train.terminal import guarded
 
 __all__ = ["export", "measure"]
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line, export and measure."""
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, export, measure, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m train.export", description=__doc__)
     parser.add_argument("--run-dir", required=True, type=Path, help="directory of the run")
     parser.add_argument("--out", required=True, type=Path, help="directory of the bundle")
@@ -44,23 +53,37 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("--data and --figures belong together")
     torch.set_num_threads(1)
     keep_freed_memory()
+    return guarded(lambda: _run(args), kept="nothing is kept")
+
+
+def _run(args: argparse.Namespace) -> int:
     bundle = export(args.run_dir, args.out, args.card)
     print(f"{bundle.path}: weights sha256 {bundle.weights_sha256}")
     if args.figures:
         figures = measure(bundle.path, args.run_dir, args.data, args.go, args.pairs)
         args.figures.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         print(json.dumps(figures, indent=2))
+    return 0
 
 
 def export(run_dir: Path, out: Path, card: Path | None = None) -> Bundle:
-    """Write the newest checkpoint of a run as a bundle."""
+    """Write the newest whole checkpoint of a run as a bundle.
+
+    What only training needs (the temperature of the GO bank) stays behind.
+
+    Raises
+    ------
+    ModelError
+        No checkpoint, or weights that float16 cannot hold.
+    """
     config = load_saved_config(run_dir / "config.json")
     model = _build(config, run_dir / "tokenizer.json")
-    checkpoint.load(checkpoint.latest(run_dir), model)
+    checkpoint.load_model(checkpoint.find(run_dir), model)
     files = {"tokenizer.json": (run_dir / "tokenizer.json").read_bytes()}
     if card is not None:
         files["MODEL_CARD.md"] = card.read_bytes()
-    return write_bundle(out, bundle_config(model, config.name), model.state_dict(), files)
+    content = bundle_config(model.towers, config.name, _kind(config), text_limit(config))
+    return write_bundle(out, content, model.towers.bundle_tensors(), files)
 
 
 def measure(
@@ -72,32 +95,51 @@ def measure(
     -------
     dict
         ``valid`` and ``test`` to the figures of `train.evaluate.evaluate`, with ``chance_r10``
-        for comparison; ``step`` and ``seconds`` of the checkpoint; ``weights_sha256``.
+        for comparison; ``step`` and ``seconds`` of the checkpoint; ``weights_sha256``. The GO
+        bank is that of the training proteins.
     """
     config = load_saved_config(run_dir / "config.json")
     bundle = open_bundle(bundle_dir)
     model = _build(config, bundle.path / "tokenizer.json")
     # Arithmetic stays float32: only the rounding of the weights is part of the model.
-    model.load_state_dict({name: value.float() for name, value in bundle.tensors().items()})
+    state = model.towers.state_dict()
+    tensors = {n: v.float().reshape(state[n].shape) for n, v in bundle.tensors().items()}
+    model.towers.load_state_dict(tensors)
     tokenizer = Tokenizer.from_file(str(bundle.path / "tokenizer.json"))
-    go_names = read_go_names(go_path) if go_path else {}
-    progress = checkpoint.read_progress(checkpoint.latest(run_dir))
+    texts = TextComposer(tokenizer, text_limit(config), max_go_names=config.data.max_go_names)
+    terms = GoTerms(go_path) if go_path else None
+    alone = Ranks(0, 1, torch.device("cpu"), 60.0)
+    progress = checkpoint.read_progress(checkpoint.find(run_dir))
     figures: dict[str, Any] = {"step": progress.step, "seconds": round(progress.seconds)}
     figures["weights_sha256"] = bundle.weights_sha256
+
+    def pairs_of(split: str) -> Any:  # noqa: ANN401
+        return open_pairs(data_path, split, config.data, tokenizer, terms, run_dir)
+
+    on, bank = config.objectives, None
+    if terms is not None:
+        counts = pairs_of(config.data.train_split).go_counts()
+        if counts.max() >= on.go_min_count:
+            bank = make_bank(terms, counts, texts, least=on.go_min_count, kind=on.go_text)
     for split in ("valid", "test"):
-        proteins = read_proteins(data_path, split, go_names)
-        texts = TextEncoder(tokenizer, proteins, config.data)
-        sample = EvaluationSet.draw(proteins, texts, pairs, config.train.evaluate_residues)
-        found = evaluate(model, sample, config.train.mask_share)
+        sample = EvaluationSet.draw(pairs_of(split), texts, pairs, config.train.evaluate_residues)
+        found = evaluate(model, sample, alone, mask_share=on.mask_share, bank=bank)
         figures[split] = {**found, "chance_r10": min(1.0, 10 / found["pairs"])}
     return figures
 
 
-def _build(config: RunConfig, tokenizer_path: Path) -> TwoTowers:
+def _build(config: RunConfig, tokenizer_path: Path) -> Trainee:
+    """Build the trainee for its shapes; the bank of GO is no part of its weights."""
     vocab_size = Tokenizer.from_file(str(tokenizer_path)).get_vocab_size()
-    longest = config.data.max_text_tokens
-    return TwoTowers(config.model, vocab_size=vocab_size, max_text_tokens=longest).eval()
+    nothing = (np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int8))
+    return Trainee(build_towers(config, vocab_size), config.objectives, nothing)
+
+
+def _kind(config: RunConfig) -> str:
+    if config.protein.weights is None:
+        return config.protein.kind
+    return str(describe_model(config.protein.weights).encoder.get("type", "esm2"))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

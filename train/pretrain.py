@@ -1,273 +1,363 @@
-"""Pre-train a protein-text model on one processor, from random weights.
+"""Pre-train a protein-text model, on one processor or on many devices.
 
-    python -m train.pretrain --config train/configs/mini.toml --data uniprot_pairs.jsonl.gz \
-        --go go_terms.tsv.gz --run-dir runs/mini [--resume]
+    python -m train.pretrain --config train/configs/debug.toml --run-dir runs/debug
+    torchrun --nproc-per-node 8 -m train.pretrain --config train/configs/official_650m.toml \
+        --data protanno --run-dir runs/650m [--resume]
 
-Loss: GC + 0.3 MLM (ProtCLIP, AAAI 2025, without its segment objectives). To pay for one forward
-pass of the protein encoder instead of two, a random half of the proteins of each batch is masked
-and carries the MLM loss, while GC takes all of them, masked or whole; the masked residues are
-then an augmentation for the contrast as well.
+Loss: GC + 0.7 BSR + 0.3 MLM + PDA (ProtCLIP, AAAI 2025) and, beside the paper, GO terms; each
+by its weight in the configuration (`train.config` explains every key).
 
 The run directory holds ``tokenizer.json``, ``config.json``, ``metrics.jsonl`` (one object a step
-and one an evaluation) and the newest checkpoints. ``--resume`` goes on exactly where the newest
-one stands; lines of metrics behind it are written again.
+and one an evaluation), ``curve.png`` and the two newest checkpoints. ``--resume`` goes on exactly
+where the newest whole one stands; lines of metrics behind it are written again. Ctrl-C and SIGTERM
+end the run after the step at hand, with a checkpoint.
+
+Exit codes: 0 done; 2 usage or configuration; 3 bad data, or a loss that is not finite (the step
+is named, the checkpoints are from before it); 4 a model, data set or checkpoint that is missing
+or damaged; 5 disk or memory; 7 another run writes there; 8 a rank or a data process was lost;
+130 and 143 Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
+import os
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
 
 import torch
-from tokenizers import Tokenizer
-from torch import Tensor
+from torch import nn
 
-from protclip_core.engines.memory import keep_freed_memory
-from protclip_core.errors import ProtclipError, UsageError
+from protclip_core.engines.memory import is_out_of_memory, keep_freed_memory
+from protclip_core.errors import InputError, ResourceError
+from protclip_core.io.atomic import file_lock
 from train import checkpoint
-from train.config import RunConfig, TrainConfig, load_config
-from train.data import Batch, PairData, TextEncoder, read_proteins
-from train.evaluate import EvaluationSet, evaluate
-from train.model import MAX_LOGIT_SCALE, TwoTowers
-from train.objectives.gc import contrastive_loss
-from train.objectives.mlm import IGNORED, mask_residues, mlm_loss
-from train.texts import read_go_names, train_tokenizer
+from train.config import RunConfig, load_config
+from train.curves import draw
+from train.data import Batch
+from train.evaluate import evaluate
+from train.feeding import Place, feed, lost_worker
+from train.go_bank import encode_bank
+from train.losses import Trainee
+from train.metrics import Reporter
+from train.model import MAX_LOGIT_SCALE
+from train.optim import Progress, learning_rate, make_optimizer, set_learning_rate, share_done
+from train.parallel import clip_gradients, gradients_wait, share_work
+from train.ranks import Ranks, join_ranks
+from train.setup import Prepared, make_trainee, prepare
+from train.terminal import SIGNALS, Lines, Stopped, guarded
+
+__all__ = ["main", "train"]
 
 _log = logging.getLogger("train.pretrain")
+_KEPT = "the newest checkpoint is kept, go on with --resume"
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line and train."""
-    parser = argparse.ArgumentParser(prog="python -m train.pretrain", description=__doc__)
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, train, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.pretrain",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config", required=True, type=Path, help="TOML file of the run")
-    parser.add_argument("--data", required=True, type=Path, help="pairs, gzipped JSON Lines")
-    parser.add_argument("--go", type=Path, help="names of GO terms, gzipped table")
     parser.add_argument("--run-dir", required=True, type=Path, help="directory of the run")
+    parser.add_argument("--data", type=Path, help="pairs: JSON Lines, or a folder of ProtAnno")
+    parser.add_argument("--go", type=Path, help="table of GO terms")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     parser.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument("--stop-at", type=int, help="stop after this step as if interrupted")
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
     keep_freed_memory()
-    train(
-        load_config(args.config),
-        data_path=args.data,
-        go_path=args.go,
-        run_dir=args.run_dir,
-        resume=args.resume,
-        stop_at=args.stop_at,
-    )
+    met: list[Ranks] = []
+
+    def work() -> int:
+        config = load_config(args.config)
+        ranks = join_ranks(config.train.timeout_seconds, device=args.device)
+        met.append(ranks)
+        _log_to_terminal(quiet=not ranks.first)
+        train(
+            config,
+            data_path=args.data,
+            go_path=args.go,
+            run_dir=args.run_dir,
+            resume=args.resume,
+            stop_at=args.stop_at,
+            ranks=ranks,
+        )
+        ranks.part()
+        return 0
+
+    # What all ranks have come to know, the first one says.
+    return guarded(work, kept=_KEPT, tell=lambda: not met or not met[0].first_has_told())
 
 
 def train(
     config: RunConfig,
     *,
-    data_path: Path,
-    go_path: Path | None,
     run_dir: Path,
+    data_path: Path | None = None,
+    go_path: Path | None = None,
     resume: bool = False,
     stop_at: int | None = None,
-) -> TwoTowers:
-    """Run or resume a training and return the model."""
+    ranks: Ranks | None = None,
+) -> Trainee:
+    """Run or resume a training and return the model.
+
+    Parameters
+    ----------
+    config
+        The run.
+    run_dir
+        Its directory.
+    data_path, go_path
+        In place of those of the configuration.
+    resume
+        Go on from the newest checkpoint.
+    stop_at
+        End after this step, with a checkpoint.
+    ranks
+        Who takes part; default this process alone, on its CPU.
+
+    Raises
+    ------
+    ProtclipError
+        Whatever ends a run early; see the exit codes above.
+    """
+    ranks = ranks or Ranks(0, 1, torch.device("cpu"), 60.0)
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    when = ["before the first step"]
+    with file_lock(run_dir) if ranks.first else nullcontext():
+        try:
+            return _train(config, run_dir, data_path, go_path, resume, stop_at, ranks, when)
+        except RuntimeError as error:
+            worker = lost_worker(error)
+            if worker is not None:
+                ranks.note("gone", str(worker))
+                raise worker from error
+            if is_out_of_memory(error):
+                ranks.note("gone", "out of memory")
+                hint = "lower [data] token_budget, or set recompute"
+                raise ResourceError(f"memory ran out {when[0]}", hint=hint) from error
+            if ranks.is_loss_of_a_rank(error):
+                raise ranks.lost(when[0]) from error
+            ranks.note("gone", f"{type(error).__name__}")
+            raise
+        except BaseException as error:
+            ranks.note("gone", str(error) or type(error).__name__)
+            raise
+
+
+def _train(  # noqa: PLR0913
+    config: RunConfig,
+    run_dir: Path,
+    data_path: Path | None,
+    go_path: Path | None,
+    resume: bool,  # noqa: FBT001
+    stop_at: int | None,
+    ranks: Ranks,
+    when: list[str],
+) -> Trainee:
     settings = config.train
     torch.manual_seed(settings.seed)
-    data, validation = _load_data(config, data_path, go_path, run_dir, resume=resume)
-    model = TwoTowers(
-        config.model,
-        vocab_size=_open_tokenizer(run_dir).get_vocab_size(),
-        max_text_tokens=config.data.max_text_tokens,
+    ready = prepare(config, run_dir, ranks, data_path=data_path, go_path=go_path, resume=resume)
+    bf16 = settings.precision == "bf16" or (
+        settings.precision == "auto" and ranks.device.type == "cuda"
     )
-    if not resume:
-        model.initialise()
-    optimizer = _make_optimizer(model, settings)
-    progress = checkpoint.Progress()
+    model = make_trainee(config, ready.vocab_size, ready.bank, bf16=bf16).to(ranks.device)
+    module = share_work(model, settings.parallel, ranks)
+    optimizer = make_optimizer(model, settings)
+    progress = Progress()
     if resume:
-        progress = checkpoint.load(checkpoint.latest(run_dir), model, optimizer)
-    metrics_path = run_dir / "metrics.jsonl"
-    _cut_metrics(metrics_path, progress.step)
-    size = sum(parameter.numel() for parameter in model.parameters())
-    _log.info("%d parameters, from step %d", size, progress.step)
-
-    started = last_saved = time.monotonic()
-    before = progress.seconds
-    with metrics_path.open("a", encoding="utf-8") as metrics:
-        for batch, generator in _batches(data, progress):
-            if share_done(progress, settings) == 1.0 or progress.step == stop_at:
-                break
-            _write(metrics, _step(model, optimizer, batch, generator, progress, settings))
-            progress.step += 1
-            progress.position += 1
-            progress.seconds = before + time.monotonic() - started
-            if (
-                progress.step % settings.evaluate_every == 0
-                or share_done(progress, settings) == 1.0
-            ):
-                figures = evaluate(model, validation, settings.mask_share)
-                _write(metrics, {"step": progress.step, "evaluation": "valid", **figures})
-                _log.info("step %d: %s", progress.step, figures)
-            if time.monotonic() - last_saved >= settings.checkpoint_seconds:
-                checkpoint.save(run_dir, model, optimizer, progress)
-                last_saved = time.monotonic()
-    checkpoint.save(run_dir, model, optimizer, progress)
+        found = ranks.objects(checkpoint.find(run_dir) if ranks.first else None)[0]
+        progress = checkpoint.restore(found, model, optimizer, ranks)
+    size = sum(p.numel() for p in model.parameters())
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    _log.info(
+        "%s: %s parameters, %s of them learning, from step %d, %d rank(s) on %s",
+        config.name, f"{size:,}", f"{learning:,}", progress.step, ranks.world, ranks.device.type,
+    )  # fmt: skip
+    run = _Run(config, run_dir, ready, model, module, optimizer, progress, ranks)
+    with SIGNALS:
+        run.go(stop_at, when)
     return model
 
 
-def _step(
-    model: TwoTowers,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    generator: torch.Generator,
-    progress: checkpoint.Progress,
-    settings: TrainConfig,
-) -> dict[str, float]:
-    """Make one step and return its line of metrics."""
-    started = time.monotonic()
-    rate = learning_rate(progress, settings)
-    step = progress.step + 1
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    gc, mlm = _losses(model, batch, generator, settings)
-    loss = gc + settings.mlm_weight * mlm
-    if not math.isfinite(float(loss.detach())):
-        raise ProtclipError(
-            f"loss is {float(loss.detach())} at step {step}", hint="lower learning_rate"
+class _Run:
+    """The loop of a run: steps, and what comes between them."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run_dir: Path,
+        ready: Prepared,
+        model: Trainee,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+        ranks: Ranks,
+    ) -> None:
+        self.config, self.run_dir, self.ready, self.ranks = config, run_dir, ready, ranks
+        self.model, self.module, self.optimizer = model, module, optimizer
+        self.progress = progress
+        self.settings = config.train
+        self.names = ["loss", *(n for n, w in config.objectives.weights.items() if w)]
+
+    def go(self, stop_at: int | None, when: list[str]) -> None:
+        """Make steps until the run is done, or has to stop."""
+        progress, settings = self.progress, self.settings
+        batches = feed(self.ready.data, progress, self.config.data.workers)
+        reporter = Reporter(
+            self.run_dir,
+            progress.step,
+            active=self.ranks.first,
+            tensorboard=settings.tensorboard,
         )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
-    optimizer.step()
-    with torch.no_grad():
-        model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
-    return {
-        "step": step,
-        "loss": float(loss.detach()),
-        "gc": float(gc.detach()),
-        "mlm": float(mlm.detach()),
-        "lr": rate,
-        "grad_norm": float(norm),
-        "tokens_per_s": round(len(batch.proteins.tokens) / (time.monotonic() - started), 1),
-        "pairs": len(batch.proteins),
-        "scale": float(model.logit_scale.detach().exp()),
-    }
+        started = saved = time.monotonic()
+        before, signal = progress.seconds, 0
+        try:
+            while share_done(progress, settings) < 1 and progress.step != stop_at and not signal:
+                when[0] = f"in step {progress.step + 1}"
+                row = self.step(batches)
+                # Clocks differ, and a signal may reach one rank alone: all follow what is said.
+                now = time.monotonic()
+                due = now - saved >= settings.checkpoint_seconds
+                told = self.ranks.table([before + now - started, due, SIGNALS.asked])
+                progress.seconds, signal = told[0][0], int(max(other[2] for other in told))
+                done = share_done(progress, settings)
+                reporter.step(row, done)
+                if not signal and (progress.step % settings.evaluate_every == 0 or done == 1):
+                    when[0] = f"in the evaluation after step {progress.step}"
+                    reporter.evaluation(progress.step, self.evaluate())
+                if told[0][1]:
+                    self.save(when)
+                    saved = time.monotonic()
+            self.save(when)
+        finally:
+            reporter.close()
+        if self.ranks.first and reporter.written:
+            draw([self.run_dir], self.run_dir / "curve.png")
+        if signal:
+            raise Stopped(signal)
+
+    def step(self, batches: Iterator[tuple[Place, Batch]]) -> dict[str, float]:
+        """Make one step and return its line of metrics."""
+        started = time.monotonic()
+        progress, settings = self.progress, self.settings
+        self._refresh_bank()
+        rate = learning_rate(progress, settings)
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        sums, tokens, pairs = torch.zeros(len(self.names)), 0, 0
+        for number in range(settings.accumulate):
+            place, batch = next(batches)
+            with gradients_wait(self.module, wait=number + 1 < settings.accumulate):
+                losses = self.module(
+                    "losses", batch.to(self.ranks.device), self.ranks.group, self._noise(place)
+                )
+                (losses["loss"] / settings.accumulate).backward()
+            sums += torch.stack([losses[name].detach() for name in self.names]).float().cpu()
+            tokens, pairs = tokens + batch.tokens, pairs + batch.pairs
+            place.passed(progress)
+        norm = float(clip_gradients(self.module, settings.clip_norm))
+        table = self.ranks.table([*(sums / settings.accumulate).tolist(), norm])
+        self._require_finite(table)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.model.towers.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        progress.step += 1
+        means = [sum(column) / len(table) for column in zip(*table)]
+        return {
+            "step": progress.step,
+            **dict(zip(self.names, means)),
+            "lr": rate,
+            "grad_norm": norm,
+            "tokens_per_s": round(tokens / (time.monotonic() - started), 1),
+            "pairs": pairs,
+            "scale": self._scale(),
+        }
+
+    def evaluate(self) -> dict[str, float]:
+        """Measure the model on held-out pairs."""
+        share = self.config.objectives.mask_share
+        return evaluate(
+            self.model, self.ready.validation, self.ranks, mask_share=share, bank=self.ready.bank
+        )
+
+    def save(self, when: list[str]) -> None:
+        """Write a checkpoint."""
+        when[0] = f"while saving step {self.progress.step}"
+        checkpoint.save(self.run_dir, self.model, self.optimizer, self.progress, self.ranks)
+
+    def _refresh_bank(self) -> None:
+        """Encode the texts of the GO bank, where it is time."""
+        on, bank = self.config.objectives, self.ready.bank
+        if not on.go or bank is None:
+            return
+        # By the step, not by what this process has done: a resumed run shall see the same.
+        if not len(self.model.bank_vectors) or (
+            on.go_every and not self.progress.step % on.go_every
+        ):
+            self.model.bank_vectors = encode_bank(self.model, bank)
+
+    def _noise(self, place: Place) -> torch.Generator:
+        """Random numbers for PDA: of this batch, and of this rank's part of it."""
+        seed = hash((self.settings.seed, place.epoch, place.position, self.ranks.rank))
+        return torch.Generator(self.ranks.device).manual_seed(seed % (1 << 62))
+
+    def _scale(self) -> float:
+        value = self.model.towers.logit_scale.detach()
+        return float((value.full_tensor() if hasattr(value, "full_tensor") else value).exp())
+
+    def _require_finite(self, table: list[list[float]]) -> None:
+        """Stop all ranks at the same step where anything on any of them is not finite."""
+        names = [*self.names, "gradient norm"]
+        wrong = {
+            (rank, name): value
+            for rank, row in enumerate(table)
+            for name, value in zip(names, row)
+            if not math.isfinite(value)
+        }
+        if not wrong:
+            return
+        # The norm of the gradients is that of all ranks; the terms are each rank's own.
+        where = {rank for rank, name in wrong if name != "gradient norm"}
+        terms = dict.fromkeys(name for _, name in wrong if name not in ("loss", "gradient norm"))
+        name = "loss" if any(name == "loss" for _, name in wrong) else "gradient norm"
+        value = next(value for (_, key), value in wrong.items() if key == name)
+        shown = ", ".join(terms)
+        if 0 < len(where) < len(table):
+            shown += f" on rank {min(where)}"
+        raise InputError(
+            f"{name} is {value} at step {self.progress.step + 1}"
+            + (f" ({shown})" if shown else ""),
+            where=str(self.run_dir),
+            hint="look at the data, or lower learning_rate; --resume begins before it",
+        )
 
 
-def _losses(
-    model: TwoTowers, batch: Batch, generator: torch.Generator, settings: TrainConfig
-) -> tuple[Tensor, Tensor]:
-    """GC and MLM from one forward pass of each encoder."""
-    masked, targets = mask_residues(
-        batch.proteins, settings.mask_share, generator, proteins=settings.masked_proteins
-    )
-    hidden = model.protein_hidden(masked)
-    gc = contrastive_loss(
-        model.protein_embedding(hidden, masked),
-        model.text_embedding(batch.text_ids, batch.text_mask),
-        scale=model.logit_scale.exp(),
-        same_text=batch.same_text,
-    )
-    chosen = targets != IGNORED
-    return gc, mlm_loss(model.protein_encoder.logits(hidden[chosen]), targets[chosen])
+def _log_to_terminal(*, quiet: bool) -> None:
+    for name in ("train", "protclip_core"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [Lines()], False
+        logger.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
-def learning_rate(progress: checkpoint.Progress, settings: TrainConfig) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth of the peak."""
-    if progress.step < settings.warmup_steps:
-        return settings.learning_rate * (progress.step + 1) / settings.warmup_steps
-    angle = math.pi * share_done(progress, settings)
-    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(angle)))
-
-
-def share_done(progress: checkpoint.Progress, settings: TrainConfig) -> float:
-    """Return how much of the run is behind, by steps or by time, whichever is further; 0 to 1."""
-    share = progress.step / settings.max_steps
-    if settings.max_minutes is not None:
-        share = max(share, progress.seconds / (60 * settings.max_minutes))
-    return min(share, 1.0)
-
-
-def _batches(
-    data: PairData, progress: checkpoint.Progress
-) -> Iterator[tuple[Batch, torch.Generator]]:
-    """Batches without end from where the run stands; keeps epoch and position in ``progress``."""
-    while True:
-        plan = data.plan(progress.epoch)
-        while progress.position < len(plan):
-            crop, rows = plan[progress.position]
-            place = (progress.epoch, progress.position)
-            yield data.batch(crop, rows, *place), data.mask_generator(*place)
-        progress.epoch, progress.position = progress.epoch + 1, 0
-
-
-def _load_data(
-    config: RunConfig, data_path: Path, go_path: Path | None, run_dir: Path, *, resume: bool
-) -> tuple[PairData, EvaluationSet]:
-    """Read both splits and see to the tokenizer: the one that is there, or else a new one.
-
-    Training a tokenizer breaks ties between equally frequent pieces at random, so a run that is
-    to be repeated exactly begins with the ``tokenizer.json`` of the first.
-    """
-    if not resume and (run_dir / "config.json").exists():
-        raise UsageError("holds a run already", where=str(run_dir), hint="add --resume")
-    go_names = read_go_names(go_path) if go_path else {}
-    proteins = read_proteins(data_path, "train", go_names)
-    held_out = read_proteins(data_path, "valid", go_names)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if not (run_dir / "tokenizer.json").exists():
-        tokenizer = train_tokenizer((p.parts for p in proteins), config.data.vocab_size)
-        tokenizer.save(str(run_dir / "tokenizer.json"))
-    if not resume:
-        text = json.dumps(asdict(config), indent=2) + "\n"
-        (run_dir / "config.json").write_text(text, encoding="utf-8")
-    tokenizer = _open_tokenizer(run_dir)
-    texts = TextEncoder(tokenizer, proteins, config.data)
-    held_out_texts = TextEncoder(tokenizer, held_out, config.data)
-    _log.info("%d pairs to train on, %d held out", len(proteins), len(held_out))
-    settings = config.train
-    validation = EvaluationSet.draw(
-        held_out, held_out_texts, settings.evaluate_pairs, settings.evaluate_residues
-    )
-    return PairData(proteins, texts, config.data, settings.seed), validation
-
-
-def _open_tokenizer(run_dir: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(run_dir / "tokenizer.json"))
-
-
-def _make_optimizer(model: TwoTowers, settings: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW; biases, norms and the temperature do not decay."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
-def _cut_metrics(path: Path, step: int) -> None:
-    """Drop the lines of steps that a resumed run will make again, and a torn last line."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n") or json.loads(line)["step"] > step:
-            break
-        kept.append(line)
-    path.write_text("".join(kept), encoding="utf-8")
-
-
-def _write(file: TextIO, row: Mapping[str, object]) -> None:
-    file.write(json.dumps(row) + "\n")
-    file.flush()
+def _end(code: int) -> None:
+    """End the process; without the group's own farewell where a rank was lost, for it may hang."""
+    if code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
-    main()
+    _end(main())

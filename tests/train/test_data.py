@@ -1,23 +1,31 @@
-"""Reading, cleaning, planning and cropping of pairs."""
+"""Reading, cleaning, planning, cropping and masking of pairs."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
-from protclip_core.errors import InputError, UsageError
-from protclip_core.models.alphabet import BOS, EOS, encode
-from train.config import DataConfig, load_config
-from train.data import PairData, TextEncoder, full_batch, read_proteins
-from train.texts import GO_TAG, Part, parts_of, read_go_names, train_tokenizer
+from protclip_core.errors import InputError
+from protclip_core.models.alphabet import BOS, EOS, MASK, encode
+from tests.train.protanno_data import make
+from train.composer import TextComposer
+from train.config import DataConfig, ObjectivesConfig
+from train.data import PairData, full_batch, read_proteins
+from train.go_terms import GoTerms
+from train.objectives.mlm import IGNORED
+from train.pairs import open_pairs, split_of
+from train.protanno.sampling import Sampling
+from train.texts import GO_TAG, TAGS, Part, parts_of, read_go_names, train_tokenizer
 
 CONFIG = DataConfig(
-    vocab_size=200,
-    max_text_tokens=24,
     token_budget=400,
     max_pairs=10,
     crops=(20, 40),
     crop_shares=(0.5, 0.5),
 )
+ALL = ObjectivesConfig(go=1.0)
+MAX_TOKENS = 24
 
 
 def entry(accession, split="train", **fields):
@@ -25,10 +33,31 @@ def entry(accession, split="train", **fields):
 
 
 @pytest.fixture(scope="module")
-def pair_data(pairs_path, go_path):
+def terms(go_path):
+    return GoTerms(go_path)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(pairs_path, go_path):
     proteins = read_proteins(pairs_path, "train", read_go_names(go_path))
-    tokenizer = train_tokenizer((p.parts for p in proteins), CONFIG.vocab_size)
-    return PairData(proteins, TextEncoder(tokenizer, proteins, CONFIG), CONFIG, seed=5)
+    return train_tokenizer((p.parts for p in proteins), 200)
+
+
+@pytest.fixture(scope="module")
+def make_data(pairs_path, terms, tokenizer, tmp_path_factory):
+    """Return a function that gives the batches of the pairs, for a rank of several."""
+    source = open_pairs(pairs_path, "train", CONFIG, tokenizer, terms, tmp_path_factory.mktemp("r"))
+    texts = TextComposer(tokenizer, MAX_TOKENS, tag_dropout=0.25)
+
+    def make(config=CONFIG, objectives=ALL, seed=5, **ranks):
+        return PairData(source, texts, config, objectives, seed, **ranks)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def pair_data(make_data):
+    return make_data()
 
 
 def test_reading_keeps_one_split_and_entries_with_a_text(tmp_path, write_pairs):
@@ -85,49 +114,134 @@ def test_go_names_leave_out_roots_obsolete_and_unknown_terms(go_path):
     assert parts_of({"go": terms}, names) == (Part(GO_TAG, ("nucleus",)),)
 
 
-def test_plan_takes_every_protein_about_once_and_keeps_the_budget(pair_data):
-    plan = pair_data.plan(0)
-    rows = np.concatenate([rows for _, rows in plan])
-    assert len(set(rows.tolist())) == len(rows) >= len(pair_data.proteins) - 5
-    for crop, members in plan:
+@pytest.mark.parametrize("equal", [True, False])
+def test_plan_takes_every_protein_about_once_and_keeps_the_budget(make_data, equal):
+    data = make_data(dataclasses.replace(CONFIG, equal_lengths=equal))
+    plan, lengths = data.plan(0), data.source.lengths
+    batches = [plan[position] for position in range(len(plan))]
+    rows = np.concatenate([rows for rows, _ in batches])
+    assert len(set(rows.tolist())) == len(rows) >= len(lengths) - 5
+    for members, crops in batches:
         assert 2 <= len(members) <= CONFIG.max_pairs
-        assert len(members) * (crop + 2) <= CONFIG.token_budget
-        assert min(len(pair_data.proteins[row].residues) for row in members) >= crop
-    assert [c for c, _ in plan] != [c for c, _ in pair_data.plan(1)]
+        assert (crops + 2).sum() <= CONFIG.token_budget
+        assert (lengths[members] >= crops).all()
+        assert (len(set(crops.tolist())) == 1) or not equal
+        if not equal:
+            assert ((crops == lengths[members]) | (crops == 20) | (crops == 40)).all()
+    other = data.plan(1)
+    assert [len(plan[p][0]) for p in range(5)] != [len(other[p][0]) for p in range(5)] or any(
+        not np.array_equal(plan[p][0], other[p][0]) for p in range(5)
+    )
 
 
-def test_a_batch_is_a_function_of_its_place(pair_data):
-    crop, rows = pair_data.plan(0)[3]
-    first, again, other = (pair_data.batch(crop, rows, 0, place) for place in (3, 3, 4))
+def test_a_batch_is_a_function_of_its_place(make_data, pair_data):
+    rows, crops = pair_data.plan(0)[3]
+    first, again, other = (
+        data.batch(0, place) for data, place in ((pair_data, 3), (make_data(), 3), (pair_data, 4))
+    )
     assert torch.equal(first.proteins.tokens, again.proteins.tokens)
     assert torch.equal(first.text_ids, again.text_ids)
-    assert not (
-        torch.equal(first.proteins.tokens, other.proteins.tokens)
-        and torch.equal(first.text_ids, other.text_ids)
-    )
+    assert torch.equal(first.masked.residue_targets, again.masked.residue_targets)
+    assert torch.equal(first.masked.segment_targets, again.masked.segment_targets)
+    assert not torch.equal(first.proteins.tokens[:20], other.proteins.tokens[:20])
     assert len(first.proteins.runs) == 1
-    blocks = first.proteins.tokens.view(len(rows), crop + 2)
+    blocks = first.proteins.tokens.view(len(rows), crops[0] + 2)
     assert (blocks[:, 0] == BOS).all() and (blocks[:, -1] == EOS).all()
     for block, row in zip(blocks, rows):
-        whole = bytes(pair_data.proteins[row].residues.tolist())
+        whole = bytes(pair_data.source.residues(row).tolist())
         assert bytes(block[1:-1].tolist()) in whole
 
 
+def test_ranks_see_together_what_one_process_sees(make_data, pair_data):
+    whole = pair_data.batch(1, 2)
+    parts = [make_data(rank=rank, ranks=3).batch(1, 2) for rank in range(3)]
+    assert {(p.tokens, p.pairs) for p in parts} == {(whole.tokens, whole.pairs)}
+    assert sum(len(p.proteins) for p in parts) == len(whole.proteins)
+    for rank, part in enumerate(parts):
+        for name in ("whole", "residues", "segments"):
+            own = getattr(whole.masked, name)
+            mine = own.tokens.split(own.lengths)[rank::3]
+            assert torch.equal(getattr(part.masked, name).tokens, torch.cat(mine))
+        assert torch.equal(part.text_keys, whole.text_keys[rank::3])
+        assert torch.equal(part.present, whole.present[rank::3])
+        mine = whole.go[:, whole.go[0] % 3 == rank]
+        assert torch.equal(part.go[1], mine[1])
+        assert torch.equal(part.go[0], mine[0] // 3)
+
+
+def test_masks_of_three_passes_and_of_one(make_data):
+    passes = make_data().batch(0, 0).masked
+    whole = passes.whole.tokens
+    assert not (whole == MASK).any()
+    for masked, targets in (
+        (passes.residues, passes.residue_targets),
+        (passes.segments, passes.segment_targets),
+    ):
+        hidden = targets != IGNORED
+        assert hidden.any()
+        assert torch.equal(torch.where(hidden, targets, masked.tokens), whole)
+    assert len(passes.passes()) == 3 * len(passes.whole)
+    data = make_data(objectives=ObjectivesConfig(shared_pass=True, segmented_proteins=1.0))
+    seen = 0
+    for position in range(4):
+        shared = data.batch(0, position).masked
+        assert shared.passes() is shared.whole
+        both = [t != IGNORED for t in (shared.residue_targets, shared.segment_targets)]
+        assert torch.equal(both[0] | both[1], shared.whole.tokens == MASK)
+        by_protein = [
+            [bool(part.any()) for part in hidden.split(shared.whole.lengths)] for hidden in both
+        ]
+        assert not any(one and other for one, other in zip(*by_protein))
+        seen += sum(by_protein[0]) and sum(by_protein[1])
+    assert seen
+    none = make_data(objectives=ObjectivesConfig(bsr=0, mlm=0, pda=0)).batch(0, 0)
+    assert none.masked.residues is none.masked.segments is None
+    assert not len(none.property_ids) and not none.present.any() and not none.go.numel()
+
+
+def test_properties_and_go_terms_of_a_batch(pair_data, terms, tokenizer):
+    rows, _ = pair_data.plan(0)[1]
+    batch = pair_data.batch(0, 1)
+    assert int(batch.present.sum()) == len(batch.property_ids)
+    parts = pair_data.source.parts(rows[0])
+    there = [tag for tag, _ in parts if tag != GO_TAG]
+    assert [tag for tag, p in zip(TAGS, batch.present[0]) if p] == there
+    first = batch.property_ids[0][batch.property_mask[0].bool()].tolist()
+    tag, pieces = parts[0]
+    assert tokenizer.decode(first).startswith(f"{tag} :".lower())
+    nucleus = terms.index["GO:0005634"]
+    for place, row in enumerate(rows):
+        own = batch.go[1][batch.go[0] == place].tolist()
+        assert own == pair_data.source.go(row).tolist()
+        assert own in ([], [nucleus])
+
+
 def test_texts_are_cut_and_identical_ones_are_marked(pair_data):
-    rows = list(range(12))
-    batch = full_batch(pair_data.proteins, rows, pair_data.texts, 30)
-    assert batch.text_ids.shape[1] <= CONFIG.max_text_tokens
+    batch = full_batch(pair_data.source, list(range(12)), pair_data.texts, 30)
+    assert batch.text_ids.shape[1] <= MAX_TOKENS
     assert max(batch.proteins.lengths) <= 32
     kept = [tuple(ids[mask.bool()].tolist()) for ids, mask in zip(batch.text_ids, batch.text_mask)]
     by_hand = [[one == other for other in kept] for one in kept]
-    assert batch.same_text.tolist() == by_hand
+    assert (batch.text_keys.unsqueeze(1) == batch.text_keys).tolist() == by_hand
 
 
-def test_config_refuses_unknown_and_missing_keys(tmp_path):
-    path = tmp_path / "c.toml"
-    path.write_text("[model]\nlayers = 3\n")
-    with pytest.raises(UsageError, match=r"\[model\]: unknown key 'layers'"):
-        load_config(path)
-    path.write_text("[model]\nprotein_layers = 3\n")
-    with pytest.raises(UsageError, match="missing .*'protein_dim'"):
-        load_config(path)
+def test_shards_give_the_same_pairs_as_lines(tmp_path, pairs_path, terms, tokenizer):
+    """The builder's data set of the same entries; its pass over the data is made once."""
+    make([pairs_path], tmp_path / "set", sampling=Sampling(form="none"))
+    lines = open_pairs(pairs_path, "valid", CONFIG, tokenizer, terms, tmp_path)
+    for _ in range(2):
+        shards = open_pairs(tmp_path / "set", "valid", CONFIG, tokenizer, terms, tmp_path)
+        assert shards.lengths.tolist() == lines.lengths.tolist()
+        assert shards.go_counts().tolist() == lines.go_counts().tolist()
+        for row in range(len(lines)):
+            assert shards.residues(row).tolist() == lines.residues(row).tolist()
+            assert shards.parts(row) == lines.parts(row)
+            assert shards.go(row).tolist() == lines.go(row).tolist()
+        shards.close()
+
+
+def test_entries_without_a_split_are_held_out_by_their_accession():
+    found = [split_of("", f"P{number}", 0.1) for number in range(2000)]
+    assert 140 < found.count("valid") < 260
+    assert found == [split_of("", f"P{number}", 0.1) for number in range(2000)]
+    assert split_of("test", "P1", 1.0) == "test"

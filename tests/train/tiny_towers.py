@@ -7,10 +7,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from protclip_core.models.alphabet import TOKENS
+from protclip_core.models.esm2 import Esm2, Esm2Config
 from protclip_core.models.packing import PackedTokens, pack_sequences
 from protclip_core.models.residue_heads import ResidueHeads
-from train.config import ModelConfig
-from train.model import TwoTowers
+from train.model import (
+    TwoTowers,
+    initialise_bert,
+    initialise_esm2,
+    initialise_projection,
+    make_bert,
+)
 
 VOCABULARY, TEXT_TOKENS, PROPERTIES = 30, 12, 4
 SEQUENCES = ("MKTAYIAKQRWLE", "ACDEFGHIKL", "MLLAVLYCLAVFALSSRAG", "WYVTSRQPNMLK")
@@ -61,17 +67,14 @@ class TinyTowers(nn.Module):
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            config = ModelConfig(
-                protein_layers=2,
-                protein_dim=16,
-                protein_heads=2,
-                text_layers=1,
-                text_dim=16,
-                text_heads=2,
-                projection_dim=12,
-            )
-            self.towers = TwoTowers(config, vocab_size=VOCABULARY, max_text_tokens=TEXT_TOKENS)
-            self.towers.initialise()
+            shape = Esm2Config(num_layers=2, hidden_dim=16, num_heads=2, ffn_dim=64)
+            text = {"vocab_size": VOCABULARY, "max_tokens": TEXT_TOKENS}
+            bert = make_bert(hidden_dim=16, num_layers=1, num_heads=2, **text)
+            self.towers = TwoTowers(Esm2(shape), bert, 12)
+            initialise_esm2(self.towers.protein_encoder, 2)
+            initialise_bert(bert)
+            initialise_projection(self.towers.protein_projection)
+            initialise_projection(self.towers.text_projection)
             self.heads = ResidueHeads(16, 12, len(TOKENS), mlm=True, segments=True, prototypes=5)
         # In place of the head of the checkpoint, the encoder has one of its own.
         self.towers.protein_encoder.lm_head.requires_grad_(requires_grad=False)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from train.protanno.builder import BuildOptions, build
 from train.protanno.sampling import FORMS, Sampling
-from train.protanno.terminal import LineProgress, guarded, say
+from train.terminal import LineProgress, guarded, say
 
 __all__ = ["main"]
 

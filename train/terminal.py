@@ -1,8 +1,9 @@
-"""The edge to the terminal: errors as one line and an exit code, progress on standard error."""
+"""The edge to the terminal: errors as one line, exit codes, signals, progress on standard error."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -21,19 +22,63 @@ from protclip_core.errors import (
 )
 from protclip_core.records import printable
 
-__all__ = ["LineProgress", "guarded", "say"]
+__all__ = ["SIGNALS", "LineProgress", "Lines", "Signals", "Stopped", "guarded", "say"]
 
 #: As the command line's: docs of ``protclip_cli.boundary`` list them.
 _CODES = {UsageError: 2, InputError: 3, ModelError: 4, ResourceError: 5, BusyError: 7}
 _CODES |= {WorkerLostError: 8}
 _LINE_SECONDS = 10.0
+_IMPATIENT = 1.0
 
 
-class _Stopped(BaseException):
-    """A signal asks the process to end."""
+class Stopped(BaseException):
+    """A signal asks the process to end; its argument is the signal's number."""
 
 
-def guarded(work: Callable[[], int]) -> int:
+class Signals:
+    """What to do on Ctrl-C and SIGTERM: end at once, or note it until the work can stop.
+
+    Attributes
+    ----------
+    asked
+        The signal that came while `deferred`; 0 for none.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._deferred = False
+        self._first = 0.0
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal; the handler that `guarded` sets."""
+        if not self._deferred:
+            raise Stopped(number)
+        if not self.asked:
+            self.asked, self._first = number, time.monotonic()
+        # A launcher sends SIGTERM after the Ctrl-C that all processes of a terminal get: only a
+        # second Ctrl-C, and of a person, means that even the last checkpoint can go.
+        elif number == signal.SIGINT and time.monotonic() - self._first > _IMPATIENT:
+            raise Stopped(number)
+
+    def __enter__(self) -> Signals:
+        """Note signals from now on."""
+        self._deferred = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._deferred = False
+
+
+#: Those of the program; `guarded` installs its handler.
+SIGNALS = Signals()
+
+
+def guarded(
+    work: Callable[[], int],
+    *,
+    kept: str = "finished shards are kept",
+    tell: Callable[[], bool] = lambda: True,
+) -> int:
     """Run a program and return its exit code; an expected error becomes one line.
 
     Parameters
@@ -41,24 +86,26 @@ def guarded(work: Callable[[], int]) -> int:
     work
         Returns the exit code; whatever is not a `ProtclipError` and no trouble with an output or
         a signal is a bug and keeps its traceback.
+    kept
+        What a signal leaves behind, for its line.
+    tell
+        Asked when an error ends the program: whether its line is to be shown.
     """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise _Stopped(number)
-
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
-            signal.signal(number, stop)
+            signal.signal(number, SIGNALS.handle)
     try:
         code = work()
         sys.stdout.flush()
     except ProtclipError as error:
-        say(f"error: {error}")
+        if tell():
+            say(f"error: {error}")
         return next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1)
-    except _Stopped as stopped:
+    except Stopped as stopped:
         number = stopped.args[0]
-        say(f"error: stopped by {signal.Signals(number).name}; finished shards are kept")
+        if tell():
+            say(f"error: stopped by {signal.Signals(number).name}; {kept}")
         return 128 + int(number)
     except BrokenPipeError:
         # The interpreter's own last flush must find somewhere to go.
@@ -78,6 +125,15 @@ def guarded(work: Callable[[], int]) -> int:
 def say(text: str) -> None:
     """Write one line to standard error, with control characters made visible."""
     print(printable(text, 10_000), file=sys.stderr, flush=True)
+
+
+class Lines(logging.Handler):
+    """Shows log records as lines of the program."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        say(prefix + record.getMessage())
 
 
 class LineProgress:

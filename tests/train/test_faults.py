@@ -1,0 +1,205 @@
+"""What ends a run early; the numbers are those of the list of faults."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from protclip_core.errors import ModelError
+from tests.train.faulty import fill, numbers, program, save_forever
+from tests.train.launch import Job, write_config
+from train import checkpoint
+from train.optim import Progress
+from train.ranks import Ranks
+
+ALONE = Ranks(0, 1, torch.device("cpu"), 60.0)
+SMALL = {
+    "train": {"max_steps": 8, "evaluate_every": 8, "evaluate_pairs": 8, "timeout_seconds": 4.0},
+    "objectives": {"go": 0.0},
+}
+
+
+def start(folder, *extra, ranks=1, changes=SMALL, fault=("", 0, 0), **options):
+    config = write_config(folder / "c.toml", changes)
+    arguments = ["--config", config, "--run-dir", folder / "run", *extra]
+    return Job(folder, program, arguments, *fault, ranks=ranks, **options)
+
+
+def changed(**train_keys):
+    return {**SMALL, "train": SMALL["train"] | train_keys}
+
+
+def steps_of(run_dir):
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "tokens_per_s"} for row in rows if "loss" in row]
+
+
+def weights(run_dir, step):
+    return load_file(run_dir / f"step-{step:08d}" / "model.safetensors")
+
+
+def error_of(ended):
+    """The one line that says what happened; no traceback."""
+    lines = ended.err.splitlines()
+    assert "Traceback" not in ended.err, ended.err
+    (line,) = [line for line in lines if line.startswith("error: ")]
+    return line
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Folders of runs of 8 steps without a fault, of one and of two ranks."""
+    found = {}
+    for ranks in (1, 2):
+        folder = tmp_path_factory.mktemp(f"straight{ranks}")
+        ended = start(folder, ranks=ranks).wait()
+        assert [e.code for e in ended] == [0] * ranks, ended
+        found[ranks] = folder / "run"
+    return found
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_killed_and_resumed_equals_straight(tmp_path, straight, ranks):
+    """Faults 12 and 55: kill -9 behind a checkpoint; the steps since are made again."""
+    changes = changed(checkpoint_seconds=0.0)
+    ended = start(tmp_path, ranks=ranks, changes=changes, fault=("kill", 6, ranks - 1)).wait()
+    assert ended[-1].code == -signal.SIGKILL
+    if ranks == 2:
+        assert ended[0].code == 8
+        assert "rank 1 was lost in step 6; start again with --resume" in error_of(ended[0])
+    run_dir = tmp_path / "run"
+    # As if it had been killed later than it was: lines that no checkpoint holds, and half a line.
+    shutil.rmtree(run_dir / "step-00000005")
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "loss": 0.0}\n{"step": 7, "lo')
+    ended = start(tmp_path, "--resume", ranks=ranks, changes=changes).wait()
+    assert [e.code for e in ended] == [0] * ranks, ended
+    assert [row["step"] for row in steps_of(run_dir)] == list(range(1, 9))
+    one, other = weights(run_dir, 8), weights(straight[ranks], 8)
+    assert one.keys() == other.keys()
+    if ranks == 1:
+        assert steps_of(run_dir) == steps_of(straight[1])
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    else:
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=1e-6, atol=1e-6)
+
+
+def test_a_rank_that_hangs_is_named_after_the_timeout(tmp_path):
+    """Fault 56: 8 at the time that is set."""
+    job = start(tmp_path, ranks=2, fault=("hang", 3, 1))
+    job.processes[0].join(60)
+    assert job.processes[0].exitcode == 8
+    job.processes[1].kill()
+    first, _ = job.wait()
+    assert "rank 1 did not come within 4 seconds in step 3" in error_of(first)
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all_at_the_same_step(tmp_path):
+    """Fault 56: the step is named, and so is the rank; nothing of it is saved."""
+    ended = start(tmp_path, ranks=2, fault=("nan", 4, 1), changes=changed(checkpoint_seconds=0.0))
+    first, second = ended.wait()
+    assert (first.code, second.code) == (3, 3)
+    assert "loss is nan at step 4 (pda on rank 1)" in error_of(first)
+    assert second.err == ""
+    found = checkpoint.find(tmp_path / "run")
+    assert found.name == "step-00000003"
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run", 3).values())
+
+
+def test_uneven_data_run_out_evenly(tmp_path):
+    """Fault 56: a number of pairs that two ranks cannot share alike, to the end of the epoch."""
+    changes = {**changed(max_steps=100, max_epochs=1.0), "data": {"max_pairs": 7}}
+    ended = start(tmp_path, ranks=2, changes=changes).wait()
+    assert [e.code for e in ended] == [0, 0], ended
+    pairs = [row["pairs"] for row in steps_of(tmp_path / "run")]
+    assert sum(pairs) > 115
+    assert any(number % 2 for number in pairs)
+
+
+def test_a_process_that_puts_batches_together_is_killed(tmp_path):
+    """Fault 57: 8, no hang; with such processes the batches are the same."""
+    changes = {**SMALL, "data": {"workers": 2}}
+    (ended,) = start(tmp_path, changes=changes, fault=("worker", 3, 0)).wait()
+    assert ended.code == 8
+    assert "that puts batches together was lost" in error_of(ended)
+
+
+def test_batches_of_workers_are_the_same(tmp_path, straight):
+    (ended,) = start(tmp_path, changes={**SMALL, "data": {"workers": 2}}).wait()
+    assert ended.code == 0, ended
+    assert steps_of(tmp_path / "run") == steps_of(straight[1])
+
+
+@pytest.mark.parametrize(("fault", "code"), [("term", 143), ("interrupt", 130)])
+def test_signals_end_the_run_with_a_checkpoint(tmp_path, fault, code):
+    ranks = 2 if fault == "term" else 1
+    ended = start(tmp_path, ranks=ranks, fault=(fault, 3, ranks - 1)).wait()
+    assert [e.code for e in ended] == [code] * ranks, ended
+    assert "go on with --resume" in error_of(ended[0])
+    assert checkpoint.find(tmp_path / "run").name == "step-00000003"
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path):
+    """Fault 15: 5; the checkpoint before it is as it was, and after room is made the run ends."""
+    assert start(tmp_path, "--stop-at", 2).wait()[0].code == 0
+    run_dir = tmp_path / "run"
+    before = weights(run_dir, 2)
+    size = (run_dir / "step-00000002" / "optimizer.pt").stat().st_size
+    (ended,) = start(tmp_path, "--resume", limit=size - 1000).wait()
+    assert ended.code == 5
+    line = error_of(ended)
+    assert "step-00000008: no room to write it: file too large" in line
+    assert checkpoint.find(run_dir).name == "step-00000002"
+    assert all(torch.equal(before[k], v) for k, v in weights(run_dir, 2).items())
+    assert not list(run_dir.glob(".step*"))
+    assert start(tmp_path, "--resume").wait()[0].code == 0
+
+
+def test_thirty_kills_while_checkpoints_are_written(tmp_path):
+    """Fault 12: each time one that is whole is there, and no older than the last but one."""
+    draw, newest = random.Random(4), 0
+    interrupted = 0
+    for _ in range(30):
+        job = Job(tmp_path, save_forever, tmp_path, 300)
+        begun = f"step-{newest + 1:08d}"
+        job.wait_until(lambda name=begun: any(p.name.endswith(name) for p in tmp_path.iterdir()))
+        time.sleep(draw.uniform(0, 0.06))
+        job.processes[0].kill()
+        job.processes[0].join()
+        interrupted += bool(list(tmp_path.glob(".step-*.tmp")))
+        model, optimizer = numbers(300)
+        fill(model, optimizer, 1)
+        progress = checkpoint.restore(checkpoint.find(tmp_path), model, optimizer, ALONE)
+        assert progress.step >= newest
+        newest = progress.step
+        assert all((value == newest).all() for value in model.parameters())
+    assert interrupted > 5
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
+    model, optimizer = numbers(8)
+    for step in (1, 2, 3):
+        fill(model, optimizer, step)
+        checkpoint.save(tmp_path, model, optimizer, Progress(step=step), ALONE)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+    path = tmp_path / "step-00000003" / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    assert checkpoint.find(tmp_path).name == "step-00000002"
+    assert re.search(r"step-00000003: model.safetensors is damaged", caplog.text)
+    (tmp_path / "step-00000002" / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(ModelError, match="all checkpoints are damaged"):
+        checkpoint.find(tmp_path)
+    assert "optimizer.pt has 0 bytes" in caplog.text
+    with pytest.raises(ModelError, match="no checkpoint"):
+        checkpoint.find(tmp_path / "nothing")

@@ -1,0 +1,101 @@
+"""Batches from where a run stands, without end: by the rank itself, or by processes of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from protclip_core.errors import WorkerLostError
+from train.data import Batch, PairData
+from train.optim import Progress
+
+__all__ = ["Place", "feed", "lost_worker"]
+
+_LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a batch stands: epoch, position in it, and batches of that epoch."""
+
+    epoch: int
+    position: int
+    batches: int
+
+    def passed(self, progress: Progress) -> None:
+        """Move a run behind this batch."""
+        progress.epoch, progress.position = self.epoch, self.position + 1
+        progress.batches = self.batches
+        if progress.position == self.batches:
+            progress.epoch, progress.position = self.epoch + 1, 0
+
+
+def feed(data: PairData, progress: Progress, workers: int) -> Iterator[tuple[Place, Batch]]:
+    """Give batches from the place where a run stands.
+
+    Parameters
+    ----------
+    data
+        The batches, each a function of its place.
+    progress
+        Where to begin; not changed.
+    workers
+        Processes that put batches together ahead of time; 0 for none. What comes is the same.
+    """
+    places = _Places(data, progress.epoch, progress.position)
+    if not workers:
+        for place in places:
+            yield place, data.batch(place.epoch, place.position)
+        return
+    # Forked, so that the pairs are there without a copy; batches come through shared memory.
+    loader: DataLoader[Any] = DataLoader(
+        _Batches(data),
+        batch_size=None,
+        sampler=places,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        multiprocessing_context="fork",
+        prefetch_factor=2,
+    )
+    yield from loader
+
+
+def lost_worker(error: RuntimeError) -> WorkerLostError | None:
+    """Translate torch's error about a process of `feed` that has ended; ``None`` for others."""
+    found = _LOST.search(str(error))
+    if found is None:
+        return None
+    return WorkerLostError(
+        f"the process {found.group(1)} that puts batches together was lost",
+        hint="start again with --resume",
+    )
+
+
+class _Places(Sampler[Place]):
+    def __init__(self, data: PairData, epoch: int, position: int) -> None:
+        self._data, self._epoch, self._position = data, epoch, position
+
+    def __iter__(self) -> Iterator[Place]:
+        epoch, position = self._epoch, self._position
+        while True:
+            batches = len(self._data.plan(epoch))
+            while position < batches:
+                yield Place(epoch, position, batches)
+                position += 1
+            epoch, position = epoch + 1, 0
+
+
+class _Batches(Dataset[Any]):
+    def __init__(self, data: PairData) -> None:
+        self._data = data
+
+    def __getitem__(self, place: Any) -> tuple[Place, Batch]:  # noqa: ANN401
+        return place, self._data.batch(place.epoch, place.position)
+
+
+def _as_it_is(item: Any) -> Any:  # noqa: ANN401
+    return item
