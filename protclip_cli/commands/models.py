@@ -53,7 +53,9 @@ def list_(
     for row in list_models(cache):
         if installed and row.state == "available":
             continue
-        size = None if row.megabytes is None else round(row.megabytes, 1)
+        size = row.megabytes
+        if size is not None:
+            size = round(size) if size >= 100 else round(size, 1)
         rows.append(
             {
                 "name": row.name,
