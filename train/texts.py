@@ -34,12 +34,12 @@ _GO_ROOTS = frozenset({"GO:0003674", "GO:0005575", "GO:0008150"})
 # They come first in the vocabulary: a token's place here is its id.
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-_EVIDENCE = re.compile(r"\s*\{ECO:[^}]*\}|\s*\((?:PubMed:[^)]*|By similarity)\)|\s*\(VFC?\d+\)")
-_CUT = re.compile(r"\s*\[\.\.\.\]\s*$")
-_NOTE = re.compile(r"\s*\.?\s*Note=.*$", re.DOTALL)
-_ISOFORM = re.compile(r"\[[^\]]{3,80}\]:\s*")
-_SENTENCE_END = re.compile(r"(?<=[A-Za-z0-9)\]]\.)\s+(?=[A-Z])")
-_SAYS_NOTHING = re.compile(
+EVIDENCE = re.compile(r"\s*\{ECO:[^}]*\}|\s*\((?:PubMed:[^)]*|By similarity)\)|\s*\(VFC?\d+\)")
+CUT = re.compile(r"\s*\[\.\.\.\]\s*$")
+NOTE = re.compile(r"\s*\.?\s*Note=.*$", re.DOTALL)
+ISOFORM = re.compile(r"\[[^\]]{3,80}\]:\s*")
+SENTENCE_END = re.compile(r"(?<=[A-Za-z0-9)\]]\.)\s+(?=[A-Z])")
+SAYS_NOTHING = re.compile(
     r"(?:putative )?(?:uncharacteri[sz]ed|hypothetical|unknown|unnamed|predicted|unclassified)\b.*"
     r"|dubious open reading frame.*|(?:putative )?protein of unknown function.*"
     r"|\W*",
@@ -68,7 +68,7 @@ def parts_of(entry: Mapping[str, Any], go_names: Mapping[str, str]) -> tuple[Par
     for tag, field in TAGS.items():
         text = _clean(str(entry.get(field) or ""), field)
         if text:
-            pieces = _SENTENCE_END.split(text) if field == "function" else [text]
+            pieces = SENTENCE_END.split(text) if field == "function" else [text]
             parts.append(Part(tag, tuple(piece.rstrip(".") for piece in pieces)))
     names = [go_names[term] for term in entry.get("go") or () if term in go_names]
     if names:
@@ -113,12 +113,12 @@ def _lines(proteins: Iterable[tuple[Part, ...]]) -> Iterator[str]:
 
 def _clean(text: str, field: str) -> str:
     """Remove evidence, notes and a sentence that was cut off; nothing where nothing is said."""
-    if _CUT.search(text):
+    if CUT.search(text):
         # The last sentence is a torso: keep the whole ones before it.
-        kept = _SENTENCE_END.split(_CUT.sub("", text))[:-1]
+        kept = SENTENCE_END.split(CUT.sub("", text))[:-1]
         text = " ".join(kept)
-    text = _EVIDENCE.sub("", text)
+    text = EVIDENCE.sub("", text)
     if field == "location":
-        text = _NOTE.sub("", text)
-    text = " ".join(_ISOFORM.sub("", text).split()).strip(" .;")
-    return "" if _SAYS_NOTHING.fullmatch(text) else text
+        text = NOTE.sub("", text)
+    text = " ".join(ISOFORM.sub("", text).split()).strip(" .;")
+    return "" if SAYS_NOTHING.fullmatch(text) else text

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 
 from train.protanno.entries import PROPERTIES, Entry, RawEntry
 from train.texts import (
-    _CUT,
-    _EVIDENCE,
-    _ISOFORM,
-    _NOTE,
-    _SAYS_NOTHING,
-    _SENTENCE_END,
+    CUT,
+    EVIDENCE,
+    ISOFORM,
+    NOTE,
+    SAYS_NOTHING,
+    SENTENCE_END,
 )
 
 __all__ = ["clean_text", "make_entry", "names_of"]
@@ -90,14 +90,14 @@ def clean_text(text: str, field: str, *, keep_evidence: bool = False) -> str:
     >>> clean_text("[Isoform 2]: Nucleus {ECO:0000250}. Note=At night.", "location")
     'Nucleus'
     """
-    if _CUT.search(text):
+    if CUT.search(text):
         # The last sentence is a torso: keep the whole ones before it.
-        text = " ".join(_SENTENCE_END.split(_CUT.sub("", text))[:-1])
+        text = " ".join(SENTENCE_END.split(CUT.sub("", text))[:-1])
     if field == "location":
-        text = _NOTE.sub("", text)
-    text = _ISOFORM.sub("", text)
-    bare = _tidy(_OLD_EVIDENCE.sub("", _EVIDENCE.sub("", text)))
-    if _SAYS_NOTHING.fullmatch(bare):
+        text = NOTE.sub("", text)
+    text = ISOFORM.sub("", text)
+    bare = _tidy(_OLD_EVIDENCE.sub("", EVIDENCE.sub("", text)))
+    if SAYS_NOTHING.fullmatch(bare):
         return ""
     return _tidy(text) if keep_evidence else bare
 
