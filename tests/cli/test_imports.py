@@ -11,7 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: From the ground up: a room imports itself and what stands below it.
-FLOORS = ("errors", "records", "progress"), ("io",), ("models", "heads"), ("engines",), ("tasks",)
+FLOORS = (
+    ("errors", "records", "progress"),
+    ("io",),
+    ("ontology",),
+    ("models", "heads"),
+    ("engines",),
+    ("tasks",),
+)
 LIBRARY = [name for floor in FLOORS for name in floor]
 #: Modules of the package that belong to no floor: they are its front.
 FRONT = {"__init__", "_version"}

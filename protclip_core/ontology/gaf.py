@@ -1,0 +1,295 @@
+"""Annotations from files: GAF 2.0, 2.1 and 2.2, and tables of pairs."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from protclip_core.errors import InputError
+from protclip_core.io.streams import open_input, source_name
+from protclip_core.ontology.annotations import Annotations, PairCollector, Provenance, shown_ids
+from protclip_core.ontology.assemble import GO_ID, release_date
+from protclip_core.ontology.evidence import KNOWN_EVIDENCE, evidence_codes
+from protclip_core.ontology.lines import foreign_content, text_lines
+from protclip_core.ontology.ontology import Ontology
+from protclip_core.ontology.terms import Resolved
+from protclip_core.records import printable
+
+__all__ = ["read_annotation_pairs", "read_gaf"]
+
+log = logging.getLogger(__name__)
+
+_VERSIONS = ("2.0", "2.1", "2.2")
+#: Columns up to the one that says who assigned an annotation; two more may be left out.
+_COLUMNS = 15
+_ASPECTS = {"F": 0, "P": 1, "C": 2}
+_RELEASE = re.compile(r"!\s*(?:go[- ](?:version|release)|data-version)\s*:\s*(.*)", re.IGNORECASE)
+_SHOWN = 5  # bad lines in a message
+_KEPT = 1000  # bad lines that are kept to be listed
+
+OnError = Literal["error", "skip"]
+
+
+def read_gaf(
+    path: str | Path,
+    ontology: Ontology,
+    *,
+    evidence: str | Iterable[str] | None = None,
+    on_error: OnError = "error",
+) -> Annotations:
+    """Read a gene association file, line by line.
+
+    Parameters
+    ----------
+    path
+        Path of a file, plain or compressed, or ``-``. Proteins are named by its second column.
+    ontology
+        The release that terms are looked up in. Alternative and replaced ids count as the terms
+        they stand for.
+    evidence
+        Codes and groups (``experimental``) to keep, see `evidence_codes`; None is all but ND.
+    on_error
+        What to do about bad lines: ``error`` reads to the end, then names the first five and
+        the count; ``skip`` passes them over with a warning and lists them in the provenance.
+
+    Returns
+    -------
+    Annotations
+        As the file has them, not propagated. Lines with NOT, of other evidence, and of obsolete
+        or unknown terms are left out, counted in `Provenance`, and named in warnings.
+
+    Raises
+    ------
+    InputError
+        Missing, damaged or of another kind, of a version that is not 2.0 to 2.2; bad lines; no
+        annotation at all, or none of a term that the ontology has.
+    """
+    reader = _Reader(source_name(path), ontology, evidence_codes(evidence), on_error)
+    with open_input(path) as stream:
+        return reader.run(reader.gaf_lines(text_lines(stream, reader.name)), "GAF")
+
+
+def read_annotation_pairs(
+    path: str | Path, ontology: Ontology, *, on_error: OnError = "error"
+) -> Annotations:
+    """Read a table of a protein id and a GO id per line.
+
+    Parameters
+    ----------
+    path
+        Path of a file, plain or compressed, or ``-``: tab-separated, further columns are passed
+        over, ``#`` and ``!`` start comments, a header is told by having no GO id in the first
+        line. The other parameters, the result and the errors are those of `read_gaf`.
+    ontology, on_error
+        See `read_gaf`.
+    """
+    reader = _Reader(source_name(path), ontology, KNOWN_EVIDENCE, on_error)
+    with open_input(path) as stream:
+        return reader.run(reader.pair_lines(text_lines(stream, reader.name)), "TSV")
+
+
+class _BadLineError(Exception):
+    """One line that cannot be used; never leaves this module."""
+
+
+@dataclass
+class _Reader:
+    """State of reading one file."""
+
+    name: str
+    ontology: Ontology
+    codes: frozenset[str]
+    on_error: OnError
+    version: str = ""
+    release: str | None = None
+    lines: int = 0
+    taken: int = 0
+    negated: list[tuple[str, str]] = field(default_factory=list)
+    other: Counter[str] = field(default_factory=Counter)
+    how: dict[str, Counter[str]] = field(default_factory=dict)
+    bad_lines: int = 0
+    bad: list[str] = field(default_factory=list)
+    pairs: PairCollector = field(default_factory=PairCollector)
+    known: dict[str, Resolved] = field(default_factory=dict)
+
+    def run(self, items: Iterator[tuple[str, str]], format: str) -> Annotations:
+        """Take each protein and id that a format gives."""
+        for protein, id in items:
+            found = self.known.get(id)
+            if found is None:
+                found = self.known[id] = self.ontology.resolve(id)
+            if found.how != "current":
+                self.how.setdefault(found.how, Counter())[id] += 1
+            if found.term is not None:
+                self.taken += 1
+                self.pairs.add(protein, found.term)
+        self._report()
+        provenance = Provenance(
+            source=self.name,
+            format=f"{format} {self.version}".strip(),
+            lines=self.lines,
+            taken=self.taken,
+            negated=tuple(self.negated),
+            other_evidence=dict(self.other),
+            resolved=dict(self._of("alternative") + self._of("replaced")),
+            obsolete=dict(self._of("obsolete")),
+            unknown=dict(self._of("unknown")),
+            bad_lines=self.bad_lines,
+            bad=tuple(self.bad),
+            release=self.release,
+        )
+        return self.pairs.annotations(self.ontology, provenance)
+
+    def gaf_lines(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[str, str]]:
+        """Give protein and GO id of each line of a GAF that is not left out."""
+        for number, line in lines:
+            if line.startswith("!"):
+                self._comment(line, number)
+                continue
+            if not line.strip():
+                continue
+            if not self.version:
+                self._versionless(line)
+            self.lines += 1
+            try:
+                fields = line.split("\t")
+                self._check(fields)
+                negated = "NOT" in fields[3].upper().split("|")
+                if negated:
+                    self.negated.append((fields[1], fields[4]))
+                elif fields[6] not in self.codes:
+                    self.other[fields[6]] += 1
+                else:
+                    yield fields[1], fields[4]
+            except _BadLineError as error:
+                self._spoiled(number, error)
+
+    def pair_lines(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[str, str]]:
+        """Give protein and GO id of each line of a table."""
+        first = True
+        for number, line in lines:
+            if not line.strip() or line[0] in "#!":
+                continue
+            protein, _, rest = line.partition("\t")
+            id = rest.split("\t", 1)[0].strip()
+            is_header = first and not GO_ID.fullmatch(id)
+            if first and not rest:
+                raise foreign_content(line.lstrip().encode(), self.name, "a table of pairs")
+            first = False
+            if is_header and not id.upper().startswith("GO:"):
+                continue
+            self.lines += 1
+            try:
+                if not protein.strip():
+                    raise _BadLineError("has no protein id")
+                if not GO_ID.fullmatch(id):
+                    raise _BadLineError(f"{printable(id)!r} is no GO id")
+                yield protein, id
+            except _BadLineError as error:
+                self._spoiled(number, error)
+
+    def _comment(self, line: str, number: int) -> None:
+        """Take the version, and the GO release where one is stated."""
+        tag, _, value = line[1:].partition(":")
+        if tag.strip().lower() == "gaf-version" and not self.version:
+            self.version = value.strip()
+            if self.version not in _VERSIONS:
+                raise InputError(
+                    f"is GAF {printable(self.version)!r}, this protclip reads "
+                    f"{', '.join(_VERSIONS)}",
+                    where=f"{self.name}:line {number}",
+                )
+        elif tag.strip().lower() in ("gpa-version", "gpi-version"):
+            raise InputError(
+                f"is {tag.strip()[:3].upper()}, not GAF", where=self.name, hint="give the GAF"
+            )
+        elif self.release is None and (match := _RELEASE.match(line)):
+            self.release = release_date(match[1])
+
+    def _versionless(self, line: str) -> None:
+        """Refuse what is no GAF; otherwise read it as GAF 2.1, whose qualifiers may be empty."""
+        if line.count("\t") < _COLUMNS - 1:
+            raise foreign_content(line.lstrip().encode(), self.name, "a GAF")
+        self.version = "2.1"
+        log.warning("%s: states no gaf-version: read as GAF 2.1", self.name)
+
+    def _check(self, fields: list[str]) -> None:
+        """Refuse a line whose annotation cannot be told for sure."""
+        if len(fields) < _COLUMNS or len(fields) > 17:
+            raise _BadLineError(f"has {len(fields)} columns, not 15 to 17")
+        if not fields[1].strip():
+            raise _BadLineError("has no DB Object ID")
+        if not GO_ID.fullmatch(fields[4]):
+            raise _BadLineError(f"{printable(fields[4])!r} is no GO id")
+        if fields[6] not in KNOWN_EVIDENCE:
+            raise _BadLineError(f"unknown evidence code {printable(fields[6])!r}")
+        if fields[8] not in _ASPECTS:
+            raise _BadLineError(f"unknown aspect {printable(fields[8])!r}")
+        if self.version == "2.2" and not fields[3]:
+            raise _BadLineError("has no qualifier, which GAF 2.2 requires")
+
+    def _spoiled(self, number: int, error: _BadLineError) -> None:
+        self.bad_lines += 1
+        if len(self.bad) < _KEPT:
+            self.bad.append(f"{self.name}:line {number}: {error}")
+
+    def _of(self, how: str) -> Counter[str]:
+        return self.how.get(how, Counter())
+
+    def _report(self) -> None:
+        """Refuse or name what was wrong, and name what was left out."""
+        if self.bad:
+            message = f"{self.bad_lines:,} of {self.lines:,} lines cannot be used"
+            if self.on_error == "error":
+                raise InputError(
+                    message,
+                    where=self.name,
+                    hint="correct them, or pass them over",
+                    details=self.bad[:_SHOWN],
+                )
+            log.warning("%s: %s, the first: %s", self.name, message, "; ".join(self.bad[:_SHOWN]))
+        if not self.lines:
+            raise InputError("holds no annotation", where=self.name)
+        release = self.ontology.release or "unknown"
+        lost = self._of("obsolete") + self._of("unknown")
+        if lost and not self.taken and lost.total() == self.lines:
+            raise InputError(
+                f"none of its {len(lost):,} GO ids is in the ontology (release {release})",
+                where=self.name,
+                hint="give the release that it was made with",
+            )
+        for how, counts in sorted(self.how.items()):
+            stands = how in ("alternative", "replaced")
+            fate = "read as the terms they stand for" if stands else "left out"
+            log.warning(
+                "%s: %s lines of %s %s ids in GO release %s %s: %s",
+                self.name,
+                f"{counts.total():,}",
+                f"{len(counts):,}",
+                how,
+                release,
+                fate,
+                shown_ids(counts),
+            )
+        if self.negated:
+            log.warning(
+                "%s: %s lines with NOT left out, the first: %s %s",
+                self.name,
+                f"{len(self.negated):,}",
+                *self.negated[0],
+            )
+        if self.other:
+            log.info("%s: lines of other evidence left out: %s", self.name, dict(self.other))
+        stated = self.release
+        if stated and self.ontology.release and stated != self.ontology.release:
+            log.warning(
+                "%s: made with GO release %s, read with %s",
+                self.name,
+                stated,
+                self.ontology.release,
+            )
