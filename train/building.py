@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from protclip_core.models.bert import build_bert
 from protclip_core.models.bundle_parts import TOKENIZER, build_esm2
 from protclip_core.models.esm2 import Esm2, Esm2Config
 from protclip_core.models.info import ModelInfo, describe_model
+from protclip_core.models.projection import ProjectionForm
 from protclip_core.models.residue_heads import ResidueHeads
 from protclip_core.models.tensor_names import transformers_names
 from protclip_core.models.weights import fill_module, read_transformers_weights
@@ -39,7 +41,8 @@ def build_towers(config: RunConfig, vocab_size: int) -> TwoTowers:
     """Build the model of a run, as it stands at step 0.
 
     Heads that no objective trains are not built, and frozen parts want no gradient. Where both
-    encoders come from one ProtCLIP model, its projections (and heads) come along if they fit.
+    encoders come from one ProtCLIP model, its projections (and heads) come along if they fit;
+    where the text encoder alone comes from a model, its text projection does.
 
     Parameters
     ----------
@@ -74,13 +77,16 @@ def build_towers(config: RunConfig, vocab_size: int) -> TwoTowers:
         pooling=config.model.pooling,
         temperature=objectives.temperature,
         residue_heads=heads if any(True for _ in heads.parameters()) else None,
+        projection=_projection_form(config, protein),
+        projection_dropout=config.model.projection_dropout,
     )
     for projection in (towers.protein_projection, towers.text_projection):
         initialise_projection(projection)
-    _bring_along(towers, config)
+    text_space = _bring_along(towers, config)
     towers.requires_grad_(requires_grad=True)
     towers.protein_encoder.requires_grad_(not config.protein.frozen)
     towers.text_encoder.requires_grad_(not config.text.stays)
+    towers.text_projection.requires_grad_(not _projection_stays(config, brought=text_space))
     _freeze_unused(towers, config)
     if config.train.recompute:
         for layers in _layers(towers):
@@ -204,6 +210,22 @@ def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:
     return build_esm2(info.encoder, tensors, where, lm_head=lm_head)
 
 
+def _projection_form(config: RunConfig, protein: nn.Module) -> ProjectionForm | None:
+    model, shape = config.model, protein.config
+    if model.projection == "plain":
+        return None
+    form = ProjectionForm(form="skip", hidden_dim=model.projection_hidden)
+    if model.protein_reads == "all":
+        return form
+    if not getattr(shape, "keep_input", False):
+        raise UsageError(
+            "the protein encoder keeps no input to read alone",
+            where="[model] protein_reads",
+            hint="use 'all', or an encoder of kind 'kmer' with keep_input = true",
+        )
+    return replace(form, protein_dim=int(shape.input_dim))  # type: ignore[union-attr, arg-type]
+
+
 def _text_encoder(config: RunConfig, vocab_size: int) -> nn.Module:
     text = config.text
     if text.weights is not None:
@@ -241,24 +263,63 @@ def _bundle_info(name: str, where: str) -> ModelInfo:
     return info
 
 
-def _bring_along(towers: TwoTowers, config: RunConfig) -> None:
-    """Start from the projections, temperature and heads of the model that both encoders are of."""
-    name = config.protein.weights
-    if name is None or name != config.text.weights:
-        return
+def _bring_along(towers: TwoTowers, config: RunConfig) -> bool:
+    """Start from what else the models bring that the encoders are of.
+
+    From a model that both encoders are of: projections, temperature and heads. From that of the
+    text encoder alone: the text projection.
+
+    Returns
+    -------
+    bool
+        Whether the text projection came with the text encoder alone.
+    """
+    name = config.text.weights
+    if name is None:
+        return False
     info = describe_model(name)
     if info.bundle is None or info.joint_dim != config.model.projection_dim:
-        return
+        return False
+    if name != config.protein.weights:
+        return _bring_text_projection(towers, info)
     state = towers.state_dict()
     brought: dict[str, Tensor] = {}
     for key, value in info.bundle.tensors().items():
         room = key.partition(".")[0]
         if room in ("protein_encoder", "text_encoder") or key not in state:
             continue
+        # Of two forms that share some tensors, one does not start from parts of the other.
+        if room.endswith("_projection") and info.projection != towers.projection_form:
+            continue
         if value.numel() == state[key].numel():
             brought[key] = value.float().reshape(state[key].shape)
     towers.load_state_dict(brought, strict=False)
     _log.info("started from %s: %d tensors of projections and heads", info.name, len(brought))
+    return False
+
+
+def _bring_text_projection(towers: TwoTowers, info: ModelInfo) -> bool:
+    """Start from a text projection of the same form; another one stays behind."""
+    assert info.bundle is not None
+    found = {name: v.float() for name, v in info.bundle.tensors("text_projection.").items()}
+    wanted = towers.text_projection.state_dict()
+    if {n: v.shape for n, v in found.items()} != {n: v.shape for n, v in wanted.items()}:
+        if found:
+            _log.warning("the text projection of %s has another form: not used", info.name)
+        return False
+    towers.text_projection.load_state_dict(found)
+    _log.info("started from %s: text encoder and text projection", info.name)
+    return True
+
+
+def _projection_stays(config: RunConfig, *, brought: bool) -> bool:
+    """Whether the text projection is frozen, the default resolved."""
+    stays, text = config.text.projection_frozen, config.text
+    if stays is None:
+        return brought and text.stays
+    if stays and not brought and (text.weights is None or text.weights != config.protein.weights):
+        _log.warning("[text] projection_frozen: a projection stays that no text model brought")
+    return stays
 
 
 def _freeze_unused(towers: TwoTowers, config: RunConfig) -> None:
@@ -275,3 +336,8 @@ def _freeze_unused(towers: TwoTowers, config: RunConfig) -> None:
         towers.text_projection.requires_grad_(requires_grad=False)
     if not (on.gc or on.bsr):
         towers.text_encoder.requires_grad_(requires_grad=False)
+    if towers.reads_input and not on.mlm:
+        # Nothing goes through the layers then; see `Trainee.losses`.
+        for name, parameter in towers.protein_encoder.named_parameters():
+            if not name.startswith(("tables.", "gates.", "windows.")):
+                parameter.requires_grad = False

@@ -2,7 +2,9 @@
 
 A checkpoint is a directory ``step-00001234``::
 
-    model.safetensors   all parameters of the trainee, whole (also of a sharded run)
+    model.safetensors   all parameters of the trainee, whole (also of a sharded run): their moving
+                        averages, where the run takes some
+    steps.safetensors   only then: all parameters as the steps have left them
     optimizer.pt        the optimizer's state by parameter name; read with ``weights_only=True``
     rest.pt             torch's generator of each rank; text vectors of the GO bank
     state.json          where the run stands (see `train.optim.Progress`), ranks
@@ -42,6 +44,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from protclip_core.errors import ModelError, ProtclipError, ResourceError
 from protclip_core.io.atomic import disk_error, free_bytes, fsync_folder
+from train.averages import Averages
 from train.optim import Progress
 from train.ranks import Ranks
 
@@ -51,6 +54,7 @@ _log = logging.getLogger(__name__)
 _KEPT = 2
 _NAME = re.compile(r"step-\d{8,}")
 _MANIFEST = "manifest.json"
+_STEPS = "steps.safetensors"
 _FILES = ("model.safetensors", "optimizer.pt", "rest.pt", "state.json")
 
 
@@ -60,6 +64,7 @@ def save(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     ranks: Ranks,
+    averages: Averages | None = None,
 ) -> Path:
     """Write a checkpoint atomically, and remove all but the two newest.
 
@@ -79,17 +84,20 @@ def save(
     rest = {"generators": ranks.objects(_generator_states(ranks)), **bank}
     if ranks.group is None or _is_sharded(model) or ranks.first:
         tensors = get_model_state_dict(model, options=options)
+        averaged = _averaged(model, averages, options)
         states = get_optimizer_state_dict(model, optimizer, options=options)
     error: ProtclipError | None = None
     if ranks.first:
         contents: dict[str, Callable[[BinaryIO], object]] = {
-            "model.safetensors": lambda file: file.write(to_bytes(_plain(tensors))),
+            "model.safetensors": lambda file: file.write(to_bytes(_plain(averaged or tensors))),
             "optimizer.pt": lambda file: torch.save(states, file),
             "rest.pt": lambda file: torch.save(rest, file),
             "state.json": lambda file: file.write(
                 _json({**asdict(progress), "ranks": ranks.world})
             ),
         }
+        if averaged is not None:
+            contents[_STEPS] = lambda file: file.write(to_bytes(_plain(tensors)))
         try:
             _write(final, contents)
         except ProtclipError as found:
@@ -101,9 +109,15 @@ def save(
 
 
 def restore(
-    directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
+    directory: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ranks: Ranks,
+    averages: Averages | None = None,
 ) -> Progress:
-    """Restore model, optimizer and generators; return the progress.
+    """Restore model, averages, optimizer and generators; return the progress.
+
+    Averages that the checkpoint does not have begin with its parameters.
 
     Raises
     ------
@@ -112,11 +126,17 @@ def restore(
     """
     state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
     world = state.pop("ranks")
-    tensors: dict[str, Any] = load((directory / "model.safetensors").read_bytes())
+    files = [directory / name for name in ("model.safetensors", _STEPS)]
+    # The averages first, where there are some, then what the steps go on from.
+    found: list[dict[str, Any]] = [load(file.read_bytes()) for file in files if file.exists()]
     states = torch.load(directory / "optimizer.pt", weights_only=True)
     options = StateDictOptions(full_state_dict=True)
     try:
-        set_model_state_dict(model, tensors, options=options)
+        set_model_state_dict(model, found[0], options=options)
+        if averages is not None:
+            averages.take()
+        for tensors in found[1:]:
+            set_model_state_dict(model, tensors, options=options)
         set_optimizer_state_dict(model, optimizer, states, options=options)
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelError(
@@ -140,7 +160,7 @@ def restore(
 
 
 def load_model(directory: Path, model: nn.Module) -> None:
-    """Put the parameters of a checkpoint into a trainee."""
+    """Put the parameters of a checkpoint into a trainee; the averages, where it has some."""
     model.load_state_dict(load((directory / "model.safetensors").read_bytes()))
 
 
@@ -241,7 +261,7 @@ def _fault(directory: Path) -> str | None:
     """Say what is wrong with a checkpoint; ``None`` for nothing."""
     try:
         listing = json.loads((directory / _MANIFEST).read_bytes())
-        for name in _FILES:
+        for name in {**dict.fromkeys(_FILES), **listing}:
             path, wanted = directory / name, listing[name]
             if path.stat().st_size != wanted["bytes"]:
                 return f"{name} has {path.stat().st_size} bytes, not {wanted['bytes']}"
@@ -264,9 +284,24 @@ def _is_sharded(model: nn.Module) -> bool:
 
 
 def _bank_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return the attributes that are no parameters but belong to the state of a `Trainee`."""
+    """Return the attributes that are no parameters but belong to the state of a `Trainee`.
+
+    Those of a frozen text tower are in the folder of the run (`train.kept_texts`).
+    """
     found = getattr(model, "bank_vectors", None)
-    return {} if found is None else {"bank_vectors": found}
+    kept = getattr(model, "text_frozen", False)
+    return {} if found is None or kept else {"bank_vectors": found}
+
+
+def _averaged(
+    model: nn.Module, averages: Averages | None, options: StateDictOptions
+) -> dict[str, Any] | None:
+    """Return all parameters with their averages; a copy, for the model goes on without them."""
+    if averages is None or not averages.decay:
+        return None
+    with averages.applied():
+        found: dict[str, Any] = get_model_state_dict(model, options=options)
+        return {name: value.detach().clone() for name, value in found.items()}
 
 
 def _plain(tensors: dict[str, Any]) -> dict[str, Tensor]:

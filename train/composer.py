@@ -60,8 +60,12 @@ class TextComposer:
 
     def text(self, text: str) -> list[int]:
         """Tokens of a text as it stands."""
-        found = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return self._framed(found)
+        return self.framed(self.tokens(text))
+
+    def tokens(self, text: str) -> list[int]:
+        """Tokens of a text without the special ones, however many."""
+        found: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return found
 
     def whole(self, parts: list[TokenPart]) -> list[int]:
         """Tokens of all properties in order; the first few GO names."""
@@ -114,7 +118,8 @@ class TextComposer:
             for number, piece in enumerate(pieces):
                 tokens += [*(between if number else []), *piece]
             tokens += self._stop
-        return self._framed(tokens)
+        return self.framed(tokens)
 
-    def _framed(self, tokens: list[int]) -> list[int]:
+    def framed(self, tokens: list[int]) -> list[int]:
+        """Put the special tokens around a row, and cut what is beyond the limit."""
         return [self._first, *tokens[: self.max_tokens - 2], self._last]

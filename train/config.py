@@ -65,6 +65,14 @@ class TextConfig:
     vocab_size: int = 8000
     #: Text tokens, [CLS] and [SEP] counted; longer texts are cut. Default: what weights allow.
     max_tokens: int | None = None
+    #: Whether the text projection stays as it is as well. Weights that bring one of the right
+    #: width and form are started from; default: then, if it is not from the model that the
+    #: protein encoder starts from too, and the text encoder stays.
+    projection_frozen: bool | None = None
+    #: Texts of each protein that GC draws from: encoded once, before the first step, and kept in
+    #: the folder of the run (2 bytes a number); needs a frozen encoder and projection. The first
+    #: is the whole text, the others are sampled. 0: texts are encoded in every step.
+    cache_variants: int = 0
 
     def __post_init__(self) -> None:
         shape = (self.num_layers, self.hidden_dim, self.num_heads)
@@ -72,6 +80,8 @@ class TextConfig:
             raise ValueError("give either weights or num_layers, hidden_dim, num_heads, tokenizer")
         if not self.weights and not all((*shape, self.max_tokens)):
             raise ValueError("give weights, or num_layers, hidden_dim, num_heads and max_tokens")
+        if self.cache_variants < 0:
+            raise WrongValueError("cache_variants", f"must be 0 or more, got {self.cache_variants}")
 
     @property
     def stays(self) -> bool:
@@ -90,6 +100,30 @@ class ModelConfig:
     prototypes: int = 512
     #: Head of MLM: the ``encoder``'s own, or a ``separate`` one as in the paper.
     mlm_head: Literal["encoder", "separate"] = "encoder"
+    #: Form of both projections: ``plain`` (Linear, ReLU, Linear, as in the paper), or ``skip``
+    #: (a norm in front, a hidden layer, and a linear map past it).
+    projection: Literal["plain", "skip"] = "plain"
+    #: Of ``skip``: width of the hidden layer, and share of it that a step leaves out.
+    projection_hidden: int = 1024
+    projection_dropout: float = 0.0
+    #: Of ``skip``: what it reads of a protein's vector; ``input`` is that of a kmer encoder with
+    #: keep_input, so that proteins need not go through its layers.
+    protein_reads: Literal["all", "input"] = "all"
+
+    def __post_init__(self) -> None:
+        if self.projection_hidden < 1:
+            raise WrongValueError(
+                "projection_hidden", f"must be 1 or more, got {self.projection_hidden}"
+            )
+        if not 0 <= self.projection_dropout < 1:
+            raise WrongValueError(
+                "projection_dropout",
+                f"must be 0 or more and below 1, got {self.projection_dropout}",
+            )
+        if self.projection == "plain":
+            for name, idle in (("projection_dropout", 0.0), ("protein_reads", "all")):
+                if getattr(self, name) != idle:
+                    raise WrongValueError(name, "needs projection = 'skip'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +156,20 @@ class ObjectivesConfig:
     gumbel: bool = True
     #: Start of the temperature of GC and GO (its inverse is learnt).
     temperature: float = 0.07
-    #: ``softmax`` ranks the terms of a protein, ``sigmoid`` makes scores comparable.
-    go_form: Literal["softmax", "sigmoid"] = "softmax"
+    #: ``softmax`` ranks the terms of a protein, ``sigmoid`` makes scores comparable; so does
+    #: ``prior``, each term beginning at its share of the proteins (`train.objectives.prior`).
+    go_form: Literal["softmax", "sigmoid", "prior"] = "softmax"
+    #: Of ``prior``: weight of the part that ranks the terms without their prior.
+    go_rank_weight: float = 0.5
+    #: Of ``prior``: wrong terms of a batch, drawn anew for each and each rank; they stand for all
+    #: others. 0: the whole bank.
+    go_negatives: int = 0
+    #: Start of the factor of the cosines of GO; default: 1 / temperature.
+    go_scale: float | None = None
     #: Terms with fewer training proteins (propagated) are not in the bank.
     go_min_count: int = 10
-    #: What a term says of itself.
-    go_text: Literal["name", "definition"] = "name"
+    #: What a term says of itself: its name, ``name: definition``, or the sum of both vectors.
+    go_text: Literal["name", "definition", "both"] = "name"
     #: Steps after which the bank's texts are encoded anew; 0: only once.
     go_every: int = 0
 
@@ -144,6 +186,16 @@ class ObjectivesConfig:
         for name in ("prototype_temperature", "temperature", "longest_run", "go_min_count"):
             if not getattr(self, name) > 0:
                 raise WrongValueError(name, f"must be above 0, got {getattr(self, name)}")
+        for name in ("go_rank_weight", "go_negatives"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise WrongValueError(name, f"must be 0 or more, got {getattr(self, name)}")
+        if self.go_scale is not None and not 0 < self.go_scale < math.inf:
+            raise WrongValueError("go_scale", f"must be above 0, got {self.go_scale}")
+
+    @property
+    def on_residues(self) -> bool:
+        """Whether any objective looks at residues, not at whole proteins alone."""
+        return bool(self.mlm or self.bsr or self.pda)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -173,6 +225,16 @@ class DataConfig:
     #: Crop the proteins of a batch to the same length, so that attention is one dense product
     #: (a protein loses a fifth of its crop at most); else each keeps its own.
     equal_lengths: bool = True
+    #: Whether a batch is of proteins of similar length, as attention wants it; else of random
+    #: ones, each with its own crop: less alike, and no dearer for an encoder without attention.
+    by_length: bool = True
+    #: Pairs of a batch (over all ranks) that take part in MLM, BSR and PDA, 0 for all: the first
+    #: ones, whose proteins are cropped once more for it. GC and GO see the whole batch.
+    residue_pairs: int = 0
+    residue_crop: int = 256
+    #: Each training protein has a share of its residues, drawn between 0 and this, replaced by
+    #: others as BLOSUM62 has them, before anything else.
+    mutate: float = 0.0
     #: Share of windows that begin at residue 1, where signals for targeting stand.
     n_terminal_share: float = 0.25
     #: ``sample``: a random choice of the properties; ``whole``: all of them in their order.
@@ -191,15 +253,16 @@ class DataConfig:
             )
         if min(self.crops) < 1 or min(self.crop_shares) < 0:
             raise WrongValueError("crops", "must be lengths of 1 or more with shares of 0 or more")
-        for name in ("n_terminal_share", "tag_dropout", "holdout"):
+        for name in ("n_terminal_share", "tag_dropout", "holdout", "mutate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise WrongValueError(name, f"must be between 0 and 1, got {getattr(self, name)}")
         if self.max_pairs < 2:
             raise WrongValueError("max_pairs", f"must be 2 or more, got {self.max_pairs}")
-        if self.workers < 0 or self.max_go_names < 0:
-            raise WrongValueError(
-                "workers" if self.workers < 0 else "max_go_names", "must be 0 or more"
-            )
+        if self.residue_crop < 1:
+            raise WrongValueError("residue_crop", f"must be 1 or more, got {self.residue_crop}")
+        for name in ("workers", "max_go_names", "residue_pairs"):
+            if getattr(self, name) < 0:
+                raise WrongValueError(name, "must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,11 +281,18 @@ class TrainConfig:
     #: Of projections, heads and temperatures; encoders have this times ``encoder_share``.
     learning_rate: float
     encoder_share: float = 1.0
+    #: Of the tables and gates of a kmer encoder, times ``learning_rate``; where it is not 1, it is
+    #: in place of ``encoder_share``, and they do not decay.
+    table_share: float = 1.0
     #: At the end, as a share of the peak.
     final_share: float = 0.01
     weight_decay: float = 0.01
     betas: tuple[float, ...] = (0.9, 0.98)
     clip_norm: float = 1.0
+    #: Share of the past in a moving average of all parameters that learn, taken at every step;
+    #: evaluation, checkpoints and exports are of the averages. It is at most
+    #: (1 + step) / (10 + step). 0: none.
+    ema: float = 0.0
     #: Batches of one step. Each has its own contrast: its negatives do not grow with it.
     accumulate: int = 1
     #: ``auto``: bf16 autocast on CUDA, float32 elsewhere.
@@ -245,12 +315,14 @@ class TrainConfig:
         limits = (self.max_steps, self.max_epochs, self.max_minutes)
         if not any(limits) or min(limit for limit in limits if limit is not None) <= 0:
             raise ValueError("give max_steps, max_epochs or max_minutes, above 0")
-        for name in ("learning_rate", "clip_norm", "accumulate", "evaluate_every"):
+        for name in ("learning_rate", "clip_norm", "accumulate", "evaluate_every", "table_share"):
             if not getattr(self, name) > 0:
                 raise WrongValueError(name, f"must be above 0, got {getattr(self, name)}")
         for name in ("weight_decay", "encoder_share", "warmup_steps", "warmup_share"):
             if not getattr(self, name) >= 0:
                 raise WrongValueError(name, f"must be 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise WrongValueError("ema", f"must be 0 or more and below 1, got {self.ema}")
         if len(self.betas) != 2:
             raise WrongValueError("betas", f"must be two numbers, got {len(self.betas)}")
 

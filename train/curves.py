@@ -25,7 +25,9 @@ from train.terminal import guarded
 
 __all__ = ["draw", "main"]
 
-_LOSSES = ("loss", "gc", "bsr", "mlm", "pda", "go")
+_LOSSES = ("loss", "gc", "bsr", "mlm", "pda", "go", "go_prior", "go_rank")
+#: Of every step as well, but as it is.
+_OF_STEPS = (*_LOSSES, "go_scale")
 _ASIDE = {"step", "evaluation", "pairs", "lr", "grad_norm", "tokens_per_s", "scale"}
 
 
@@ -72,7 +74,7 @@ def draw(run_dirs: Sequence[Path], out: Path) -> None:
             if points:
                 steps, values = map(np.array, zip(*points))
                 shown = _smooth(values) if name in _LOSSES else values
-                mark = "" if name in _LOSSES else "o"
+                mark = "" if name in _OF_STEPS else "o"
                 axes.plot(steps, shown, marker=mark, markersize=3, label=Path(run).name)
         axes.set_title(name)
         axes.set_xlabel("step")

@@ -13,19 +13,22 @@ M properties that are there, W ranks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from protclip_core.errors import UsageError
 from protclip_core.models.alphabet import BOS, EOS
 from protclip_core.models.packing import PackedTokens, pack
 from train.composer import PROPERTY_TAGS, TextComposer
 from train.config import DataConfig, ObjectivesConfig
 from train.masking import Masked, mask_batch
+from train.mutate import mutate
 from train.objectives.gc import hash_texts
 from train.pairs import PairSource, read_proteins
+from train.variants import TextVariants
 
 __all__ = ["Batch", "EpochPlan", "PairData", "full_batch", "read_proteins"]
 
@@ -42,9 +45,11 @@ class Batch:
     Attributes
     ----------
     masked
-        Whole, masked and segment-masked proteins, as far as the objectives ask for them.
+        Whole, masked and segment-masked proteins, as far as the objectives ask for them; whole
+        alone where there are ``few``.
     text_ids, text_mask
-        Shape ``(B, S)``, int64; the mask is 1 at real tokens.
+        Shape ``(B, S)``, int64; the mask is 1 at real tokens. With ``text_vectors``, only what
+        BSR asks for: maybe of no rows.
     text_keys
         ``(B,)`` int64, equal where texts are; see `hash_texts`.
     property_ids, property_mask
@@ -55,6 +60,11 @@ class Batch:
         Pairs (row, term) that are right, ``(2, X)`` int64; terms are numbers in the table.
     tokens, pairs
         Protein tokens (BOS and EOS counted) and pairs of all ranks together.
+    few
+        The first proteins of the batch, cropped, where MLM, BSR and PDA look at no others; their
+        texts and properties are then the first ones, and there are none behind them.
+    text_vectors
+        Unit vectors of the texts, ``(B, P)`` float32, where they are kept; see `TextVariants`.
     """
 
     masked: Masked
@@ -67,11 +77,18 @@ class Batch:
     go: Tensor
     tokens: int
     pairs: int
+    few: Masked | None = None
+    text_vectors: Tensor | None = None
 
     @property
     def proteins(self) -> PackedTokens:
         """The proteins as they are."""
         return self.masked.whole
+
+    @property
+    def close(self) -> Masked:
+        """The proteins whose residues are looked at."""
+        return self.masked if self.few is None else self.few
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on another device."""
@@ -81,7 +98,9 @@ class Batch:
         for name, value in moved.items():
             if isinstance(value, Tensor):
                 moved[name] = value.to(device, non_blocking=True)
-        return Batch(**{**moved, "masked": self.masked.to(device)})
+            elif isinstance(value, Masked):
+                moved[name] = value.to(device)
+        return Batch(**moved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +141,16 @@ class PairData:
         Of the run.
     rank, ranks
         Which part of each batch is taken.
+
+    Attributes
+    ----------
+    variants
+        Kept vectors of texts, for GC; ``None``: texts are given for encoding.
+
+    Raises
+    ------
+    UsageError
+        Fewer ``residue_pairs`` than ranks, each of which needs one.
     """
 
     def __init__(
@@ -138,6 +167,12 @@ class PairData:
         self.source, self.texts, self.config, self.seed = source, texts, config, seed
         self.objectives, self.rank, self.ranks = objectives, rank, ranks
         self._planned: tuple[int, EpochPlan] | None = None
+        self.variants: TextVariants | None = None
+        self._few = config.residue_pairs if objectives.on_residues else 0
+        if 0 < self._few < ranks:
+            raise UsageError(
+                f"{self._few} are not enough for {ranks} ranks", where="[data] residue_pairs"
+            )
 
     def plan(self, epoch: int) -> EpochPlan:
         """Return the batches of an epoch in training order.
@@ -152,32 +187,47 @@ class PairData:
     def batch(self, epoch: int, position: int) -> Batch:
         """Crop, mask and put together this rank's part of a batch of the plan."""
         rows, lengths = self.plan(epoch)[position]
-        windows, own_texts = [], []
-        parts: list[tuple[int, list[int], list[list[int] | None]]] = []
+        windows, close, own = [], [], _Own()
         for place, (row, length) in enumerate(zip(rows.tolist(), lengths.tolist())):
             rng = np.random.default_rng((self.seed, _ROW, epoch, position, row))
-            windows.append(self._window(self.source.residues(row), length, rng))
+            window = self._window(self.source.residues(row), length, rng)
+            if self.config.mutate:
+                window = mutate(window, self.config.mutate, rng)
+            windows.append(window)
+            if place < self._few:
+                start = int(rng.integers(max(1, len(window) - self.config.residue_crop + 1)))
+                close.append(window[start : start + self.config.residue_crop])
             if place % self.ranks == self.rank:
-                found = self.source.parts(row)
-                whole = self.config.texts == "whole"
-                text = self.texts.whole(found) if whole else self.texts.sample(found, rng)
-                properties = self.texts.properties(found) if self.objectives.pda else []
-                parts.append((row, text, properties))
-                own_texts.append(text)
+                self._add(own, row, rng, close=not self._few or place < self._few)
         packed = _packed(windows)
         generator = self._mask_generator(epoch, position)
-        masked = mask_batch(packed, self.objectives, generator)
-        mine = slice(self.rank, None, self.ranks)
-        go = [self.source.go(row) for row, _, _ in parts] if self.objectives.go else []
-        return _make_batch(
-            masked.part(range(len(rows))[mine]),
-            own_texts,
-            [properties for _, _, properties in parts],
-            go,
-            self.texts,
-            tokens=len(packed.tokens),
-            pairs=len(rows),
-        )
+        few = None
+        if close:
+            masked = Masked(whole=packed)
+            few = mask_batch(_packed(close), self.objectives, generator)
+            few = few.part(range(len(close))[self.rank :: self.ranks])
+        else:
+            masked = mask_batch(packed, self.objectives, generator)
+        masked = masked.part(range(len(rows))[self.rank :: self.ranks])
+        size = len(packed.tokens)
+        return _make_batch(masked, own, self.texts, tokens=size, pairs=len(rows), few=few)
+
+    def _add(self, own: _Own, row: int, rng: np.random.Generator, *, close: bool) -> None:
+        """Add what belongs to a protein to this rank's part of a batch."""
+        on = self.objectives
+        if self.variants is not None:
+            vector, key = self.variants.draw(row, rng)
+            own.vectors.append(vector)
+            own.keys.append(key)
+        as_text = self.variants is None or bool(on.bsr and close)
+        parts = self.source.parts(row) if as_text or on.pda else []
+        if as_text:
+            whole = self.config.texts == "whole"
+            own.texts.append(self.texts.whole(parts) if whole else self.texts.sample(parts, rng))
+        if close:
+            own.properties.append(self.texts.properties(parts) if on.pda else [])
+        if on.go:
+            own.go.append(self.source.go(row))
 
     def _make_plan(self, epoch: int) -> EpochPlan:
         rng = np.random.default_rng((self.seed, _PLAN, epoch))
@@ -185,8 +235,9 @@ class PairData:
         wanted = rng.choice(config.crops, size=number, p=config.crop_shares)
         length = np.minimum(self.source.lengths, wanted)
         order = rng.permutation(number)
-        # By length; the stable sort leaves those of equal length shuffled.
-        order = order[np.argsort(length[order], kind="stable")]
+        if config.by_length:
+            # The stable sort leaves those of equal length shuffled.
+            order = order[np.argsort(length[order], kind="stable")]
         length = length[order]
         least = max(2, self.ranks)
         bounds, start = [], 0
@@ -194,16 +245,16 @@ class PairData:
             stop = self._end(length, start, least)
             if stop - start >= least:
                 bounds.append((start, stop))
-                if config.equal_lengths:
+                if config.equal_lengths and config.by_length:
                     length[start:stop] = length[start]
             start = stop
         table = np.array(bounds, dtype=np.int64).reshape(-1, 2)
         return EpochPlan(order, length, table[rng.permutation(len(table))])
 
     def _end(self, length: np.ndarray, start: int, least: int) -> int:
-        """Where the batch that begins here ends; lengths rise."""
+        """Where the batch that begins here ends; lengths rise, if they are in order at all."""
         most = length[start : start + self.config.max_pairs]
-        if self.config.equal_lengths:
+        if self.config.equal_lengths and self.config.by_length:
             fits = self.config.token_budget // (int(most[0]) + 2)
             alike = int(np.searchsorted(most, _STRETCH * most[0], side="right"))
             return start + min(max(least, fits), alike)
@@ -226,10 +277,20 @@ def full_batch(
 ) -> Batch:
     """Pairs for evaluation: whole texts, and proteins from residue 1 to the limit; no masks."""
     packed = _packed([source.residues(row)[:max_residues] for row in rows])
-    text_rows = [texts.whole(source.parts(row)) for row in rows]
-    whole = Masked(whole=packed)
+    own = _Own(texts=[texts.whole(source.parts(row)) for row in rows])
     size = len(packed.tokens)
-    return _make_batch(whole, text_rows, [], [], texts, tokens=size, pairs=len(rows))
+    return _make_batch(Masked(whole=packed), own, texts, tokens=size, pairs=len(rows))
+
+
+@dataclass
+class _Own:
+    """What belongs to the proteins of a rank's part of a batch, row by row."""
+
+    texts: list[list[int]] = field(default_factory=list)
+    vectors: list[np.ndarray] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
+    properties: list[list[list[int] | None]] = field(default_factory=list)
+    go: list[np.ndarray] = field(default_factory=list)
 
 
 def _packed(windows: list[np.ndarray]) -> PackedTokens:
@@ -238,34 +299,38 @@ def _packed(windows: list[np.ndarray]) -> PackedTokens:
 
 def _make_batch(
     masked: Masked,
-    text_rows: list[list[int]],
-    properties: list[list[list[int] | None]],
-    go: list[np.ndarray],
+    own: _Own,
     texts: TextComposer,
     *,
     tokens: int,
     pairs: int,
+    few: Masked | None = None,
 ) -> Batch:
-    ids, mask = texts.pad_rows(text_rows)
-    present = torch.zeros(len(properties), len(PROPERTY_TAGS), dtype=torch.bool)
+    ids, mask = texts.pad_rows(own.texts)
+    present = torch.zeros(len(own.properties), len(PROPERTY_TAGS), dtype=torch.bool)
     there = []
-    for row, own in enumerate(properties):
-        for place, text in enumerate(own):
+    for row, properties in enumerate(own.properties):
+        for place, text in enumerate(properties):
             if text is not None:
                 present[row, place] = True
                 there.append(text)
     property_ids, property_mask = texts.pad_rows(there)
-    owner = np.repeat(np.arange(len(go)), [len(own) for own in go])
-    right = np.stack([owner, np.concatenate(go)]) if go else np.empty((2, 0))
+    owner = np.repeat(np.arange(len(own.go)), [len(terms) for terms in own.go])
+    right = np.stack([owner, np.concatenate(own.go)]) if own.go else np.empty((2, 0))
+    vectors = None
+    if own.vectors:
+        vectors = torch.from_numpy(np.stack(own.vectors).astype(np.float32))
     return Batch(
         masked=masked,
         text_ids=ids,
         text_mask=mask,
-        text_keys=hash_texts(ids, mask),
+        text_keys=torch.tensor(own.keys) if own.keys else hash_texts(ids, mask),
         property_ids=property_ids,
         property_mask=property_mask,
         present=present,
         go=torch.from_numpy(right.astype(np.int64)),
         tokens=tokens,
         pairs=pairs,
+        few=few,
+        text_vectors=vectors,
     )

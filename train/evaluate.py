@@ -1,6 +1,6 @@
 """Figures of a model on pairs that it was not trained on.
 
-Legend: N pairs, C GO terms, P joint width.
+Legend: N pairs, P joint width.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from train.composer import TextComposer
 from train.data import Batch, full_batch
-from train.go_bank import GoBank, encode_bank
+from train.go_bank import GoBank, unit_bank
 from train.go_fmax import aspect_fmax
 from train.losses import Trainee
 from train.objectives.mlm import IGNORED, mask_residues
@@ -70,6 +70,7 @@ def evaluate(
     *,
     mask_share: float = 0.15,
     bank: GoBank | None = None,
+    every: GoBank | None = None,
 ) -> dict[str, float]:
     """Measure retrieval in both directions, masked-LM perplexity, and Fmax of GO by text.
 
@@ -88,13 +89,16 @@ def evaluate(
     bank
         GO terms to annotate with: each protein is compared with the text of each term, and a
         term takes the greatest of its own similarity and its descendants'.
+    every
+        Terms to score with their prior, those of the bank among them; default: the bank's.
 
     Returns
     -------
     dict
         ``p2t_r1``, ``p2t_r10`` (protein to text), ``t2p_r1``, ``t2p_r10``: shares in [0, 1];
         ``mlm_perplexity`` (33 where nothing is learnt), where MLM is on; ``fmax_mf``,
-        ``fmax_bp``, ``fmax_cc`` where there is a bank; ``pairs``.
+        ``fmax_bp``, ``fmax_cc`` where there is a bank, by cosines; ``fmax_prior_mf`` and so on
+        where GO is trained with a prior, by ``scale * cosine + log prior``; ``pairs``.
     """
     number = len(pairs.batches)
     found: dict[int, tuple[Tensor, Tensor, float, int]] = {}
@@ -116,11 +120,29 @@ def evaluate(
         total = sum(result[2] * result[3] for result in results)
         figures["mlm_perplexity"] = math.exp(min(total / max(count, 1), 50.0))
     if bank is not None:
-        vectors = model("project_texts", encode_bank(model, bank)).cpu()
-        scores = bank.terms.propagate_scores((proteins @ vectors.T).numpy(), bank.columns)
-        by_aspect = aspect_fmax(scores, bank.columns, list(pairs.annotations), bank.terms)
-        figures |= {f"fmax_{name.lower()}": value for name, value in by_aspect.items()}
+        figures |= _annotation(model, proteins, pairs, bank, every or bank)
     return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def _annotation(
+    model: Trainee, proteins: Tensor, pairs: EvaluationSet, bank: GoBank, every: GoBank
+) -> dict[str, float]:
+    """Fmax of each aspect, by cosines, and with the prior where there is one."""
+    kept = len(model.every_vectors) == len(every.columns)
+    vectors = model.every_vectors if kept else unit_bank(model, every)
+    cosines = (proteins @ vectors.cpu().T).numpy()
+    inside = np.searchsorted(every.columns, bank.columns)
+    ways = [("fmax", cosines[:, inside], bank.columns)]
+    on = model.config
+    if on.go and on.go_form == "prior":
+        odds = model.go_scale * cosines + every.log_prior(on.go_min_count)
+        ways.append(("fmax_prior", odds, every.columns))
+    figures: dict[str, float] = {}
+    for way, scores, columns in ways:
+        found = bank.terms.propagate_scores(scores, columns)
+        by_aspect = aspect_fmax(found, columns, list(pairs.annotations), bank.terms)
+        figures |= {f"{way}_{aspect.lower()}": value for aspect, value in by_aspect.items()}
+    return figures
 
 
 def _measure(

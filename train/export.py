@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 
@@ -27,12 +26,12 @@ from train.building import build_towers, text_limit
 from train.composer import TextComposer
 from train.config import RunConfig, load_saved_config
 from train.evaluate import EvaluationSet, evaluate
-from train.go_bank import make_bank
 from train.go_terms import GoTerms
 from train.losses import Trainee
 from train.model import bundle_config
 from train.pairs import open_pairs
 from train.ranks import Ranks
+from train.setup import make_banks
 from train.terminal import guarded
 
 __all__ = ["export", "measure"]
@@ -101,6 +100,8 @@ def measure(
     config = load_saved_config(run_dir / "config.json")
     bundle = open_bundle(bundle_dir)
     model = _build(config, bundle.path / "tokenizer.json")
+    # For what a bundle leaves out: the scale of GO, which is scored with its prior.
+    checkpoint.load_model(checkpoint.find(run_dir), model)
     # Arithmetic stays float32: only the rounding of the weights is part of the model.
     state = model.towers.state_dict()
     tensors = {n: v.float().reshape(state[n].shape) for n, v in bundle.tensors().items()}
@@ -116,14 +117,13 @@ def measure(
     def pairs_of(split: str) -> Any:  # noqa: ANN401
         return open_pairs(data_path, split, config.data, tokenizer, terms, run_dir)
 
-    on, bank = config.objectives, None
+    bank = every = None
     if terms is not None:
-        counts = pairs_of(config.data.train_split).go_counts()
-        if counts.max() >= on.go_min_count:
-            bank = make_bank(terms, counts, texts, least=on.go_min_count, kind=on.go_text)
+        bank, every = make_banks(config, terms, pairs_of(config.data.train_split), texts)
+    share = config.objectives.mask_share
     for split in ("valid", "test"):
         sample = EvaluationSet.draw(pairs_of(split), texts, pairs, config.train.evaluate_residues)
-        found = evaluate(model, sample, alone, mask_share=on.mask_share, bank=bank)
+        found = evaluate(model, sample, alone, mask_share=share, bank=bank, every=every)
         figures[split] = {**found, "chance_r10": min(1.0, 10 / found["pairs"])}
     return figures
 
@@ -131,8 +131,7 @@ def measure(
 def _build(config: RunConfig, tokenizer_path: Path) -> Trainee:
     """Build the trainee for its shapes; the bank of GO is no part of its weights."""
     vocab_size = Tokenizer.from_file(str(tokenizer_path)).get_vocab_size()
-    nothing = (np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int8))
-    return Trainee(build_towers(config, vocab_size), config.objectives, nothing)
+    return Trainee(build_towers(config, vocab_size), config.objectives)
 
 
 def _kind(config: RunConfig) -> str:

@@ -61,21 +61,28 @@ class Masked:
         moved = {k: None if v is None else v.to(device) for k, v in values.items()}
         return Masked(**moved)  # type: ignore[arg-type]
 
-    def passes(self) -> PackedTokens:
-        """Return all passes as one batch: proteins do not see each other, so it is the same."""
-        found = [p for p in (self.whole, self.residues, self.segments) if p is not None]
+    def passes(self, *, whole: bool = True) -> PackedTokens:
+        """Return all passes as one batch: proteins do not see each other, so it is the same.
+
+        ``whole`` false leaves out that of the whole proteins, where there is another.
+        """
+        every = (self._first(whole=whole), self.residues, self.segments)
+        found = [part for part in every if part is not None]
         if len(found) == 1:
             return found[0]
         tokens = torch.cat([part.tokens for part in found])
         return PackedTokens(tokens, self.whole.lengths * len(found))
 
-    def split(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def split(self, hidden: Tensor, *, whole: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """Cut the token vectors of `passes` into those of the whole, masked and segmented."""
         size = len(self.whole.tokens)
         parts = iter(hidden.split(size))
-        whole = next(parts)
-        residues = whole if self.residues is None else next(parts)
-        return whole, residues, whole if self.segments is None else next(parts)
+        first = hidden[:0] if self._first(whole=whole) is None else next(parts)
+        residues = first if self.residues is None else next(parts)
+        return first, residues, first if self.segments is None else next(parts)
+
+    def _first(self, *, whole: bool) -> PackedTokens | None:
+        return self.whole if whole or (self.residues is None and self.segments is None) else None
 
 
 def mask_batch(batch: PackedTokens, config: ObjectivesConfig, generator: torch.Generator) -> Masked:

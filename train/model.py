@@ -15,10 +15,16 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from protclip_core.models.packing import PackedTokens, pool
+from protclip_core.models.projection import (
+    ProjectionForm,
+    SkipProjection,
+    initialise_skip,
+    make_projection,
+)
 from protclip_core.models.residue_heads import ResidueHeads
 
-__all__ = ["MAX_LOGIT_SCALE", "ProteinEncoder", "TwoTowers", "bundle_config", "make_bert"]
-__all__ += ["initialise_bert", "initialise_esm2", "initialise_projection"]
+__all__ = ["MAX_LOGIT_SCALE", "ProteinEncoder", "TwoTowers", "bert_fields", "bundle_config"]
+__all__ += ["initialise_bert", "initialise_esm2", "initialise_projection", "make_bert"]
 
 #: The temperature may not fall below 1/100 (Radford et al. 2021).
 MAX_LOGIT_SCALE = math.log(100.0)
@@ -51,6 +57,16 @@ class TwoTowers(nn.Module):
         Start of the inverse of the scale of similarities.
     residue_heads
         Heads on residues, if any objective needs them.
+    projection
+        Form of both projections; ``None`` for the plain one.
+    projection_dropout
+        Of the form with a skip connection; see `train_projections`.
+
+    Raises
+    ------
+    ValueError
+        The form reads an input that the protein encoder does not put first, or dropout in the
+        plain form.
     """
 
     def __init__(
@@ -62,17 +78,43 @@ class TwoTowers(nn.Module):
         pooling: str = "residues",
         temperature: float = 0.07,
         residue_heads: ResidueHeads | None = None,
+        projection: ProjectionForm | None = None,
+        projection_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        _check_reads(projection, protein_encoder)
+        self.projection_form, self.projection_dim = projection, projection_dim
         self.protein_encoder: Any = protein_encoder
         self.text_encoder: Any = text_encoder
         self.pooling = pooling
-        width, text_width = protein_encoder.config.hidden_dim, text_encoder.config.hidden_size  # type: ignore[union-attr]
-        self.protein_projection = _projection(int(width), projection_dim)  # type: ignore[arg-type]
-        self.text_projection = _projection(int(text_width), projection_dim)  # type: ignore[arg-type]
+        proteins: Any = protein_encoder.config
+        texts: Any = text_encoder.config
+        self.protein_projection = make_projection(
+            int(proteins.hidden_dim), projection_dim, projection, projection_dropout
+        )
+        self.text_projection = make_projection(
+            int(texts.hidden_size),
+            projection_dim,
+            None if projection is None else projection.for_texts(),
+            projection_dropout,
+        )
         # Of one element, since a sharded parameter must have a first dimension.
         self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / temperature)))
         self.residue_heads = residue_heads
+
+    @property
+    def reads_input(self) -> bool:
+        """Whether the protein projection needs no more than the encoder's input.
+
+        Then `protein_embedding` takes what ``protein_encoder.embed`` gives, ``(T, input_dim)``,
+        in place of the vectors of a layer, with the same result.
+        """
+        return self.projection_form is not None and self.projection_form.protein_dim is not None
+
+    def train_projections(self, *, learning: bool = True) -> None:
+        """Switch the dropout of the projections on or off; it stays off in one that is frozen."""
+        for projection in (self.protein_projection, self.text_projection):
+            projection.train(learning and any(p.requires_grad for p in projection.parameters()))
 
     def protein_hidden(self, batch: PackedTokens) -> Tensor:
         """Return the token vectors of the last layer, ``(T, D)``."""
@@ -80,7 +122,7 @@ class TwoTowers(nn.Module):
         return found
 
     def protein_embedding(self, hidden: Tensor, batch: PackedTokens) -> Tensor:
-        """Return unit vectors ``(B, P)`` from token vectors ``(T, D)``."""
+        """Return unit vectors ``(B, P)`` from token vectors ``(T, D)``; see `reads_input`."""
         return F.normalize(self.protein_projection(pool(hidden, batch, self.pooling)), dim=-1)
 
     def text_hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -153,7 +195,10 @@ def initialise_bert(encoder: nn.Module) -> None:
 
 
 def initialise_projection(projection: nn.Module) -> None:
-    """Draw the weights of two plain layers without a norm: keep the size of what passes."""
+    """Draw the weights of a projection of either form: keep the size of what passes."""
+    if isinstance(projection, SkipProjection):
+        initialise_skip(projection)
+        return
     for name, parameter in projection.named_parameters():
         _draw(name, parameter, parameter.shape[-1] ** -0.5)
 
@@ -165,8 +210,12 @@ def _draw(name: str, parameter: Tensor, std: float) -> None:
         nn.init.normal_(parameter, std=std)
 
 
-def _projection(width: int, joint: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, joint), nn.ReLU(), nn.Linear(joint, joint))
+def _check_reads(form: ProjectionForm | None, encoder: Any) -> None:  # noqa: ANN401
+    if form is None or form.protein_dim is None:
+        return
+    config = encoder.config
+    if not getattr(config, "keep_input", False) or config.input_dim != form.protein_dim:
+        raise ValueError(f"protein_dim {form.protein_dim} is no input that the encoder keeps")
 
 
 _BERT_FIELDS = (
@@ -181,6 +230,11 @@ _BERT_FIELDS = (
     "layer_norm_eps",
     "pad_token_id",
 )
+
+
+def bert_fields(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return what a bundle says of the shape of a text encoder, from its `BertConfig`."""
+    return {field: getattr(config, field) for field in _BERT_FIELDS}
 
 
 def bundle_config(model: TwoTowers, name: str, kind: str, max_tokens: int) -> dict[str, Any]:
@@ -198,7 +252,6 @@ def bundle_config(model: TwoTowers, name: str, kind: str, max_tokens: int) -> di
         Of a text.
     """
     text = model.text_encoder.config
-    last: Any = model.protein_projection[2]
     heads = model.residue_heads
     found = {
         "format": "protclip-bundle",
@@ -206,7 +259,7 @@ def bundle_config(model: TwoTowers, name: str, kind: str, max_tokens: int) -> di
         "name": name,
         "license": "Apache-2.0",
         "pooling": model.pooling,
-        "projection_dim": last.out_features,
+        "projection_dim": model.projection_dim,
         "protein_encoder": {
             "type": kind,
             "lm_head": getattr(model.protein_encoder, "lm_head", None) is not None,
@@ -215,9 +268,11 @@ def bundle_config(model: TwoTowers, name: str, kind: str, max_tokens: int) -> di
         "text_encoder": {
             "type": "bert",
             "max_tokens": max_tokens,
-            **{field: getattr(text, field) for field in _BERT_FIELDS},
+            **bert_fields(text),
         },
     }
+    if model.projection_form is not None:
+        found["projection"] = model.projection_form.to_dict()
     if heads is not None:
         found["residue_heads"] = {
             "mlm": heads.mlm is not None,

@@ -13,6 +13,7 @@ from train.config import TrainConfig
 __all__ = ["Progress", "learning_rate", "make_optimizer", "set_learning_rate", "share_done"]
 
 _ENCODERS = ("towers.protein_encoder.", "towers.text_encoder.")
+_TABLES = ("towers.protein_encoder.tables.", "towers.protein_encoder.gates.")
 
 
 @dataclass
@@ -46,6 +47,8 @@ class Progress:
 def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.AdamW:
     """AdamW; biases, norms and temperatures do not decay, encoders may learn more slowly.
 
+    Tables of k-mers may have a rate of their own: each of their rows is met in few steps.
+
     Parameters
     ----------
     model
@@ -59,6 +62,8 @@ def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.AdamW
             continue
         share = settings.encoder_share if name.startswith(_ENCODERS) else 1.0
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        if settings.table_share != 1 and name.startswith(_TABLES):
+            share, decay = settings.table_share, 0.0
         groups.setdefault((share, decay), []).append(parameter)
     listed = [
         {"params": parameters, "weight_decay": decay, "share": share}

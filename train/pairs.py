@@ -16,6 +16,7 @@ import logging
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,9 +62,15 @@ class PairSource(Protocol):
     ----------
     lengths
         Residues of each protein, shape ``(N,)``.
+    fingerprint
+        Hash of which pairs they are, and of their texts.
     """
 
     lengths: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """See the class."""
 
     def residues(self, row: int) -> np.ndarray:
         """Token ids without BOS and EOS, ``(L,)`` uint8."""
@@ -76,6 +83,9 @@ class PairSource(Protocol):
 
     def go_counts(self) -> np.ndarray:
         """Count the proteins of each GO term, propagated, ``(G,)``."""
+
+    def go_annotated(self) -> int:
+        """Count the proteins that have any GO term but a root."""
 
     def texts(self) -> Iterator[tuple[Part, ...]]:
         """Give the texts of all pairs, to train a tokenizer on."""
@@ -193,6 +203,23 @@ class MemoryPairs:
 
     def go_counts(self) -> np.ndarray:
         """Count the proteins of each GO term, propagated."""
+        return self._go_found[0]
+
+    def go_annotated(self) -> int:
+        """Count the proteins that have any GO term but a root."""
+        return self._go_found[1]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the accessions and the tokens of the texts."""
+        digest = hashlib.sha256("\n".join(self.accessions).encode())
+        for table in (self._tokens, self._piece_starts, self._pieces, self._tags):
+            digest.update(table.tobytes())
+        digest.update(self._part_starts.tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def _go_found(self) -> tuple[np.ndarray, int]:
         return _count(self._terms, (self.go(row) for row in range(len(self))))
 
     def texts(self) -> Iterator[tuple[Part, ...]]:
@@ -248,14 +275,15 @@ class ShardPairs:
         sources = "".join(info.sha256 for info in shards.shards)
         key = f"{sources}{split}{config.holdout}{config.valid_split}{sorted(go_names)[:3]}"
         digest = hashlib.sha256(key.encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(
+            f"{digest}{sorted(go_names.items())}".encode()
+        ).hexdigest()
         found = _read_cache(cache, digest)
         if found is None:
             found = self._scan(split, config)
             with open_atomic(cache) as file:
                 np.savez(file, key=np.array(digest), **found)  # type: ignore[arg-type]
-        self.numbers, self.lengths, self._counts = (
-            found[name] for name in ("numbers", "lengths", "counts")
-        )
+        self.numbers, self.lengths, self._counts, self._annotated = (found[name] for name in _FOUND)
         if not len(self.numbers):
             raise InputError(f"no entry of split {split!r} has a text", where=str(shards.folder))
 
@@ -283,6 +311,10 @@ class ShardPairs:
         """Count the proteins of each GO term, propagated."""
         return self._counts
 
+    def go_annotated(self) -> int:
+        """Count the proteins that have any GO term but a root."""
+        return int(self._annotated)
+
     def texts(self) -> Iterator[tuple[Part, ...]]:
         """Give the texts of all pairs."""
         for row in range(len(self)):
@@ -302,6 +334,7 @@ class ShardPairs:
     def _scan(self, split: str, config: DataConfig) -> dict[str, np.ndarray]:
         numbers, lengths = [], []
         counts = np.zeros(0 if self._terms is None else len(self._terms), dtype=np.int64)
+        annotated = 0
         for number, entry in enumerate(self._shards.entries()):
             own = split_of(entry.split, entry.accession, config.holdout, config.valid_split)
             if own != split or not self._parts(entry):
@@ -309,12 +342,15 @@ class ShardPairs:
             numbers.append(number)
             lengths.append(len(entry.sequence))
             if self._terms is not None and entry.go:
-                counts[self._terms.propagate(self._terms.numbers(entry.go))] += 1
+                terms = self._terms.propagate(self._terms.numbers(entry.go))
+                counts[terms] += 1
+                annotated += len(terms) > 0
         _log.info("%s: %d pairs of split %r", self._shards.folder, len(numbers), split)
         return {
             "numbers": np.array(numbers, dtype=np.int64),
             "lengths": np.array(lengths, dtype=np.int32),
             "counts": counts,
+            "annotated": np.array(annotated),
         }
 
 
@@ -345,13 +381,15 @@ def open_pairs(
     return MemoryPairs(read_proteins(path, split, names, **options), tokenizer, terms)  # type: ignore[arg-type]
 
 
+#: What one pass over a data set finds out.
+_FOUND = ("numbers", "lengths", "counts", "annotated")
 _ROOT_IDS = frozenset({"GO:0003674", "GO:0005575", "GO:0008150"})
 
 
 def _read_cache(path: Path, key: str) -> dict[str, np.ndarray] | None:
     try:
         with np.load(path) as content:
-            found = {name: content[name] for name in ("key", "numbers", "lengths", "counts")}
+            found = {name: content[name] for name in ("key", *_FOUND)}
     except (OSError, ValueError, KeyError):
         return None
     return found if str(found["key"]) == key else None
@@ -365,9 +403,11 @@ def _starts(sizes: Iterable[int] | np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.fromiter(sizes, dtype=np.int64))])
 
 
-def _count(terms: GoTerms | None, annotations: Iterator[np.ndarray]) -> np.ndarray:
-    counts = np.zeros(0 if terms is None else len(terms), dtype=np.int64)
+def _count(terms: GoTerms | None, annotations: Iterator[np.ndarray]) -> tuple[np.ndarray, int]:
+    """Count the proteins of each term, and those that have any."""
+    counts, annotated = np.zeros(0 if terms is None else len(terms), dtype=np.int64), 0
     if terms is not None:
         for own in annotations:
             counts[own] += 1
-    return counts
+            annotated += len(own) > 0
+    return counts, annotated

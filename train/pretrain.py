@@ -37,13 +37,15 @@ from protclip_core.engines.memory import is_out_of_memory, keep_freed_memory
 from protclip_core.errors import InputError, ResourceError
 from protclip_core.io.atomic import file_lock
 from train import checkpoint
+from train.averages import Averages
 from train.config import RunConfig, load_config
 from train.curves import draw
 from train.data import Batch
 from train.evaluate import evaluate
 from train.feeding import Place, feed, lost_worker
 from train.go_bank import encode_bank
-from train.losses import Trainee
+from train.kept_texts import keep_texts
+from train.losses import Trainee, exp_of
 from train.metrics import Reporter
 from train.model import MAX_LOGIT_SCALE
 from train.optim import Progress, learning_rate, make_optimizer, set_learning_rate, share_done
@@ -172,19 +174,21 @@ def _train(  # noqa: PLR0913
         settings.precision == "auto" and ranks.device.type == "cuda"
     )
     model = make_trainee(config, ready.vocab_size, ready.bank, bf16=bf16).to(ranks.device)
+    keep_texts(config, run_dir, ready, model, ranks)
     module = share_work(model, settings.parallel, ranks)
     optimizer = make_optimizer(model, settings)
+    averages = Averages(model, settings.ema)
     progress = Progress()
     if resume:
         found = ranks.objects(checkpoint.find(run_dir) if ranks.first else None)[0]
-        progress = checkpoint.restore(found, model, optimizer, ranks)
+        progress = checkpoint.restore(found, model, optimizer, ranks, averages)
     size = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     _log.info(
         "%s: %s parameters, %s of them learning, from step %d, %d rank(s) on %s",
         config.name, f"{size:,}", f"{learning:,}", progress.step, ranks.world, ranks.device.type,
     )  # fmt: skip
-    run = _Run(config, run_dir, ready, model, module, optimizer, progress, ranks)
+    run = _Run(config, run_dir, ready, model, module, optimizer, averages, progress, ranks)
     with SIGNALS:
         run.go(stop_at, when)
     return model
@@ -201,14 +205,18 @@ class _Run:
         model: Trainee,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
+        averages: Averages,
         progress: Progress,
         ranks: Ranks,
     ) -> None:
         self.config, self.run_dir, self.ready, self.ranks = config, run_dir, ready, ranks
         self.model, self.module, self.optimizer = model, module, optimizer
-        self.progress = progress
+        self.averages, self.progress = averages, progress
         self.settings = config.train
-        self.names = ["loss", *(n for n, w in config.objectives.weights.items() if w)]
+        on = config.objectives
+        self.prior = bool(on.go) and on.go_form == "prior"
+        self.names = ["loss", *(name for name, weight in on.weights.items() if weight)]
+        self.names += ["go_prior", "go_rank"] if self.prior else []
 
     def go(self, stop_at: int | None, when: list[str]) -> None:
         """Make steps until the run is done, or has to stop."""
@@ -273,6 +281,7 @@ class _Run:
         with torch.no_grad():
             self.model.towers.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
         progress.step += 1
+        self.averages.update(progress.step)
         means = [sum(column) / len(table) for column in zip(*table)]
         return {
             "step": progress.step,
@@ -281,25 +290,33 @@ class _Run:
             "grad_norm": norm,
             "tokens_per_s": round(tokens / (time.monotonic() - started), 1),
             "pairs": pairs,
-            "scale": self._scale(),
+            "scale": exp_of(self.model.towers.logit_scale),
+            **({"go_scale": self.model.go_scale} if self.prior else {}),
         }
 
     def evaluate(self) -> dict[str, float]:
         """Measure the model on held-out pairs."""
-        share = self.config.objectives.mask_share
-        return evaluate(
-            self.model, self.ready.validation, self.ranks, mask_share=share, bank=self.ready.bank
-        )
+        with self.averages.applied():
+            return evaluate(
+                self.model,
+                self.ready.validation,
+                self.ranks,
+                mask_share=self.config.objectives.mask_share,
+                bank=self.ready.bank,
+                every=self.ready.every,
+            )
 
     def save(self, when: list[str]) -> None:
         """Write a checkpoint."""
         when[0] = f"while saving step {self.progress.step}"
-        checkpoint.save(self.run_dir, self.model, self.optimizer, self.progress, self.ranks)
+        checkpoint.save(
+            self.run_dir, self.model, self.optimizer, self.progress, self.ranks, self.averages
+        )
 
     def _refresh_bank(self) -> None:
         """Encode the texts of the GO bank, where it is time."""
         on, bank = self.config.objectives, self.ready.bank
-        if not on.go or bank is None:
+        if not on.go or bank is None or self.model.text_frozen:
             return
         # By the step, not by what this process has done: a resumed run shall see the same.
         if not len(self.model.bank_vectors) or (
@@ -308,13 +325,9 @@ class _Run:
             self.model.bank_vectors = encode_bank(self.model, bank)
 
     def _noise(self, place: Place) -> torch.Generator:
-        """Random numbers for PDA: of this batch, and of this rank's part of it."""
+        """Random numbers for PDA and GO: of this batch, and of this rank's part of it."""
         seed = hash((self.settings.seed, place.epoch, place.position, self.ranks.rank))
         return torch.Generator(self.ranks.device).manual_seed(seed % (1 << 62))
-
-    def _scale(self) -> float:
-        value = self.model.towers.logit_scale.detach()
-        return float((value.full_tensor() if hasattr(value, "full_tensor") else value).exp())
 
     def _require_finite(self, table: list[list[float]]) -> None:
         """Stop all ranks at the same step where anything on any of them is not finite."""

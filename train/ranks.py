@@ -98,7 +98,7 @@ class Ranks:
             with suppress(RuntimeError):
                 self._store.set(f"{kind}/{self.rank}", json.dumps(content))
 
-    def wait_for_first(self) -> None:
+    def wait_for_first(self, stage: str = "prepared") -> None:
         """Let the first rank prepare what all will read; it calls `prepared` when it has.
 
         Raises
@@ -107,15 +107,15 @@ class Ranks:
             It ended before.
         """
         until = time.monotonic() + _PREPARING
-        while not self._has("prepared", 0):
+        while not self._has(stage, 0):
             # In Python, not in the store: a signal must get through.
             time.sleep(0.05)
             if self._has("gone", 0) or self._dead(0) or time.monotonic() > until:
                 raise self.lost("before the first step")
 
-    def prepared(self) -> None:
+    def prepared(self, stage: str = "prepared") -> None:
         """Tell the others that they may read."""
-        self.note("prepared", "")
+        self.note(stage, "")
 
     def table(self, values: Sequence[float]) -> list[list[float]]:
         """Return the numbers of every rank, in the order of the ranks; all must call it."""

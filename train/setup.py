@@ -19,11 +19,11 @@ from train.evaluate import EvaluationSet
 from train.go_bank import GoBank, make_bank
 from train.go_terms import GoTerms
 from train.losses import Trainee
-from train.pairs import open_pairs
+from train.pairs import PairSource, open_pairs
 from train.ranks import Ranks
 from train.texts import train_tokenizer
 
-__all__ = ["Prepared", "make_trainee", "open_tokenizer", "prepare", "prepare_folder"]
+__all__ = ["Prepared", "make_banks", "make_trainee", "open_tokenizer", "prepare", "prepare_folder"]
 
 _log = logging.getLogger(__name__)
 TOKENIZER, CONFIG = "tokenizer.json", "config.json"
@@ -31,11 +31,25 @@ TOKENIZER, CONFIG = "tokenizer.json", "config.json"
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What the steps work with."""
+    """What the steps work with.
+
+    Attributes
+    ----------
+    data, validation
+        Pairs to train on, and pairs held out.
+    bank
+        GO terms that proteins are compared with.
+    every
+        GO terms that are scored in evaluation: those of the bank, and with a prior all that any
+        training protein has.
+    vocab_size
+        Of the tokenizer.
+    """
 
     data: PairData
     validation: EvaluationSet
     bank: GoBank | None
+    every: GoBank | None
     vocab_size: int
 
 
@@ -89,22 +103,38 @@ def prepare(
         rank=ranks.rank,
         ranks=ranks.world,
     )
-    bank = None
-    if terms is not None:
-        on = config.objectives
-        counts = train.go_counts()
-        if on.go or counts.max() >= on.go_min_count:
-            bank = make_bank(terms, counts, texts, least=on.go_min_count, kind=on.go_text)
-            _log.info("%d GO terms in the bank", len(bank.columns))
-    return Prepared(data, validation, bank, tokenizer.get_vocab_size())
+    bank, every = make_banks(config, terms, train, texts) if terms is not None else (None, None)
+    if bank is not None:
+        _log.info("%d GO terms in the bank", len(bank.columns))
+    return Prepared(data, validation, bank, every, tokenizer.get_vocab_size())
+
+
+def make_banks(
+    config: RunConfig, terms: GoTerms, train: PairSource, texts: TextComposer
+) -> tuple[GoBank | None, GoBank | None]:
+    """Return the GO terms to train on, and those to score; ``None`` where they are too few.
+
+    Raises
+    ------
+    InputError
+        They are too few, and GO is among the objectives.
+    """
+    on, counts = config.objectives, train.go_counts()
+    if not on.go and counts.max() < on.go_min_count:
+        return None, None
+    annotated = train.go_annotated()
+    bank, every = (
+        make_bank(terms, counts, texts, least=least, kind=on.go_text, annotated=annotated)
+        for least in (on.go_min_count, 1)
+    )
+    return bank, every if on.go and on.go_form == "prior" else bank
 
 
 def make_trainee(
     config: RunConfig, vocab_size: int, bank: GoBank | None, *, bf16: bool = False
 ) -> Trainee:
     """Build the model with what only training needs."""
-    known = (bank.columns, bank.aspects) if bank is not None and config.objectives.go else None
-    return Trainee(build_towers(config, vocab_size), config.objectives, known, bf16=bf16)
+    return Trainee(build_towers(config, vocab_size), config.objectives, bank, bf16=bf16)
 
 
 def prepare_folder(config: RunConfig, run_dir: Path, *, resume: bool) -> None:

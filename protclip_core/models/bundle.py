@@ -14,11 +14,22 @@ Tensor names::
                                            (its head, if any, as `ResidueLmHead`: lm_head.*),
                                            ProteinBertModel
     text_encoder.*                         BertModel
-    protein_projection.{0,2}.*  text_projection.{0,2}.*  logit_scale
+    protein_projection.{0,2}.*  text_projection.{0,2}.*   the plain form of the projections
+    {protein,text}_projection.{norm,hidden,output}.*  {protein,text}_projection.skip.weight
+                                           where ``projection`` of config.json says "skip"
+    logit_scale
     residue_heads.mlm.{0,2,3}.*            residues from the protein encoder's token vectors
     residue_heads.segment_head.{0,2,3}.*   residues of masked segments, from the decoder's output
     residue_heads.segment_decoder.{query,key,value}.*
     residue_heads.prototypes.weight  residue_heads.segment_logit_scale (these two together)
+
+The projections lead from the mean vectors of the encoders into the joint space, which is
+``projection_dim`` wide. In the plain form they are Linear, ReLU, Linear, with the joint width
+between. With ``"projection": {"form": "skip", "hidden_dim": H}`` in ``config.json`` both are
+``output(GELU(hidden(norm(x)))) + skip(norm(x))``, where ``hidden`` is H wide, ``norm`` a LayerNorm
+with weights and ``skip`` a linear map without bias (`SkipProjection`). ``"protein_dim": W`` beside
+these: of a protein's vector only the first W entries are read, the input of a k-mer encoder that
+has ``keep_input`` (nothing else may be read alone).
 
 A bundle has a protein encoder, a text encoder, or both with their projections; residue heads are
 optional. Every file that the manifest names must be there with its hash, and nothing is ever

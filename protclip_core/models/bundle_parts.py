@@ -20,6 +20,7 @@ from protclip_core.models.bundle import Bundle
 from protclip_core.models.esm2 import Esm2, Esm2Config
 from protclip_core.models.esm2_inference import Esm2Inference
 from protclip_core.models.info import ModelInfo
+from protclip_core.models.projection import make_projection
 from protclip_core.models.protclip import ProtclipModel
 from protclip_core.models.protein import Encoder, ProteinModel
 from protclip_core.models.residue_heads import ResidueHeads
@@ -71,8 +72,7 @@ def load_bundle(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> Pr
         heads.to(device)
     projection = None
     if info.joint_dim is not None:
-        filled = _projection(parts, "protein_projection", encoder.hidden_dim, info, where)
-        projection = _pairs(filled.to(device))
+        projection = _protein_projection(parts, encoder.hidden_dim, info, where).to(device)
     if not info.text_encoder:
         return ProteinModel(info, encoder, weights_sha256, projection, heads)
     # Checked now, built when a text comes: until then transformers need not be imported.
@@ -129,7 +129,7 @@ def check_bundle(info: ModelInfo) -> int:
         vocab = len(info.encoder.get("tokens", TOKENS))
         _residue_heads(parts["residue_heads"], info, (width, vocab), where)
         if info.joint_dim is not None:
-            _projection(parts, "protein_projection", width, info, where)
+            _protein_projection(parts, width, info, where)
     if info.text_encoder:
         check_tensors(bert_shapes(info.text_encoder), parts["text_encoder"], where, "text_encoder.")
         _tokenizer(info)
@@ -269,30 +269,17 @@ def _residue_heads(
     return make_filled(make, tensors, where, "residue_heads.")
 
 
-def _projection(parts: Parts, part: str, width: int, info: ModelInfo, where: str) -> nn.Sequential:
-    """Build Linear, ReLU, Linear into the joint space; its inner width is the joint width."""
+def _protein_projection(parts: Parts, width: int, info: ModelInfo, where: str) -> nn.Module:
     assert info.joint_dim is not None
-    joint = info.joint_dim
-    return make_filled(
-        lambda: nn.Sequential(nn.Linear(width, joint), nn.ReLU(), nn.Linear(joint, joint)),
-        parts[part],
-        where,
-        f"{part}.",
-    )
+    make = partial(make_projection, width, info.joint_dim, info.projection)
+    return make_filled(make, parts["protein_projection"], where, "protein_projection.")
 
 
-def _text_projection(parts: Parts, info: ModelInfo, where: str) -> nn.Sequential:
-    return _projection(parts, "text_projection", info.text_encoder["hidden_size"], info, where)
-
-
-def _pairs(layers: nn.Sequential) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Take the weights of a projection as `ProteinModel` keeps them."""
-    (weight_in, bias_in), (weight_out, bias_out) = (
-        (layer.weight.detach(), layer.bias.detach())
-        for layer in layers
-        if isinstance(layer, nn.Linear)
-    )
-    return (weight_in, bias_in), (weight_out, bias_out)
+def _text_projection(parts: Parts, info: ModelInfo, where: str) -> nn.Module:
+    assert info.joint_dim is not None
+    form = None if info.projection is None else info.projection.for_texts()
+    make = partial(make_projection, info.text_encoder["hidden_size"], info.joint_dim, form)
+    return make_filled(make, parts["text_projection"], where, "text_projection.")
 
 
 def _text_model(info: ModelInfo, parts: Parts, device: torch.device) -> TextModel:

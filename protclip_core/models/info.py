@@ -20,6 +20,7 @@ from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.bundle import MANIFEST, Bundle, open_bundle
 from protclip_core.models.cache import cache_folder, installed_models, is_name
 from protclip_core.models.importers.configs import esm2_encoder, read_config
+from protclip_core.models.projection_form import ProjectionForm
 from protclip_core.models.repository import refuse_remote_code
 from protclip_core.models.shapes import check_encoders, protein_shape, protein_words
 
@@ -61,6 +62,8 @@ class ModelInfo:
         Pooling that the model was trained with, ``"residues"`` or ``"tokens"``.
     joint_dim
         Width of the joint space; ``None`` for a model without one.
+    projection
+        Form of the projections into it; ``None`` for the plain one, or where there are none.
     license
         SPDX name or the publisher's words; ``None`` where unknown.
     source
@@ -77,6 +80,7 @@ class ModelInfo:
     residue_heads: dict[str, Any] = field(default_factory=dict)
     pooling: str = "residues"
     joint_dim: int | None = None
+    projection: ProjectionForm | None = None
     license: str | None = None
     source: dict[str, Any] = field(default_factory=dict)
     bundle: Bundle | None = None
@@ -117,9 +121,13 @@ class ModelInfo:
     def config_sha256(self) -> str:
         """Hash of what beside the weights makes the numbers: the encoder's shape, the joint width.
 
-        A fair-esm file holds both, so there the hash of the weights says it all.
+        The form of the projections as well, where it is not the plain one. A fair-esm file holds
+        all of it, so there the hash of the weights says it all.
         """
-        content = json.dumps([self.encoder, self.joint_dim], sort_keys=True)
+        parts: list[Any] = [self.encoder, self.joint_dim]
+        if self.projection is not None:
+            parts.append(self.projection.to_dict())
+        content = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def facts(self) -> list[tuple[str, str | int | None]]:
@@ -139,6 +147,8 @@ class ModelInfo:
             layers = f"{text['num_hidden_layers']} layers of width {text['hidden_size']}"
             rows.append(("text encoder", f"{text['type']}, {layers}, {text['max_tokens']} tokens"))
         rows.append(("joint space", self.joint_dim))
+        if self.projection is not None:
+            rows.append(("projection", self.projection.in_words()))
         if heads := [name for name, present in self.residue_heads.items() if present]:
             rows.append(("residue heads", ", ".join(heads)))
         rows += [("license", self.license), ("source", self.origin)]
@@ -263,6 +273,7 @@ def _describe_bundle(bundle: Bundle) -> ModelInfo:
     config = bundle.config
     where = str(bundle.path / "config.json")
     check_encoders(config, where)
+    form = config.get("projection")
     return ModelInfo(
         name=bundle.name,
         kind="bundle",
@@ -272,6 +283,7 @@ def _describe_bundle(bundle: Bundle) -> ModelInfo:
         residue_heads=config.get("residue_heads") or {},
         pooling=str(config.get("pooling", "residues")),
         joint_dim=config.get("projection_dim"),
+        projection=None if form is None else ProjectionForm.from_dict(form),
         license=str(config["license"]) if config.get("license") else None,
         source=config["source"] if isinstance(config.get("source"), dict) else {},
         bundle=bundle,

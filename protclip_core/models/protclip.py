@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from torch import Tensor
+from torch import nn
 
 from protclip_core.models.info import ModelInfo
 from protclip_core.models.protein import Encoder, ProteinModel
@@ -46,7 +46,7 @@ class ProtclipModel(ProteinModel):
         info: ModelInfo,
         encoder: Encoder,
         weights_sha256: str,
-        projection: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
+        projection: nn.Module,
         *,
         make_text_model: Callable[[], TextModel],
         logit_scale: float,

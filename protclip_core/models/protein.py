@@ -6,16 +6,15 @@ Legend: B proteins, L residues, T tokens, D encoder width, P joint width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from protclip_core.errors import UsageError
 from protclip_core.io.fasta import read_sequence
+from protclip_core.models.encoder import Embedded, Encoder
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
 from protclip_core.models.packing import PackedTokens, pack, pool
 from protclip_core.models.residue_heads import ResidueHeads
@@ -34,52 +33,6 @@ __all__ = [
 DEFAULT_BATCH_TOKENS = 1024
 
 
-class Encoder(Protocol):
-    """What `Esm2Inference`, `KmerInference` and the encoders of other libraries have in common."""
-
-    device: torch.device
-    dtype: torch.dtype
-    #: Token of each id; also the columns of the logits.
-    tokens: tuple[str, ...]
-
-    @property
-    def num_layers(self) -> int:
-        """Number of layers; also the number of the last one."""
-
-    @property
-    def hidden_dim(self) -> int:
-        """Width of a token vector."""
-
-    @property
-    def has_lm_head(self) -> bool:
-        """Whether `logits` can be asked for."""
-
-    def encode(self, sequence: str) -> np.ndarray:
-        """Token ids ``(L + 2,)`` of upper-case residues, with a token before and one behind."""
-
-    def hidden(self, batch: PackedTokens, layers: Sequence[int] | None = None) -> dict[int, Tensor]:
-        """Token vectors by layer."""
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Masked-LM logits of last-layer vectors."""
-
-
-@dataclass(frozen=True, eq=False)
-class Embedded:
-    """Result for one protein.
-
-    Attributes
-    ----------
-    vector
-        Shape ``(D,)`` or, in the joint space, unit-length ``(P,)``; float32.
-    residues
-        Shape ``(L, D)`` or ``(L, P)``, float32, or ``None`` if not asked for.
-    """
-
-    vector: np.ndarray
-    residues: np.ndarray | None = None
-
-
 class ProteinModel:
     """A protein encoder with, in a ProtCLIP model, the projection into the joint space.
 
@@ -91,7 +44,7 @@ class ProteinModel:
         info: ModelInfo,
         encoder: Encoder,
         weights_sha256: str,
-        projection: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        projection: nn.Module | None = None,
         residue_heads: ResidueHeads | None = None,
     ) -> None:
         self.info = info
@@ -99,6 +52,8 @@ class ProteinModel:
         self.weights_sha256 = weights_sha256
         self.residue_heads = residue_heads
         self._projection = projection
+        form = info.projection
+        self._reads_input = form is not None and form.protein_dim is not None
 
     @property
     def residue_tokens(self) -> tuple[str, ...]:
@@ -164,6 +119,42 @@ class ProteinModel:
             `embed_text` are similarities between -1 and 1.
         """
         return self.embed(sequences, space="joint")
+
+    @torch.inference_mode()
+    def project(self, vectors: np.ndarray) -> np.ndarray:
+        """Project pooled encoder vectors into the joint space, such as those of a store.
+
+        What `embed` gives in the encoder's space becomes what it gives in the joint space, if
+        the pooling was the same and the layer the last.
+
+        Parameters
+        ----------
+        vectors
+            Shape ``(N, D)``; any float type, computed in float32.
+
+        Returns
+        -------
+        numpy.ndarray
+            Unit vectors ``(N, P)``, float32; a row that is not finite stays so.
+
+        Raises
+        ------
+        UsageError
+            The model has no joint space, or the vectors another shape.
+        """
+        if self._projection is None:
+            raise UsageError(
+                f"model {self.info.name} has no joint space", hint="use a ProtCLIP model"
+            )
+        if vectors.ndim != 2 or vectors.shape[1] != self.encoder.hidden_dim:
+            raise UsageError(
+                f"vectors of shape {vectors.shape} are none of model {self.info.name}",
+                hint=f"give an array of (N, {self.encoder.hidden_dim})",
+            )
+        # A copy: torch would warn of an array that cannot be written.
+        found = torch.from_numpy(np.array(vectors, np.float32)).to(self.encoder.device)
+        projected: np.ndarray = F.normalize(self._projection(found), dim=-1).cpu().numpy()
+        return projected
 
     def embed_text(self, texts: Sequence[str], *, space: str = "joint") -> np.ndarray:
         """Refuse: texts are for models that have a text encoder, see `ProtclipModel`.
@@ -271,7 +262,7 @@ class ProteinModel:
         return [result for result in results if result is not None]
 
     def _embed_packed(self, batch: PackedTokens, settings: EmbedSettings) -> Iterator[Embedded]:
-        hidden = self.encoder.hidden(batch, (settings.layer,))[settings.layer]
+        hidden = self._hidden(batch, settings)
         vectors = self._finish(pool(hidden, batch, settings.pooling), settings)
         for row, (start, length) in enumerate(zip(batch.starts, batch.lengths, strict=True)):
             residues = None
@@ -311,7 +302,7 @@ class ProteinModel:
         for begin in range(0, len(starts), together):
             some = starts[begin : begin + together]
             packed = pack(self.encoder.encode(sequence[s : s + width]) for s in some)
-            hidden = self.encoder.hidden(packed, (settings.layer,))[settings.layer].float().cpu()
+            hidden = self._hidden(packed, settings).float().cpu()
             if total is None:
                 total = torch.zeros(len(sequence), hidden.shape[-1])
             for start, offset in zip(some, packed.starts, strict=True):
@@ -324,6 +315,15 @@ class ProteinModel:
         assert total is not None
         return ends[0], total.div_(count), ends[1]
 
+    def _hidden(self, batch: PackedTokens, settings: EmbedSettings) -> Tensor:
+        """Token vectors ``(T, D)`` of the layer that `settings` ask for.
+
+        A projection that reads the encoder's input finds it in the vectors of every layer, the
+        same numbers: then those of layer 0 do, and no layer need be computed.
+        """
+        layer = 0 if settings.space == "joint" and self._reads_input else settings.layer
+        return self.encoder.hidden(batch, (layer,))[layer]
+
     def _finish(self, pooled: Tensor, settings: EmbedSettings) -> np.ndarray:
         """Project and normalise in the joint space; as they are in the encoder's."""
         projected = self._project(pooled, settings)
@@ -334,12 +334,12 @@ class ProteinModel:
 
     @torch.inference_mode()
     def _project(self, vectors: Tensor, settings: EmbedSettings) -> Tensor:
-        """Linear, ReLU, Linear into the joint space, float32; identity in the encoder's."""
+        """Project into the joint space, in float32; identity in the encoder's."""
         if settings.space == "encoder":
             return vectors
         assert self._projection is not None
-        (weight_in, bias_in), (weight_out, bias_out) = self._projection
-        return F.linear(F.relu(F.linear(vectors.float(), weight_in, bias_in)), weight_out, bias_out)
+        projected: Tensor = self._projection(vectors.float())
+        return projected
 
 
 def _read_sequences(sequences: Sequence[str]) -> list[str]:

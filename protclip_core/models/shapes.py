@@ -13,6 +13,7 @@ from typing import Any
 from protclip_core.errors import ModelError
 from protclip_core.models.fields import one_line
 from protclip_core.models.kmer_config import KmerConfig
+from protclip_core.models.projection_form import ProjectionForm
 
 __all__ = [
     "BERT_ACTIVATIONS",
@@ -110,7 +111,8 @@ def check_encoders(config: Mapping[str, Any], where: str) -> None:
     Raises
     ------
     ModelError
-        No encoder at all, one of an unknown type, or a number that is missing or none.
+        No encoder at all, one of an unknown type, a number that is missing or none, or
+        projections of an unknown form or that read what the protein encoder does not give.
     """
     protein, text = config.get("protein_encoder"), config.get("text_encoder")
     if protein is None and text is None:
@@ -133,6 +135,7 @@ def check_encoders(config: Mapping[str, Any], where: str) -> None:
         _number(config, "projection_dim", "", where)
     if config.get("pooling", "residues") not in ("residues", "tokens"):
         raise ModelError(f"pooling {_shown(config['pooling'])} is not known", where=where)
+    _check_projection(config, where)
     _check_heads(config, where)
 
 
@@ -238,6 +241,38 @@ def _check_bert(encoder: Mapping[str, Any], part: str, where: str) -> None:
         raise ModelError(
             f"{part}.pad_token_id is {_shown(pad)}, not one of its "
             f"{encoder['vocab_size']:,} tokens",
+            where=where,
+        )
+
+
+def _check_projection(config: Mapping[str, Any], where: str) -> None:
+    """Check the form of the projections; the encoders have been checked before."""
+    if config.get("projection") is None:
+        return
+    try:
+        form = ProjectionForm.from_dict(config["projection"])
+    except ValueError as error:
+        raise ModelError(
+            f"projection: {one_line(str(error))}",
+            where=where,
+            hint="the bundle is damaged, or made for a newer protclip",
+        ) from error
+    _number(form.to_dict(), "hidden_dim", "projection", where)
+    if config.get("projection_dim") is None:
+        raise ModelError("projection needs a projection_dim", where=where)
+    if form.protein_dim is None:
+        return
+    encoder, shown = config.get("protein_encoder") or {}, _shown(form.protein_dim)
+    if encoder.get("type") != "kmer" or not encoder.get("keep_input"):
+        raise ModelError(
+            f"projection.protein_dim is {shown}, but the protein encoder keeps no input to read "
+            "alone; only type 'kmer' with keep_input does",
+            where=where,
+        )
+    width = KmerConfig.from_dict(encoder).input_dim
+    if form.protein_dim != width:
+        raise ModelError(
+            f"projection.protein_dim is {shown}, not the {width} of the encoder's input",
             where=where,
         )
 

@@ -46,7 +46,7 @@ class TextModel:
     weights_sha256
         Hash of the weights file.
     projection
-        Linear, ReLU, Linear into the joint space, if there is one.
+        Into the joint space, if there is one; see `make_projection`.
     device
         Where it runs; products are float32.
     """

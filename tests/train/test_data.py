@@ -134,6 +134,27 @@ def test_plan_takes_every_protein_about_once_and_keeps_the_budget(make_data, equ
     )
 
 
+def test_batches_of_random_proteins_keep_the_limits_and_each_crop(make_data):
+    config = dataclasses.replace(CONFIG, by_length=False, max_pairs=8, token_budget=250)
+    data, plain = make_data(config), make_data()
+    plan, lengths = data.plan(0), data.source.lengths
+    batches = [plan[position] for position in range(len(plan))]
+    rows = np.concatenate([rows for rows, _ in batches])
+    assert len(set(rows.tolist())) == len(rows) >= len(lengths) - 2
+    for members, crops in batches:
+        assert 2 <= len(members) <= 8
+        assert (crops + 2).sum() <= 250
+        assert ((crops == lengths[members]) | (crops == 20) | (crops == 40)).all()
+    # Budget and number are made use of: no batch could have had the first of the next in the plan.
+    starts = np.argsort(plan.bounds[:, 0])
+    for one, other in zip(starts, starts[1:]):
+        own, behind = plan[one][1], plan[other][1]
+        assert len(own) == 8 or (own + 2).sum() + behind[0] + 2 > 250
+    spread = [np.std([crops.mean() for _, crops in map(p.__getitem__, range(len(p)))])
+              for p in (plan, plain.plan(0))]  # fmt: skip
+    assert spread[0] < 0.7 * spread[1]
+
+
 def test_a_batch_is_a_function_of_its_place(make_data, pair_data):
     rows, crops = pair_data.plan(0)[3]
     first, again, other = (

@@ -66,7 +66,7 @@ def format_rows(rows: Iterator[ClusterRow]) -> list[str]:
 
 
 def draw_counts(before: np.ndarray, after: np.ndarray, title: str) -> bytes:
-    """Draw both counts side by side, with the figures in the cells.
+    """Draw both counts side by side, with the figures in the cells, and what share was kept.
 
     Parameters
     ----------
@@ -84,25 +84,33 @@ def draw_counts(before: np.ndarray, after: np.ndarray, title: str) -> bytes:
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     norm = LogNorm(1, max(2, int(before.max())))
     rows = [1, 2, 3, 4, 5, 0]
-    for number, (name, counts) in enumerate((("before", before), ("after", after)), start=1):
-        axes = figure.add_subplot(1, 2, number)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (name, counts) in zip(panels, (("before", before), ("after", after))):
         shown = counts[rows]
-        image = axes.imshow(np.ma.masked_equal(shown, 0), norm=norm, cmap="viridis", aspect="auto")
+        table = np.ma.masked_equal(shown, 0)
+        # A mesh, because its cells have edges.
+        image = axes.pcolormesh(table, norm=norm, cmap="viridis", edgecolors="white", linewidth=2)
         middle = np.sqrt(norm.vmax or 1)
         for (row, column), value in np.ndenumerate(shown):
             colour = "black" if value > middle else "white" if value else "grey"
-            axes.text(column, row, f"{value:,}", ha="center", va="center", color=colour, size=8)
+            text = f"{value:,}"
+            if name == "after" and value:
+                text += f"\n{value / before[rows][row, column]:.0%}"
+            place = (column + 0.5, row + 0.5)
+            axes.annotate(text, place, ha="center", va="center", color=colour, size=9)
         axes.set_title(f"{name}: {int(counts.sum()):,} entries")
-        axes.set_xticks(range(5), labels=[f"{value}/4" for value in range(5)])
-        axes.set_yticks(range(6), labels=[*"12345", "unknown"])
+        axes.set_xticks(np.arange(5) + 0.5, labels=[f"{value}/4" for value in range(5)])
+        axes.set_yticks(np.arange(6) + 0.5, labels=[*"12345", "unknown"])
         axes.set_xlabel("coverage R")
-        axes.set_ylabel("existence level C")
-        if number == 2:
-            figure.colorbar(image, ax=axes, label="entries")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    panels[0].invert_yaxis()
+    panels[0].set_ylabel("existence level C")
+    figure.colorbar(image, ax=panels, label="entries", pad=0.01)
     figure.suptitle(title)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120, metadata={"Software": None})

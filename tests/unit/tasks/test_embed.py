@@ -46,7 +46,7 @@ def naive_residues(model, sequence, width=1022, overlap=254, layer=None):
 
 
 def project(model, vectors):
-    (w1, b1), (w2, b2) = [[t.double().numpy() for t in pair] for pair in model._projection]
+    w1, b1, w2, b2 = [t.double().numpy() for t in model._projection.state_dict().values()]
     return np.maximum(vectors @ w1.T + b1, 0) @ w2.T + b2
 
 
