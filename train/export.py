@@ -43,6 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run-dir", required=True, type=Path, help="directory of the run")
     parser.add_argument("--out", required=True, type=Path, help="directory of the bundle")
     parser.add_argument("--card", type=Path, help="MODEL_CARD.md to put in")
+    parser.add_argument(
+        "--without-heads",
+        action="store_true",
+        help="leave out the heads of BSR and PDA, which no command of protclip needs",
+    )
     parser.add_argument("--data", type=Path, help="pairs to measure on")
     parser.add_argument("--go", type=Path, help="names of GO terms, as in training")
     parser.add_argument("--figures", type=Path, help="JSON file for the figures")
@@ -56,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    bundle = export(args.run_dir, args.out, args.card)
+    bundle = export(args.run_dir, args.out, args.card, heads=not args.without_heads)
     print(f"{bundle.path}: weights sha256 {bundle.weights_sha256}")
     if args.figures:
         figures = measure(bundle.path, args.run_dir, args.data, args.go, args.pairs)
@@ -65,10 +70,11 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def export(run_dir: Path, out: Path, card: Path | None = None) -> Bundle:
+def export(run_dir: Path, out: Path, card: Path | None = None, *, heads: bool = True) -> Bundle:
     """Write the newest whole checkpoint of a run as a bundle.
 
-    What only training needs (the temperature of the GO bank) stays behind.
+    What only training needs (the temperature of the GO bank) stays behind, and without ``heads``
+    those on residues as well; a masked-LM head of the encoder's own always comes along.
 
     Raises
     ------
@@ -82,7 +88,11 @@ def export(run_dir: Path, out: Path, card: Path | None = None) -> Bundle:
     if card is not None:
         files["MODEL_CARD.md"] = card.read_bytes()
     content = bundle_config(model.towers, config.name, _kind(config), text_limit(config))
-    return write_bundle(out, content, model.towers.bundle_tensors(), files)
+    tensors = model.towers.bundle_tensors()
+    if not heads:
+        content.pop("residue_heads", None)
+        tensors = {n: v for n, v in tensors.items() if not n.startswith("residue_heads.")}
+    return write_bundle(out, content, tensors, files)
 
 
 def measure(
@@ -105,7 +115,7 @@ def measure(
     # Arithmetic stays float32: only the rounding of the weights is part of the model.
     state = model.towers.state_dict()
     tensors = {n: v.float().reshape(state[n].shape) for n, v in bundle.tensors().items()}
-    model.towers.load_state_dict(tensors)
+    model.towers.load_state_dict({**state, **tensors})
     tokenizer = Tokenizer.from_file(str(bundle.path / "tokenizer.json"))
     texts = TextComposer(tokenizer, text_limit(config), max_go_names=config.data.max_go_names)
     terms = GoTerms(go_path) if go_path else None

@@ -273,6 +273,13 @@ def test_export_writes_a_bundle_that_loads_with_its_heads(tmp_path, straight, ca
     assert figures["test"]["pairs"] == figures["valid"]["pairs"] == 12
     assert 0 < figures["test"]["fmax_mf"] <= 1
 
+    arguments = ["--run-dir", straight, "--out", tmp_path / "smaller", "--without-heads"]
+    assert export.main([str(argument) for argument in arguments]) == 0
+    assert "residue_heads" not in open_bundle(tmp_path / "smaller").config
+    left_out = tensors.keys() - open_bundle(tmp_path / "smaller").tensors()
+    assert left_out
+    assert all(name.startswith("residue_heads.") for name in left_out)
+
 
 def test_the_program_says_what_is_wrong_in_one_line(tmp_path, capsys):
     path = write_config(tmp_path / "c.toml", {"train": {"seeds": 1}})
