@@ -14,7 +14,7 @@ import typer
 import typer.core
 
 from protclip_cli.boundary import OutputClosed, guarded
-from protclip_cli.commands import doctor, embed, models, store
+from protclip_cli.commands import annotate, data, doctor, embed, models, search, store
 from protclip_cli.logs import set_up_logs
 from protclip_cli.options import GlobalOptions
 from protclip_core._version import __version__
@@ -41,13 +41,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Embed proteins on the command line.\n\n"
+    help="Embed proteins and search among them on the command line.\n\n"
     "Results go to standard output, all else to standard error; '-' is stdin or stdout.\n\n"
     "Exit codes: 0 done, 2 usage, 3 bad input, 4 bad model or data file, 5 disk or memory, "
     "6 done but some records were skipped, 7 another process writes the file.",
 )
 app.command(name="embed", epilog=embed.EPILOG)(embed.embed)
+app.command(name="search", epilog=search.EPILOG)(search.search)
+app.command(name="annotate", epilog=annotate.EPILOG)(annotate.annotate)
 app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)
+app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(store.app, name="store")
 

@@ -31,7 +31,12 @@ def stdout() -> TextIO:
     return sys.stdout
 
 
-def write_rows(rows: Iterable[Mapping[str, Value]], columns: Sequence[str], form: Format) -> None:
+def write_rows(
+    rows: Iterable[Mapping[str, Value]],
+    columns: Sequence[str],
+    form: Format,
+    out: TextIO | None = None,
+) -> None:
     """Write rows; ``auto`` is a table on a terminal and TSV elsewhere.
 
     Parameters
@@ -42,8 +47,10 @@ def write_rows(rows: Iterable[Mapping[str, Value]], columns: Sequence[str], form
         Columns in order; the TSV header.
     form
         What to write. Numbers have full precision in TSV and JSON Lines, 4 digits in a table.
+    out
+        Where to; default standard output.
     """
-    out = stdout()
+    out = out or stdout()
     if form is Format.AUTO:
         form = Format.TABLE if out.isatty() else Format.TSV
     if form is Format.JSONL:

@@ -161,6 +161,8 @@ class ObjectivesConfig:
     go_form: Literal["softmax", "sigmoid", "prior"] = "softmax"
     #: Of ``prior``: weight of the part that ranks the terms without their prior.
     go_rank_weight: float = 0.5
+    #: Of ``prior``: weights of the terms of MF, BP and CC in its logistic part: most terms are BP.
+    go_aspect_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
     #: Of ``prior``: wrong terms of a batch, drawn anew for each and each rank; they stand for all
     #: others. 0: the whole bank.
     go_negatives: int = 0
@@ -186,6 +188,9 @@ class ObjectivesConfig:
         for name in ("prototype_temperature", "temperature", "longest_run", "go_min_count"):
             if not getattr(self, name) > 0:
                 raise WrongValueError(name, f"must be above 0, got {getattr(self, name)}")
+        of_aspects = self.go_aspect_weights
+        if len(of_aspects) != 3 or not all(0 <= w < math.inf for w in of_aspects):
+            raise WrongValueError("go_aspect_weights", "must be three numbers of 0 or more")
         for name in ("go_rank_weight", "go_negatives"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise WrongValueError(name, f"must be 0 or more, got {getattr(self, name)}")

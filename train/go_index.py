@@ -194,12 +194,13 @@ def read_annotated(path: Path, ontology: Ontology, splits: Sequence[str]) -> dic
             try:
                 entry = json.loads(line)
                 own = found.get(entry.get("split"))
-                ids, sequence = entry.get("go") or (), entry["sequence"]
-                numbers = ontology.resolve_all(ids).terms if own is not None else np.zeros(0, int)
+                if own is None or not entry.get("go"):
+                    continue
+                numbers, sequence = ontology.resolve_all(entry["go"]).terms, entry["sequence"]
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise InputError(f"cannot be read ({error!r})", where=f"{path}:{number}") from error
             terms = ontology.propagate(numbers[numbers >= 0], roots=False)
-            if own is not None and len(terms):
+            if len(terms):
                 own.sequences.append("" if entry["split"] == "train" else sequence)
                 own.terms.append(terms)
     for name, own in found.items():
@@ -274,7 +275,7 @@ def _measure(
         right = np.zeros((len(rows), len(columns)), dtype=bool)
         for number, row in enumerate(rows):
             right[number, own[row]] = True
-        found = sigmoid(odds[np.ix_(rows, columns)]).astype(np.float32)
+        found = sigmoid(odds[rows][:, columns]).astype(np.float32)
         short = name.lower()
         figures[f"fmax_{short}"] = _fmax(found, right)
         figures[f"ece_{short}"] = calibration_error(found.ravel(), right.ravel())

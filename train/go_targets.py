@@ -5,6 +5,8 @@ Legend: B proteins, N terms of the bank, M of them in a batch, X right pairs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,20 +24,23 @@ class GoTargets:
     ----------
     bank
         Its terms.
+    of_aspects
+        Weights of MF, BP and CC.
 
     Attributes
     ----------
-    log_prior, counts
+    log_prior, counts, weights
         Of each term, ``(N,)``; see `train.objectives.prior`.
     owner
         Term of each text, ``(texts,)``; ``None`` where each has one.
     """
 
-    def __init__(self, bank: GoBank) -> None:
+    def __init__(self, bank: GoBank, of_aspects: Sequence[float] = (1.0, 1.0, 1.0)) -> None:
         place = np.full(int(bank.columns.max()) + 1, -1)
         place[bank.columns] = np.arange(len(bank.columns))
         self._place = torch.from_numpy(place)
         self._aspects = torch.from_numpy(bank.aspects).long()
+        self.weights = torch.tensor(of_aspects)[self._aspects]
         self.counts = torch.from_numpy(bank.counts.astype(np.float32))
         self.log_prior = torch.from_numpy(log_odds(bank.counts, bank.annotated))
         self.owner = None if bank.owner is None else torch.from_numpy(bank.owner)

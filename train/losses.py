@@ -74,7 +74,9 @@ class Trainee(nn.Module):
         self.text_frozen = not any(p.requires_grad for side in sides for p in side.parameters())
         self.go_logit_scale: nn.Parameter | None = None
         self.go_bias: nn.Parameter | None = None
-        self._targets = GoTargets(bank) if config.go and bank is not None else None
+        self._targets = None
+        if config.go and bank is not None:
+            self._targets = GoTargets(bank, config.go_aspect_weights)
         if config.go:
             start = config.go_scale or 1 / config.temperature
             self.go_logit_scale = nn.Parameter(torch.full((1,), math.log(start)))
@@ -343,6 +345,7 @@ class Trainee(nn.Module):
             log_prior=targets.log_prior[every],
             counts=targets.counts[every],
             stands_for=times,
+            weights=targets.weights[every],
             **options,
         )
         return odds + on.go_rank_weight * rank, {"go_prior": odds, "go_rank": rank}

@@ -38,6 +38,7 @@ def draw_reliability(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], path: P
         upper.set_aspect("equal")
         lower.bar(found.said, found.counts, width=0.05, color="C0")
         lower.set_yscale("log")
+        lower.set_ylim(bottom=1)
         lower.set_xlabel("probability said")
     axes[0][0].set_ylabel("share that is right")
     axes[1][0].set_ylabel("pairs")

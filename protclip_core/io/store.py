@@ -144,6 +144,20 @@ class EmbeddingStore:
         """The N ids, in input order."""
         return self._data.read_ids()
 
+    def iter_ids(self, size: int = 65_536) -> Iterator[list[str]]:
+        """Yield the ids in blocks, in order, and keep none of them where the layout allows.
+
+        Raises
+        ------
+        ModelError
+            They are damaged; this may be known only after the last block.
+        """
+        if isinstance(self._data, PackedLayout):
+            yield from self._data.iter_ids(size)
+            return
+        for start in range(0, len(self), size):
+            yield self.ids[start : start + size]
+
     @cached_property
     def _rows(self) -> dict[str, int]:
         rows = {id: row for row, id in enumerate(self.ids)}

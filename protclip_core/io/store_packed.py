@@ -5,6 +5,9 @@ Described in `protclip_core.io.store_format`. N proteins, D width, L residues of
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import h5py
@@ -12,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.io.store_format import Block, Columns, chunk_rows, ids_sha256, reading
+from protclip_core.io.store_format import Block, Columns, chunk_rows, reading
 
 __all__ = ["PackedLayout", "create_packed", "put_packed"]
 
 # Most rows that one read covers, so that reading scattered rows stays within some megabytes.
 _SPAN_ROWS = 4096
+_IDS_TOGETHER = 65_536
 
 
 def create_packed(
@@ -122,11 +126,20 @@ class PackedLayout:
 
     def read_ids(self) -> list[str]:
         """Return the N ids in file order, checked against ``ids_sha256``."""
+        return list(chain.from_iterable(self.iter_ids(_IDS_TOGETHER)))
+
+    def iter_ids(self, size: int) -> Iterator[list[str]]:
+        """Yield the ids in blocks; whether they match ``ids_sha256`` is known after the last."""
+        digest = hashlib.sha256()
+        for start in range(0, self.n, size):
+            with reading(f"{self._where}:ids"):
+                ids = self._h5["ids"].asstr()[start : start + size].tolist()
+                for id in ids:
+                    digest.update(id.encode("utf-8") + b"\0")
+            yield ids
         with reading(f"{self._where}:ids"):
-            ids = self._h5["ids"].asstr()[:].tolist()
-            if ids_sha256(ids) != self._h5.attrs["ids_sha256"]:
+            if digest.hexdigest() != self._h5.attrs["ids_sha256"]:
                 raise ValueError("the ids do not match ids_sha256")
-        return ids
 
     def read_columns(self) -> Columns:
         """Return lengths, flags and sequence hashes."""
@@ -141,6 +154,12 @@ class PackedLayout:
 
     def read_vectors(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return the vectors ``(n, D)`` of rows in any order, in the type of the file."""
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+            # Whole stores are read so, block by block: no copy is worth making.
+            low, high = int(rows[0]), int(rows[-1]) + 1
+            with reading(f"{self._where}:embeddings, rows {low} to {high - 1}"):
+                block: npt.NDArray[Any] = self._embeddings[low:high]
+            return block
         wanted, back = np.unique(rows, return_inverse=True)
         vectors = np.empty((len(wanted), self.dim), self.dtype)
         start = 0

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from protclip_core.engines.memory import keep_freed_memory
+from train.averages import Averages
 from train.config import load_config
 from train.feeding import feed
 from train.optim import Progress, make_optimizer
@@ -51,7 +52,8 @@ def main() -> None:
         model = make_trainee(config, ready.vocab_size, ready.bank, bf16=bf16).to(device)
         progress = Progress()
         optimizer = make_optimizer(model, config.train)
-        run = _Run(config, Path(folder), ready, model, model, optimizer, progress, alone)
+        averages = Averages(model, config.train.ema)
+        run = _Run(config, Path(folder), ready, model, model, optimizer, averages, progress, alone)
         whole, bare, tokens = measure(run, args.steps)
     ratio = statistics.median(b / w for b, w in zip(bare, whole))
     rate = statistics.median(n / seconds for n, seconds in zip(tokens, whole))

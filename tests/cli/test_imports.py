@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 #: From the ground up: a room imports itself and what stands below it.
 FLOORS = (
     ("errors", "records", "progress"),
+    ("nearest",),
     ("io",),
     ("ontology",),
     ("models", "heads"),
@@ -97,9 +98,12 @@ assert not heavy, heavy
     [
         ["--help"],
         ["embed", "--help"],
+        ["search", "--help"],
         ["store", "--help"],
         ["store", "merge", "-h"],
         ["doctor", "-h"],
+        ["annotate", "-h"],
+        ["data", "go", "build", "-h"],
         ["--version"],
     ],
 )

@@ -53,12 +53,18 @@ def _spoil(module, inputs, losses):
 
 STRIKES = {
     "kill": lambda run: os.kill(os.getpid(), signal.SIGKILL),
+    # Between forward and backward.
+    "kill inside": lambda run: run.module.register_forward_hook(_kill),
     "hang": lambda run: time.sleep(600),
     "nan": _nan,
     "term": lambda run: os.kill(os.getpid(), signal.SIGTERM),
     "interrupt": lambda run: os.kill(os.getpid(), signal.SIGINT),
     "worker": lambda run: os.kill(_children()[0], signal.SIGKILL),
 }
+
+
+def _kill(module, inputs, found):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _children():

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import random
 import re
 import shutil
 import signal
-import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from protclip_core.errors import ModelError
-from tests.train.faulty import fill, numbers, program, save_forever
-from tests.train.launch import Job, write_config
+from tests.train import killed
+from tests.train.faulty import fill, numbers
+from tests.train.killed import ALONE, kill_saves
 from train import checkpoint
 from train.optim import Progress
-from train.ranks import Ranks
 
-ALONE = Ranks(0, 1, torch.device("cpu"), 60.0)
 SMALL = {
     "train": {"max_steps": 8, "evaluate_every": 8, "evaluate_pairs": 8, "timeout_seconds": 4.0},
     "objectives": {"go": 0.0},
 }
 
 
-def start(folder, *extra, ranks=1, changes=SMALL, fault=("", 0, 0), **options):
-    config = write_config(folder / "c.toml", changes)
-    arguments = ["--config", config, "--run-dir", folder / "run", *extra]
-    return Job(folder, program, arguments, *fault, ranks=ranks, **options)
+def start(folder, *extra, changes=SMALL, **options):
+    return killed.start(folder, *extra, changes=changes, **options)
 
 
 def changed(**train_keys):
@@ -38,8 +32,7 @@ def changed(**train_keys):
 
 
 def steps_of(run_dir):
-    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k != "tokens_per_s"} for row in rows if "loss" in row]
+    return [row for row in killed.metrics_of(run_dir) if "loss" in row]
 
 
 def weights(run_dir, step):
@@ -166,22 +159,8 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path):
 
 def test_thirty_kills_while_checkpoints_are_written(tmp_path):
     """Fault 12: each time one that is whole is there, and no older than the last but one."""
-    draw, newest = random.Random(4), 0
-    interrupted = 0
-    for _ in range(30):
-        job = Job(tmp_path, save_forever, tmp_path, 300)
-        begun = f"step-{newest + 1:08d}"
-        job.wait_until(lambda name=begun: any(p.name.endswith(name) for p in tmp_path.iterdir()))
-        time.sleep(draw.uniform(0, 0.06))
-        job.processes[0].kill()
-        job.processes[0].join()
-        interrupted += bool(list(tmp_path.glob(".step-*.tmp")))
-        model, optimizer = numbers(300)
-        fill(model, optimizer, 1)
-        progress = checkpoint.restore(checkpoint.find(tmp_path), model, optimizer, ALONE)
-        assert progress.step >= newest
-        newest = progress.step
-        assert all((value == newest).all() for value in model.parameters())
+    loadable, interrupted = kill_saves(tmp_path, 30)
+    assert loadable == 30
     assert interrupted > 5
 
 

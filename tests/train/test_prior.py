@@ -15,10 +15,11 @@ from train.objectives.prior import log_odds, prior_loss
 
 COUNTS = torch.tensor([40.0, 3.0, 12.0, 1.0, 90.0], dtype=torch.float64)
 PRIOR = torch.tensor([-0.3, -3.0, -1.9, -4.0, 2.0], dtype=torch.float64)
+WEIGHTS = torch.tensor([3.0, 0.5, 1.0, 2.0, 0.0], dtype=torch.float64)
 TIMES = torch.tensor([1.0, 1.0, 1.0, 7.5, 7.5], dtype=torch.float64)
 
 
-def naive(protein, text, scale, positive, known, times):
+def naive(protein, text, scale, positive, known, times, heavy):
     odds, ranks = [], []
     for i in range(len(protein)):
         score = [scale * (protein[i] @ text[j]) for j in range(len(text))]
@@ -29,7 +30,7 @@ def naive(protein, text, scale, positive, known, times):
         total = 0.0
         for j in seen:
             chance = 1 / (1 + (-(score[j] + PRIOR[j])).exp())
-            total = total - times[j] * (chance if j in right else 1 - chance).log()
+            total = total - heavy[j] * times[j] * (chance if j in right else 1 - chance).log()
         odds.append(total / 10)
         whole = sum(times[j] * score[j].exp() for j in seen)
         weights = {j: 1 / math.sqrt(float(COUNTS[j])) for j in right}
@@ -50,12 +51,14 @@ def loss(protein, text, scale, **options):
 
 @pytest.mark.parametrize("times", [None, TIMES], ids=["whole bank", "sample"])
 @pytest.mark.parametrize("known", [None, KNOWN], ids=["all known", "some unknown"])
-def test_both_parts_equal_their_definition_and_so_do_their_gradients(known, times):
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["equal", "weighted"])
+def test_both_parts_equal_their_definition_and_so_do_their_gradients(known, times, weights):
     inputs = leaves()
-    found = loss(*inputs, known=known, stands_for=times)
+    found = loss(*inputs, known=known, stands_for=times, weights=weights)
     every = torch.ones_like(POSITIVE) if known is None else known
     ones = torch.ones_like(TIMES) if times is None else times
-    expected = naive(*inputs, POSITIVE.tolist(), every.tolist(), ones)
+    heavy = torch.ones_like(WEIGHTS) if weights is None else weights
+    expected = naive(*inputs, POSITIVE.tolist(), every.tolist(), ones, heavy)
     torch.testing.assert_close(found, expected)
     for one, other in zip(found, expected):
         torch.testing.assert_close(

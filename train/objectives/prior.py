@@ -65,6 +65,7 @@ def prior_loss(
     positive: Tensor,
     known: Tensor | None = None,
     stands_for: Tensor | None = None,
+    weights: Tensor | None = None,
     ranks: dist.ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logistic loss with a fixed prior, and beside it a softmax without one.
@@ -87,6 +88,8 @@ def prior_loss(
     stands_for
         ``(N,)``, how many terms of the bank each one stands for, where only a sample is here;
         right terms are all here, and stand for themselves. Default: 1 each.
+    weights
+        ``(N,)``, how much each term counts in the logistic loss. Default: 1 each.
     ranks
         Processes with other proteins; see `ranks.mean_over_ranks`.
 
@@ -95,7 +98,7 @@ def prior_loss(
     tuple
         Two scalars, each a mean over the proteins that have a right term (0, with a gradient of
         0, where none has). First the logistic loss: summed over the known terms of a protein,
-        each as often as it stands for, divided by 10. Then the cross-entropy of the right terms
+        each as often as it stands for and by its weight, divided by 10. Then the cross-entropy of the right terms
         in a softmax over the known ones of ``scale * cosine + log(stands_for)``, averaged with
         the weights ``1 / sqrt(count)``: without the prior, rare terms would hardly be heard.
 
@@ -117,14 +120,15 @@ def prior_loss(
         logits + log_prior, positive.to(logits.dtype), reduction="none"
     )
     taking_part = known & annotated.unsqueeze(1)
-    odds = (each * times).masked_fill(~taking_part, 0.0).sum() / _SIZE
+    counted = times if weights is None else times * weights.to(logits.dtype)
+    odds = (each * counted).masked_fill(~taking_part, 0.0).sum() / _SIZE
 
     # The least number instead of infinity: a protein of which nothing is known stays finite.
     least = torch.finfo(logits.dtype).min
     shares = (logits + times.log()).masked_fill(~known, least).log_softmax(dim=1)
-    weights = positive * counts.to(logits.dtype).rsqrt()
-    total = weights.sum(dim=1).masked_fill(~annotated, 1.0)
-    rank = -(shares.masked_fill(~positive, 0.0) * weights).sum(dim=1) / total
+    shared = positive * counts.to(logits.dtype).rsqrt()
+    total = shared.sum(dim=1).masked_fill(~annotated, 1.0)
+    rank = -(shares.masked_fill(~positive, 0.0) * shared).sum(dim=1) / total
     number = annotated.sum()
     return (
         mean_over_ranks(odds, number, ranks),

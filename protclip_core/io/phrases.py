@@ -1,0 +1,88 @@
+"""Lists of texts: one a line, with an id and a tab before it or without."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from protclip_core.errors import InputError
+from protclip_core.io.streams import open_input, source_name, wide_encoding
+
+__all__ = ["Phrase", "read_phrases"]
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A text and the name that stands for it in results.
+
+    Attributes
+    ----------
+    id
+        What is before the tab, or the text itself where there is none.
+    text
+        Never blank; tabs beyond the first are kept as they are.
+    """
+
+    id: str
+    text: str
+
+
+def read_phrases(path: str | Path) -> list[Phrase]:
+    """Read texts from a file of lines ``text`` or ``id<TAB>text``.
+
+    Blank lines are passed over; blanks at the ends of ids and texts are taken off, as is a UTF-8
+    byte order mark. Lines end with LF, CRLF or CR.
+
+    Parameters
+    ----------
+    path
+        Path of a file, plain or compressed (gz, bz2, xz, zst), or ``-`` for standard input.
+
+    Returns
+    -------
+    list of Phrase
+        In the order of the file, at least one. Ids and texts may repeat.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, not UTF-8 or holds no text; or a line has an id and no text,
+        or a tab and no id, by its number.
+    """
+    name = source_name(path)
+    with open_input(path) as stream:
+        data = stream.read()
+    if encoding := wide_encoding(data[:4]):
+        hint = f"convert it: iconv -f {encoding} -t UTF-8"
+        raise InputError(f"is {encoding} text, not UTF-8", where=name, hint=hint)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"byte 0x{data[error.start]:02x} is not UTF-8",
+            where=f"{name}:line {place}",
+            hint="save the file as UTF-8",
+        ) from error
+    phrases = []
+    # Not `str.splitlines`, which also cuts at form feeds and the like within a text.
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        if line.strip():
+            phrases.append(_phrase(line, f"{name}:line {number}"))
+    if not phrases:
+        raise InputError("holds no text", where=name, hint="give one text a line")
+    return phrases
+
+
+def _phrase(line: str, where: str) -> Phrase:
+    first, tab, rest = line.partition("\t")
+    id, text = first.strip(), rest.strip()
+    if not tab:
+        return Phrase(id, id)
+    if not text:
+        raise InputError(f"{id!r} has no text behind the tab", where=where, hint="add one")
+    if not id:
+        hint = "write 'id<TAB>text', or the text alone"
+        raise InputError("a tab and no id before it", where=where, hint=hint)
+    return Phrase(id, text)

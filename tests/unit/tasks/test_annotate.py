@@ -1,0 +1,385 @@
+"""From proteins to listed terms: what is chosen, in which order, from FASTA files and stores."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+
+from protclip_core.errors import InputError, ModelError, UsageError
+from protclip_core.io.store import EmbeddingStore
+from protclip_core.io.store_writer import StoreWriter
+from protclip_core.models.bundle import open_bundle
+from protclip_core.models.go_calibration import sigmoid
+from protclip_core.models.go_index_file import add_to_bundle, write_go_index
+from protclip_core.models.go_scores import GoScorer
+from protclip_core.models.loading import load_model
+from protclip_core.ontology import ASPECTS, map_to_slim
+from protclip_core.tasks import annotate_input
+from protclip_core.tasks.annotate import AnnotateRequest, Annotation
+from protclip_core.tasks.annotate_fdr import FalseDiscovery
+from protclip_core.tasks.annotate_select import Selection
+from protclip_core.tasks.embed import EmbedRequest, embed_to_store
+from tests.go_indexes import ancestors_of, index_of, naive_log_odds, random_index, unit
+from tests.helpers import random_proteins, write_fasta
+from tests.ontology_files import go_id
+from tests.unit.models.dual import Dual
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """A model with a calibrated index of the small ontology."""
+    folder = Dual().write(tmp_path_factory.mktemp("annotate") / "dual")
+    add_to_bundle(index_of(folder), open_bundle(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def proteins(tmp_path_factory):
+    return write_fasta(tmp_path_factory.mktemp("proteins") / "x.fa", random_proteins(30, seed=4))
+
+
+@pytest.fixture(scope="module")
+def stores(bundle, proteins):
+    """The same proteins as stores of both spaces."""
+    found = {}
+    for space in ("encoder", "joint"):
+        found[space] = proteins.with_name(f"{space}.h5")
+        embed_to_store(
+            EmbedRequest(
+                inputs=(str(proteins),),
+                output=found[space],
+                model=str(bundle),
+                space=space,
+                device="cpu",
+            )
+        )
+    return found
+
+
+def run(*inputs, model=None, **options):
+    request = AnnotateRequest(
+        inputs=tuple(map(str, inputs)), model=str(model) if model else None, device="cpu", **options
+    )
+    with Annotation(request) as annotation:
+        return list(annotation.proteins()), annotation
+
+
+def by_protein(found):
+    return {
+        p.protein_id: [(t.term, t.cosine, t.probability, t.rank) for t in p.terms] for p in found
+    }
+
+
+# -- selection -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scored():
+    """A random index, proteins, all log odds by the naive twin, and what the scorer found."""
+    index = random_index(90, seed=8)
+    vectors = unit(np.random.default_rng(2), 25, index.joint_dim)
+    return index, naive_log_odds(index, vectors), GoScorer(index).above(vectors, -2.0)
+
+
+def selected(index, scored, **options):
+    options.setdefault("aspects", (0, 1, 2))
+    options.setdefault("least", np.full(3, -2.0))
+    ids = [f"p{row}" for row in range(25)]
+    found = list(Selection(ontology=index.ontology, **options).of(ids, scored))
+    assert [protein.protein_id for protein in found] == ids
+    return [protein.terms for protein in found]
+
+
+def test_terms_are_listed_by_aspect_and_rank(scored):
+    index, table, pairs = scored
+    limits = np.array([-1.0, -0.5, 0.0])
+    lists = selected(index, pairs, least=limits)
+    roots = set(index.ontology.roots.tolist())
+    for row, terms in enumerate(lists):
+        aspects = index.ontology.aspects
+        wanted = {t for t in range(90) if table[row, t] >= limits[aspects[t]]} - roots
+        assert {one.term for one in terms} == wanted
+        places = [(aspects[one.term], one.rank) for one in terms]
+        assert places == sorted(places)
+        for aspect in range(3):
+            own = [one for one in terms if aspects[one.term] == aspect]
+            assert [one.rank for one in own] == list(range(1, len(own) + 1))
+            odds = [table[row, one.term] for one in own]
+            assert all(a >= b - 1e-4 for a, b in zip(odds, odds[1:]))
+            for one in own:
+                assert one.probability == pytest.approx(sigmoid(table[row, one.term]), rel=1e-3)
+    assert sum(map(len, lists)) > 100
+
+
+def test_equal_terms_are_in_the_order_of_cosine_then_id(scored):
+    index, _, pairs = scored
+    for equal_cosines in (False, True):
+        same = replace(
+            pairs,
+            log_odds=np.zeros(len(pairs.rows)),
+            cosines=pairs.cosines * (not equal_cosines),
+        )
+        for terms in selected(index, same, aspects=(1,)):
+            keys = [(-one.cosine, index.ontology.ids[one.term]) for one in terms]
+            assert [k[0] for k in keys] == sorted(k[0] for k in keys)
+            if equal_cosines:
+                assert keys == sorted(keys)
+
+
+def test_at_most_k_of_each_aspect_and_only_the_aspects_asked_for(scored):
+    index, _, pairs = scored
+    everything, few = selected(index, pairs), selected(index, pairs, top_k=2, aspects=(0, 2))
+    for all_terms, terms in zip(everything, few):
+        kept = [t for t in all_terms if t.rank <= 2 and index.ontology.aspects[t.term] != 1]
+        assert terms == kept
+
+
+def test_specific_terms_have_no_listed_descendant(scored):
+    index, _, pairs = scored
+    ancestors = ancestors_of(index.ontology)
+    for every, terms in zip(selected(index, pairs), selected(index, pairs, specific=True)):
+        listed = {one.term for one in every}
+        wanted = listed - {a for term in listed for a in ancestors[term]}
+        assert {one.term for one in terms} == wanted
+
+
+def test_with_propagate_all_ancestors_are_listed(scored):
+    index, _, pairs = scored
+    ancestors, roots = ancestors_of(index.ontology), set(index.ontology.roots.tolist())
+    few = selected(index, pairs, top_k=1)
+    for own, terms in zip(few, selected(index, pairs, top_k=1, propagate=True)):
+        listed = {one.term for one in own}
+        wanted = listed | {a for term in listed for a in ancestors[term]}
+        assert {one.term for one in terms} == wanted - roots
+    assert any(
+        len(a) < len(b) for a, b in zip(few, selected(index, pairs, top_k=1, propagate=True))
+    )
+
+
+def test_a_slim_takes_the_place_of_what_is_below_it(scored):
+    index, table, pairs = scored
+    slim = map_to_slim(index.ontology, np.arange(0, 90, 6))
+    roots = set(index.ontology.roots.tolist())
+    for row, (every, terms) in enumerate(
+        zip(selected(index, pairs), selected(index, pairs, slim=slim))
+    ):
+        wanted = {int(s) for one in every for s in slim.of(one.term)} - roots
+        assert {one.term for one in terms} == wanted
+        for one in terms:
+            assert one.probability == pytest.approx(sigmoid(table[row, one.term]), rel=1e-3)
+
+
+# -- the expected share of wrong ones ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_the_threshold_of_an_expected_share_is_the_lowest_that_keeps_it(share):
+    chances = np.random.default_rng(0).beta(0.4, 1.2, 3000)
+    counted = FalseDiscovery()
+    for part in np.array_split(chances, 7):
+        counted.add(part)
+    least = counted.threshold(share)
+    assert np.mean(1 - chances[chances >= least]) <= share
+    below = chances[chances < least].max()
+    assert np.mean(1 - chances[chances >= below]) > share - 1e-3
+
+
+def test_where_nothing_is_sure_enough_there_is_no_threshold():
+    counted = FalseDiscovery()
+    assert counted.threshold(0.5) is None
+    counted.add(np.array([0.3, 0.4]))
+    assert counted.threshold(0.5) is None
+    counted.add(np.array([1.0]))
+    assert counted.threshold(0.5) == pytest.approx(0.3, abs=1e-4)
+
+
+# -- whole runs ----------------------------------------------------------------------------------
+
+
+def test_a_run_lists_what_the_naive_twin_finds(bundle, proteins):
+    found, annotation = run(proteins, model=bundle, min_probability=0.2)
+    model = load_model(str(bundle), device="cpu")
+    names = [f"p{i}" for i in range(30)]
+    vectors = model.embed_proteins([s for _, s in random_proteins(30, seed=4)])
+    chances = sigmoid(naive_log_odds(annotation.index, vectors))
+    roots = set(annotation.index.ontology.roots.tolist())
+    assert [p.protein_id for p in found] == names
+    listed = 0
+    for row, protein in enumerate(found):
+        near = {t for t in range(26) if abs(chances[row, t] - 0.2) < 1e-4}
+        wanted = {t for t in range(26) if chances[row, t] >= 0.2} - roots
+        assert {one.term for one in protein.terms} - near == wanted - near
+        listed += len(wanted)
+    assert 100 < listed < 30 * 20
+    assert annotation.report.proteins == 30
+    assert annotation.report.terms == sum(len(p.terms) for p in found)
+    assert annotation.rule == "probability at least 0.2"
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"min_probability": 0.5, "top_k": 2}])
+def test_stores_of_both_spaces_give_what_the_file_gives(bundle, proteins, stores, options):
+    wanted = by_protein(run(proteins, model=bundle, **options)[0])
+    for path in stores.values():
+        found = by_protein(run(path, model=bundle, **options)[0])
+        assert list(found) == list(wanted)
+        for id, terms in found.items():
+            assert [t[0] for t in terms] == [t[0] for t in wanted[id]]
+            np.testing.assert_allclose(
+                np.array(terms, dtype=float),
+                np.array(wanted[id], dtype=float),
+                rtol=2e-3,
+                atol=1e-5,
+            )
+    assert sum(map(len, wanted.values())) > 30
+
+
+def test_results_do_not_depend_on_blocks_order_or_company(bundle, stores, tmp_path, monkeypatch):
+    wanted = by_protein(run(stores["joint"], model=bundle, top_k=4)[0])
+    monkeypatch.setattr(annotate_input, "_STORE_ROWS", 7)
+    monkeypatch.setattr("protclip_core.tasks.annotate.BLOCK_PROTEINS", 3)
+    assert by_protein(run(stores["joint"], model=bundle, top_k=4)[0]) == wanted
+    with EmbeddingStore.open(stores["joint"]) as store:
+        ids, vectors, made = store.ids[::-2], store.read(slice(None))[::-2], dict(store.attributes)
+    path = tmp_path / "some.h5"
+    with StoreWriter(path, 16, "float32", made) as writer:
+        writer.write(
+            ids,
+            vectors,
+            np.ones(15, np.int64),
+            np.zeros(15, np.uint16),
+            np.zeros((15, 32), np.uint8),
+        )
+    found = by_protein(run(path, model=bundle, top_k=4)[0])
+    assert found == {id: wanted[id] for id in ids}
+
+
+def test_a_share_of_wrong_ones_holds_for_each_aspect(bundle, stores):
+    found, annotation = run(stores["joint"], model=bundle, fdr=0.6)
+    assert annotation.rule == "expected share of wrong terms at most 0.6"
+    aspects = annotation.index.ontology.aspects
+    everything, _ = run(stores["joint"], model=bundle, min_probability=0.01)
+    total = 0
+    for aspect in range(3):
+        listed, known = (
+            sorted(one.probability for p in lists for one in p.terms if aspects[one.term] == aspect)
+            for lists in (found, everything)
+        )
+        total += len(listed)
+        assert sum(1 - one for one in listed) <= (0.6 + 1e-4) * len(listed)
+        assert listed == known[len(known) - len(listed) :]
+    assert 20 < total < sum(len(p.terms) for p in everything)
+
+
+def test_without_a_calibration_cosines_are_listed(bundle, stores, tmp_path, caplog):
+    path = tmp_path / "bare.npz"
+    write_go_index(index_of(bundle, calibrated=False), path)
+    found, annotation = run(stores["joint"], model=bundle, go_index=path, top_k=2)
+    assert "has no calibration for model dual: no probabilities, the 2 terms" in caplog.text
+    for protein in found:
+        assert [one.rank for one in protein.terms] == [1, 2] * 3
+        assert all(one.probability is None for one in protein.terms)
+        for a, b in zip(protein.terms[::2], protein.terms[1::2]):
+            assert a.cosine >= b.cosine
+    default = run(stores["joint"], model=bundle, go_index=path)[0]
+    sizes = np.bincount(annotation.index.ontology.aspects) - 1
+    assert all(len(p.terms) == np.minimum(sizes, 10).sum() for p in default)
+    # Ancestors come with what is listed, though no cosine of theirs is among the best.
+    whole = run(stores["joint"], model=bundle, go_index=path, top_k=2, propagate=True)[0]
+    ancestors, roots = ancestors_of(annotation.index.ontology), {"GO:0003674", "GO:0008150"}
+    numbers = set(annotation.index.ontology.roots.tolist())
+    assert len(numbers) == 3
+    assert roots < {annotation.index.ontology.ids[n] for n in numbers}
+    for protein, every in zip(found, whole):
+        own = {one.term for one in protein.terms}
+        wanted = own | {a for term in own for a in ancestors[term]}
+        assert {one.term for one in every.terms} == wanted - numbers
+    for options in ({"min_probability": 0.5}, {"fdr": 0.1}):
+        with pytest.raises(UsageError, match="needs probabilities, and the GO index"):
+            run(stores["joint"], model=bundle, go_index=path, **options)
+
+
+def test_a_slim_from_a_file(bundle, stores, tmp_path):
+    slim = tmp_path / "slim.txt"
+    slim.write_text(f"{go_id(1)}\n{go_id(10)}\n")
+    found, annotation = run(stores["joint"], model=bundle, slim=str(slim), min_probability=0.01)
+    listed = {annotation.index.ontology.ids[one.term] for p in found for one in p.terms}
+    assert listed
+    assert listed <= {go_id(1), go_id(10)}
+
+
+def test_a_vector_of_no_direction_is_named_and_left_out(bundle, stores, tmp_path):
+    with EmbeddingStore.open(stores["joint"]) as store:
+        ids, vectors, made = store.ids[:4], store.read(slice(0, 4)), dict(store.attributes)
+    vectors[[1, 3]] = 0.0
+    path = tmp_path / "bad.h5"
+
+    def write(rows):
+        with StoreWriter(path, 16, "float32", made) as writer:
+            writer.write(
+                [ids[r] for r in rows],
+                vectors[rows],
+                np.ones(len(rows), np.int64),
+                np.zeros(len(rows), np.uint16),
+                np.zeros((len(rows), 32), np.uint8),
+            )
+
+    write([0, 1, 2, 3])
+    found, annotation = run(path, model=bundle)
+    assert [p.protein_id for p in found] == [ids[0], ids[2]]
+    assert annotation.report.num_failures == 2
+    assert [f.id for f in annotation.report.first_failures] == [ids[1], ids[3]]
+    assert "zero or not finite" in annotation.report.first_failures[0].reason
+    write([1, 3])
+    with pytest.raises(InputError, match="none of its 2 vectors can be used"):
+        run(path, model=bundle)
+
+
+def test_a_store_names_its_model_and_another_is_refused(bundle, stores, tmp_path, tiny_bundle):
+    other = Dual().write(
+        tmp_path / "other",
+        change=lambda tensors: tensors["logit_scale"].add_(1.0),
+        config={"name": "other"},
+    )
+    with pytest.raises(ModelError, match="was made by a model with weights .* other has"):
+        run(stores["encoder"], model=other)
+    with pytest.raises(ModelError, match="was made by a model with weights"):
+        run(stores["joint"], model=other)
+    foreign = tmp_path / "foreign.h5"
+    with h5py.File(foreign, "w") as file:
+        file["p1"] = np.ones(16, np.float32)
+    with pytest.raises(ModelError, match="does not say which model made it"):
+        run(foreign, model=bundle)
+    with pytest.raises(UsageError, match="other inputs are given too"):
+        run(stores["joint"], "x.fa", model=bundle)
+    with pytest.raises(ModelError, match="tiny takes no texts"):
+        run(write_fasta(tmp_path / "y.fa", random_proteins(2)), model=tiny_bundle)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"aspects": ("MF", "XX")}, "aspect 'XX' is not known"),
+        ({"aspects": ()}, "no aspect is asked for"),
+        ({"top_k": 0}, "--top-k 0 lists nothing"),
+        ({"min_probability": 0.001}, "--min-probability 0.001 is out of range"),
+        ({"min_probability": 1.1}, "is out of range"),
+        ({"fdr": 1.0}, "--fdr 1 is out of range"),
+        ({"fdr": 0.1, "min_probability": 0.5}, "contradict each other"),
+        ({"specific": True, "propagate": True}, "exclude each other"),
+        ({"specific": True, "slim": "x"}, "exclude each other"),
+    ],
+)
+def test_options_that_make_no_sense(options, said):
+    with pytest.raises(UsageError, match=said):
+        run("nowhere.fa", **options)
+
+
+def test_what_is_unsure_is_said(bundle, stores, caplog):
+    caplog.set_level(logging.WARNING)
+    found, _ = run(stores["joint"], model=bundle, fdr=1e-6)
+    assert not any(p.terms for p in found)
+    assert [r.message[:2] for r in caplog.records] == list(ASPECTS)
