@@ -138,17 +138,18 @@ def _esm2(
 _ENTRIES = (
     CatalogEntry(
         name="protclip-mini",
-        summary="small dual encoder that ships with protclip: for trials, not for results",
+        summary="small dual encoder that ships with protclip: GO terms and words, in seconds",
         kind="protein and text",
-        parameters=3_178_273,
+        parameters=7_225_505,
         license="Apache-2.0",
         license_notes="part of protclip",
         expected={
-            "num_layers": 4,
-            "hidden_dim": 160,
-            "num_hidden_layers": 2,
-            "hidden_size": 160,
-            "projection_dim": 256,
+            "type": "kmer",
+            "num_layers": 2,
+            "hidden_dim": 640,
+            "num_hidden_layers": 1,
+            "hidden_size": 256,
+            "projection_dim": 512,
         },
     ),
     CatalogEntry(

@@ -16,6 +16,8 @@ __all__ = ["folder_checks"]
 
 #: ProtCLIP's own checkpoint takes 2.6 GB to fetch and as much to install.
 _LITTLE_ROOM = 6_000_000_000
+#: A file that nobody has, to try whether it could be written.
+_TRIAL = ".protclip-doctor"
 
 
 def folder_checks(cache: str | Path | None = None) -> Iterator[Check]:
@@ -63,7 +65,7 @@ def _cache(folder: Path, chosen: str | Path | None) -> Check:
         )
     existing = _existing(folder)
     try:
-        check_writable_target(existing / "x")
+        check_writable_target(existing / _TRIAL)
     except ProtclipError as error:
         # A cache that others filled can be read, and the models in it used.
         usable = folder.is_dir()
@@ -90,7 +92,7 @@ def _cache(folder: Path, chosen: str | Path | None) -> Check:
 def _written(name: str, folder: Path, otherwise: str) -> Check:
     """Write into a folder and take it away again."""
     try:
-        check_writable_target(folder / "x")
+        check_writable_target(folder / _TRIAL)
     except ProtclipError as error:
         trouble = type(error) if otherwise == FAIL else None
         return Check(

@@ -1,6 +1,6 @@
 """How well does a model annotate GO terms by their texts? Beside baselines, in one run.
 
-    python tests/benchmarks/go_retrieval.py --data uniprot_pairs.jsonl.gz --go go_terms.tsv.gz \
+    python -m tests.benchmarks.go_retrieval --data uniprot_pairs.jsonl.gz --go go_terms.tsv.gz \
         [--model protclip-mini] [--split test] [--hits hits.m8]
 
 Fmax per aspect (protein-centric, every score a threshold, terms propagated, roots left out) of
@@ -46,7 +46,7 @@ class Split:
     """The annotated proteins of a split."""
 
     def __init__(self, path: Path, split: str, terms: GoTerms) -> None:
-        found = read_proteins(path, split, {})
+        found = read_proteins(path, split, dict(zip(terms.ids, terms.names)))
         self.proteins: list[Protein] = [p for p in found if terms.numbers(p.go)]
         self.truth = [terms.propagate(terms.numbers(p.go)) for p in self.proteins]
 

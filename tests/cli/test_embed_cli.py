@@ -118,7 +118,9 @@ def test_standard_input(embed, fasta, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "compress", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress], ids=str
+    "compress",
+    [gzip.compress, bz2.compress, lzma.compress, zstandard.compress],
+    ids=["gz", "bz2", "xz", "zst"],
 )
 def test_compressed_input_is_told_by_its_content(embed, fasta, tmp_path, compress):
     data = fasta(4).read_bytes()

@@ -98,9 +98,10 @@ def prior_loss(
     tuple
         Two scalars, each a mean over the proteins that have a right term (0, with a gradient of
         0, where none has). First the logistic loss: summed over the known terms of a protein,
-        each as often as it stands for and by its weight, divided by 10. Then the cross-entropy of the right terms
-        in a softmax over the known ones of ``scale * cosine + log(stands_for)``, averaged with
-        the weights ``1 / sqrt(count)``: without the prior, rare terms would hardly be heard.
+        each as often as it stands for and by its weight, divided by 10. Then the cross-entropy
+        of the right terms in a softmax over the known ones of ``scale * cosine +
+        log(stands_for)``, averaged with the weights ``1 / sqrt(count)``: without the prior, rare
+        terms would hardly be heard.
 
     Raises
     ------

@@ -112,7 +112,7 @@ def test_the_bundled_model_takes_both():
     names = [record.description for record in records]
     proteins = model.embed_proteins([record.sequence for record in records])
     texts = model.embed_text(names)
-    assert proteins.shape == texts.shape == (12, 256)
+    assert proteins.shape == texts.shape == (12, model.info.joint_dim)
     for vectors in (proteins, texts):
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(texts, model.embed_text(names))

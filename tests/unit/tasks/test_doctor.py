@@ -297,3 +297,13 @@ def test_the_most_serious_failure_decides(checks, kind):
     if error is not None:
         failed = sum(c.status == "fail" for c in checks)
         assert error.message.startswith(f"{failed} of {len(checks)} checks failed (x")
+
+
+def test_a_folder_of_any_name_is_in_nobodys_way(tmp_path, monkeypatch):
+    # What is tried is whether a file could be written, not one of a name that may be taken.
+    for folder in (tmp_path, tmp_path / "cache"):
+        (folder / "x").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    checks = by_name(run_checks(cache=tmp_path / "cache"))
+    assert checks["current folder"].status == "ok"
+    assert checks["cache folder"].status == "ok"
