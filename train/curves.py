@@ -25,7 +25,9 @@ from train.terminal import guarded
 
 __all__ = ["draw", "main"]
 
-_LOSSES = ("loss", "gc", "bsr", "mlm", "pda", "go", "go_prior", "go_rank")
+_LOSSES: tuple[str, ...] = ("loss", "gc", "bsr", "mlm", "pda", "go", "go_prior", "go_rank")
+#: Those of the text tower.
+_LOSSES += ("words", "wording", "place")
 #: Of every step as well, but as it is.
 _OF_STEPS = (*_LOSSES, "go_scale")
 _ASIDE = {"step", "evaluation", "pairs", "lr", "grad_norm", "tokens_per_s", "scale"}
