@@ -114,8 +114,10 @@ def write_variants(
             vectors = np.empty((len(found), width), dtype=np.float16)
             keys = np.empty(len(found), dtype=np.int64)
             for batch, ids, mask in length_batches(found, texts):
-                vectors[batch] = encode(ids, mask).cpu().numpy()
-                keys[batch] = hash_texts(ids, mask).numpy()
+                # As an array: numpy takes a tensor of one element for a number.
+                own = batch.numpy()
+                vectors[own] = encode(ids, mask).cpu().numpy()
+                keys[own] = hash_texts(ids, mask).numpy()
             add_vectors(vectors)
             add_keys(keys)
             _log.info("texts of %d of %d pairs are encoded", last, pairs)
