@@ -131,9 +131,12 @@ class PackedLayout:
     def iter_ids(self, size: int) -> Iterator[list[str]]:
         """Yield the ids in blocks; whether they match ``ids_sha256`` is known after the last."""
         digest = hashlib.sha256()
-        for start in range(0, self.n, size):
+        with reading(f"{self._where}:ids"):
+            stored = self._h5["ids"].asstr()
+            n = len(self._h5["ids"])
+        for start in range(0, n, size):
             with reading(f"{self._where}:ids"):
-                ids = self._h5["ids"].asstr()[start : start + size].tolist()
+                ids = stored[start : start + size].tolist()
                 for id in ids:
                     digest.update(id.encode("utf-8") + b"\0")
             yield ids
