@@ -20,7 +20,7 @@ from protclip_core.models.loading import load_model
 from protclip_core.ontology import ASPECTS, map_to_slim
 from protclip_core.tasks import annotate_input
 from protclip_core.tasks.annotate import AnnotateRequest, Annotation
-from protclip_core.tasks.annotate_fdr import FalseDiscovery
+from protclip_core.tasks.annotate_fdr import CAUTION, FalseDiscovery
 from protclip_core.tasks.annotate_select import Selection
 from protclip_core.tasks.embed import EmbedRequest, embed_to_store
 from tests.go_indexes import ancestors_of, index_of, naive_log_odds, random_index, unit
@@ -183,6 +183,7 @@ def test_the_threshold_of_an_expected_share_is_the_lowest_that_keeps_it(share):
     for part in np.array_split(chances, 7):
         counted.add(part)
     least = counted.threshold(share)
+    share /= CAUTION
     assert np.mean(1 - chances[chances >= least]) <= share
     below = chances[chances < least].max()
     assert np.mean(1 - chances[chances >= below]) > share - 1e-3
@@ -194,7 +195,7 @@ def test_where_nothing_is_sure_enough_there_is_no_threshold():
     counted.add(np.array([0.3, 0.4]))
     assert counted.threshold(0.5) is None
     counted.add(np.array([1.0]))
-    assert counted.threshold(0.5) == pytest.approx(0.3, abs=1e-4)
+    assert counted.threshold(0.55) == pytest.approx(0.3, abs=1e-4)
 
 
 # -- whole runs ----------------------------------------------------------------------------------
@@ -269,7 +270,7 @@ def test_a_share_of_wrong_ones_holds_for_each_aspect(bundle, stores):
             for lists in (found, everything)
         )
         total += len(listed)
-        assert sum(1 - one for one in listed) <= (0.6 + 1e-4) * len(listed)
+        assert CAUTION * sum(1 - one for one in listed) <= (0.6 + 1e-4) * len(listed)
         assert listed == known[len(known) - len(listed) :]
     assert 20 < total < sum(len(p.terms) for p in everything)
 
