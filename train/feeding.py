@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import active_children
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -61,16 +62,37 @@ def feed(data: PairData, progress: Progress, workers: int) -> Iterator[tuple[Pla
         multiprocessing_context="fork",
         prefetch_factor=2,
     )
-    yield from loader
+    batches = iter(loader)
+    alive = {process.pid for process in active_children()}
+    while True:
+        try:
+            item = next(batches)
+        except (RuntimeError, OSError, EOFError) as error:
+            # One that dies while a batch is under way in shared memory leaves all kinds of errors.
+            gone = alive - {process.pid for process in active_children()}
+            if gone and lost_worker(error) is None:
+                raise _lost(", ".join(sorted(map(str, gone)))) from error
+            raise
+        yield item
 
 
-def lost_worker(error: RuntimeError) -> WorkerLostError | None:
-    """Translate torch's error about a process of `feed` that has ended; ``None`` for others."""
-    found = _LOST.search(str(error))
-    if found is None:
-        return None
+def lost_worker(error: BaseException) -> WorkerLostError | None:
+    """Translate torch's error about a process of `feed` that has ended; ``None`` for others.
+
+    torch raises it wherever the program is when the signal comes, so it may be the cause of
+    another error.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, RuntimeError) and (found := _LOST.search(str(seen))):
+            return _lost(found.group(1))
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _lost(pids: str) -> WorkerLostError:
     return WorkerLostError(
-        f"the process {found.group(1)} that puts batches together was lost",
+        f"the process {pids} that puts batches together was lost",
         hint="start again with --resume",
     )
 

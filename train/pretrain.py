@@ -34,7 +34,7 @@ import torch
 from torch import nn
 
 from protclip_core.engines.memory import is_out_of_memory, keep_freed_memory
-from protclip_core.errors import InputError, ResourceError
+from protclip_core.errors import InputError, ProtclipError, ResourceError
 from protclip_core.io.atomic import file_lock
 from train import checkpoint
 from train.averages import Averages
@@ -153,6 +153,10 @@ def train(
             ranks.note("gone", f"{type(error).__name__}")
             raise
         except BaseException as error:
+            told = isinstance(error, ProtclipError) or not isinstance(error, Exception)
+            if not told and (worker := lost_worker(error)) is not None:
+                ranks.note("gone", str(worker))
+                raise worker from error
             ranks.note("gone", str(error) or type(error).__name__)
             raise
 
