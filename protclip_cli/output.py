@@ -12,7 +12,7 @@ from protclip_cli.options import Format
 from protclip_core.errors import ResourceError
 from protclip_core.records import printable
 
-__all__ = ["Value", "stdout", "write_rows", "write_tsv_line"]
+__all__ = ["Value", "one_cell", "stdout", "write_rows", "write_tsv_line"]
 
 Value = str | int | float | None
 _BREAKS = re.compile(r"[\t\r\n\v\f\x85\u2028\u2029]")
@@ -71,12 +71,13 @@ def write_tsv_line(out: TextIO, values: Sequence[Value]) -> None:
 
     A tab or line break within a value becomes a blank: it would begin a cell or a row.
     """
-    safe = (lambda text: printable(text, 200)) if out.isatty() else _one_cell
+    safe = (lambda text: printable(text, 200)) if out.isatty() else one_cell
     cells = ["" if v is None else safe(v) if isinstance(v, str) else _number(v) for v in values]
     out.write("\t".join(cells) + "\n")
 
 
-def _one_cell(text: str) -> str:
+def one_cell(text: str) -> str:
+    """Return text without tabs and line breaks, which would begin a cell or a row."""
     return _BREAKS.sub(" ", text)
 
 

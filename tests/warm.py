@@ -36,6 +36,7 @@ IMPORTS = (
     "protclip_core.tasks.embed_plan",
     "protclip_core.models.weights",
     "protclip_core.io.store_tools",
+    "skops.io",  # which brings all of scikit-learn
 )
 
 

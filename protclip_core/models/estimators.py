@@ -12,9 +12,11 @@ checked and are left out; on vectors of more than 15 numbers scikit-learn does n
 from __future__ import annotations
 
 import io
+import json
 import warnings
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +27,15 @@ from protclip_core.io.head_file import unpack_entries
 __all__ = ["EXTRA_TYPES", "estimator_from_bytes", "estimator_to_bytes"]
 
 #: Types beyond those that skops trusts: the inner parts of forests and boosted trees (checked
-#: below), of neural networks and of calibration. None has code that runs when it is loaded.
+#: below), of Gaussian processes, neural networks and calibration. None has code that runs when
+#: it is loaded.
 EXTRA_TYPES = frozenset(
     {
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
         "sklearn.calibration._TemperatureScaling",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.gaussian_process.kernels.RBF",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         "sklearn.tree._tree.Tree",
@@ -39,6 +43,7 @@ EXTRA_TYPES = frozenset(
     }
 )
 
+_SCHEMA = "schema.json"
 _NO_HEAD = "the file is damaged or was not written by protclip"
 
 
@@ -56,9 +61,7 @@ def estimator_to_bytes(estimator: Any) -> bytes:
 
     try:
         with warnings.catch_warnings(action="ignore"):
-            data: bytes = skops.io.dumps(
-                estimator, compression=zipfile.ZIP_DEFLATED, compresslevel=6
-            )
+            data = _canonical(skops.io.dumps(estimator))
             foreign = _foreign_types(data)
     except (UnsupportedTypeException, TypeError) as error:
         raise UsageError(f"a head of this kind cannot be stored ({error})") from error
@@ -68,6 +71,38 @@ def estimator_to_bytes(estimator: Any) -> bytes:
             hint="use parts of scikit-learn; for neighbours, algorithm='brute'",
         )
     return data
+
+
+def _canonical(data: bytes) -> bytes:
+    """Write what skops wrote so that equal estimators are equal bytes.
+
+    skops names objects, and the files of arrays, by their addresses in memory, which are
+    different each time. Here they are numbered in the order in which they come.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        tree = json.loads(archive.read(_SCHEMA))
+        numbers: dict[Any, int] = {}
+        files: dict[str, str] = {}
+        waiting = [tree]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, list):
+                waiting += reversed(node)
+            elif isinstance(node, dict):
+                if "__id__" in node:
+                    node["__id__"] = numbers.setdefault(node["__id__"], len(numbers))
+                if "__loader__" in node and isinstance(node.get("file"), str):
+                    suffix = Path(node["file"]).suffix
+                    node["file"] = files.setdefault(node["file"], f"{len(files)}{suffix}")
+                waiting += reversed(node.values())
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as packed:
+            for old, new in files.items():
+                # Fixed times, for the same reason.
+                packed.writestr(zipfile.ZipInfo(new), archive.read(old), zipfile.ZIP_DEFLATED, 6)
+            schema = json.dumps(tree, indent=2).encode()
+            packed.writestr(zipfile.ZipInfo(_SCHEMA), schema, zipfile.ZIP_DEFLATED, 6)
+    return buffer.getvalue()
 
 
 def estimator_from_bytes(data: bytes, where: str) -> Any:

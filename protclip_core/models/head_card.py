@@ -7,8 +7,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from protclip_core.errors import ModelError
+from protclip_core.models.head_calibration import HeadCalibration
 
-__all__ = ["HeadCard", "HeadInput", "card_from", "check_input"]
+__all__ = ["EMBEDDING", "HeadCard", "HeadInput", "card_from", "check_input"]
+
+#: Features of a head that takes an embedding as it is.
+EMBEDDING = "embedding"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,9 @@ class HeadInput:
         Identity of the model, as in embedding stores.
     pooling, space, layer
         As in ``protclip embed``.
+    features
+        How what the head takes is made of embeddings; ``"embedding"``: it is one. ``width`` is
+        that of what the head takes.
     """
 
     width: int
@@ -34,9 +41,12 @@ class HeadInput:
     pooling: str
     space: str
     layer: int
+    features: str = EMBEDDING
 
     @classmethod
-    def of_store(cls, attributes: Mapping[str, Any], width: int) -> HeadInput:
+    def of_store(
+        cls, attributes: Mapping[str, Any], width: int, features: str = EMBEDDING
+    ) -> HeadInput:
         """Read it from the attributes of an embedding store.
 
         Raises
@@ -44,18 +54,20 @@ class HeadInput:
         ModelError
             The store does not say how it was made (a store of another program).
         """
-        names = [f.name for f in fields(cls) if f.name != "width"]
+        names = [f.name for f in fields(cls) if f.name not in ("width", "features")]
         if lacking := [name for name in names if name not in attributes]:
             raise ModelError(
                 f"the embeddings do not say their {lacking[0]}", hint="embed with protclip"
             )
         found = {name: attributes[name] for name in names}
-        return cls(**{**found, "layer": int(found["layer"]), "width": width})
+        found["layer"] = int(found["layer"])
+        return cls(**found, width=width, features=features)
 
     def __str__(self) -> str:
+        made = "" if self.features == EMBEDDING else f", features {self.features}"
         return (
             f"model {self.model} (weights {self.weights_sha256[:12]}, width {self.width}, "
-            f"pooling {self.pooling}, space {self.space}, layer {self.layer})"
+            f"pooling {self.pooling}, space {self.space}, layer {self.layer}{made})"
         )
 
 
@@ -68,15 +80,26 @@ class HeadCard:
     task
         What it predicts, one line.
     labels
-        Names of the columns of its probabilities, in the order of ``estimator.classes_``.
+        Names of the columns of its probabilities, in the order of ``estimator.classes_``; of a
+        regression, the name of its value.
     multilabel
         Whether each label is a yes or no of its own; else exactly one class is right.
+    regression
+        Whether it gives a value, and no probabilities.
+    calibration
+        What turns the estimator's probabilities into those of the head; None: nothing.
     input
         The vectors that it takes.
     training_data
         Provenance of the data: source, release, split, licence.
     note
         Command line that made it, or another remark.
+    training_sha256
+        Of the data that it was fitted on: ids or sequences, and labels.
+    trained_on
+        Keys of what it was fitted on, see `protclip_core.heads.seen`; may be empty.
+    fit
+        How it was fitted: kind, parameters, seed and what else is plain.
     metrics
         Name to figure, with the data in the name (``"auroc_test"``).
     versions
@@ -86,8 +109,13 @@ class HeadCard:
     task: str
     labels: tuple[str, ...]
     multilabel: bool = False
+    regression: bool = False
+    calibration: HeadCalibration | None = None
     input: HeadInput
     training_data: str = ""
+    training_sha256: str = ""
+    trained_on: str = ""
+    fit: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -102,6 +130,11 @@ def card_from(content: Mapping[str, Any]) -> HeadCard:
         What Python raises on bad data; the caller knows the file.
     """
     given = content["input"]
+    # The oldest heads lack this and what else is asked for with `get`.
+    plain = content.get("calibration")
+    calibration = None if plain is None else HeadCalibration.of_plain(plain)
+    if calibration is not None and len(calibration.offsets) != len(content["labels"]):
+        raise ValueError(f"a calibration of {len(calibration.offsets)} labels")
     return HeadCard(
         input=HeadInput(
             width=int(given["width"]),
@@ -111,11 +144,17 @@ def card_from(content: Mapping[str, Any]) -> HeadCard:
             pooling=str(given["pooling"]),
             space=str(given["space"]),
             layer=int(given["layer"]),
+            features=str(given.get("features", EMBEDDING)),
         ),
         task=str(content["task"]),
         labels=tuple(str(label) for label in content["labels"]),
         multilabel=bool(content["multilabel"]),
+        regression=bool(content.get("regression", False)),
+        calibration=calibration,
         training_data=str(content["training_data"]),
+        training_sha256=str(content.get("training_sha256", "")),
+        trained_on=str(content.get("trained_on", "")),
+        fit=dict(content.get("fit", {})),
         note=str(content["note"]),
         metrics={str(k): float(v) for k, v in content["metrics"].items()},
         versions={str(k): str(v) for k, v in content["versions"].items()},

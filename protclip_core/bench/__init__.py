@@ -1,0 +1,1 @@
+"""What measures: metrics with intervals."""

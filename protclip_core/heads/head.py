@@ -1,0 +1,174 @@
+"""A fitted head: good vectors in, probabilities or values out, and nothing for bad vectors.
+
+Legend: N vectors, F numbers of a vector, C classes or labels.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from protclip_core.errors import ModelError, UsageError
+from protclip_core.heads.linear import LinearForm, fold
+from protclip_core.heads.targets import CLASSES, LABELS, VALUES
+from protclip_core.models.head_card import HeadCard
+
+__all__ = ["TOLERANCE", "Head"]
+
+#: How far the probabilities of a loaded head may be from those stored with it.
+TOLERANCE = 1e-6
+
+
+class Head:
+    """A fitted head; get one from `load_head`, `save_head` or `FittedHead.head`."""
+
+    def __init__(
+        self, card: HeadCard, estimator: Any, estimator_sha256: str = "", where: str = "head"
+    ) -> None:
+        self.card = card
+        self.estimator = estimator
+        #: Identity of the head in outputs.
+        self.estimator_sha256 = estimator_sha256
+        self._where = where
+
+    @property
+    def task(self) -> str:
+        """What it does, of `protclip_core.heads.targets.TASKS`."""
+        if self.card.regression:
+            return VALUES
+        return LABELS if self.card.multilabel else CLASSES
+
+    @cached_property
+    def linear(self) -> LinearForm | None:
+        """The head as one matrix product in float32; ``None`` where it is not linear."""
+        return fold(self.estimator, self.card.calibration)
+
+    def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
+        """Give the probability of each class or label, calibrated where the head is.
+
+        Parameters
+        ----------
+        vectors
+            Shape ``(N, F)``, any real type; computed in float64. ``N`` may be 0.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(N, C)``, float64, columns as ``card.labels``.
+
+        Raises
+        ------
+        UsageError
+            A regression, which has no probabilities.
+        ModelError
+            Another width, NaN, infinity, numbers beyond float32 or a vector of zeros, named by
+            its place from 1: some estimators would answer with a number. Or an estimator whose
+            answer is no probability.
+        """
+        if self.card.regression:
+            raise UsageError("a regression gives values, no probabilities", where=self._where)
+        checked = self._checked(vectors)
+        count = len(self.card.labels)
+        if not len(checked):
+            return np.empty((0, count))
+        found = self._ask(self.estimator.predict_proba, checked)
+        if isinstance(found, list):  # one table of (no, yes) for each label
+            columns = zip(found, self.estimator.classes_, strict=True)
+            found = np.stack([_yes(table, classes) for table, classes in columns], axis=1)
+        result = np.asarray(found, np.float64)
+        # Whatever is not within bounds, NaN included, fails the comparison.
+        within = result.shape == (len(checked), count) and bool(
+            ((result >= -TOLERANCE) & (result <= 1 + TOLERANCE)).all()
+        )
+        if not within or not (
+            self.card.multilabel or np.allclose(result.sum(1), 1, rtol=0, atol=1e-3)
+        ):
+            raise ModelError(
+                f"the head does not give probabilities of {count} labels", where=self._where
+            )
+        if self.card.calibration is None:
+            return result
+        return self.card.calibration.apply(result, multilabel=self.card.multilabel)
+
+    def predict(self, vectors: np.ndarray) -> np.ndarray:
+        """Give the class of each vector, whether it has each label, or its value.
+
+        Where there is a calibration, the most probable class, and the labels of a probability of
+        0.5 or more; else what the estimator says.
+
+        Returns
+        -------
+        numpy.ndarray
+            Names of classes, shape ``(N,)``; for several labels bool, shape ``(N, C)``; for a
+            regression float64, shape ``(N,)``.
+
+        Raises
+        ------
+        ModelError
+            As `predict_proba`; or an estimator whose answer is no number.
+        """
+        names = np.array(self.card.labels)
+        if self.card.regression:
+            return self._values(self._checked(vectors))
+        if self.card.calibration is not None:
+            found = self.predict_proba(vectors)
+            if self.card.multilabel:
+                return found >= 0.5  # noqa: PLR2004
+            return names[found.argmax(1)] if len(found) else names[:0]
+        checked = self._checked(vectors)
+        if not len(checked):
+            return np.empty((0, len(names)), bool) if self.card.multilabel else names[:0]
+        found = self._ask(self.estimator.predict, checked)
+        if self.card.multilabel:
+            return np.asarray(found.toarray() if hasattr(found, "toarray") else found).astype(bool)
+        classes = list(self.estimator.classes_)
+        return names[[classes.index(value) for value in found]]
+
+    def _values(self, checked: np.ndarray) -> np.ndarray:
+        if not len(checked):
+            return np.empty(0)
+        found = np.asarray(self._ask(self.estimator.predict, checked), np.float64)
+        if found.shape != (len(checked),) or not np.isfinite(found).all():
+            raise ModelError("the head does not give a number of each vector", where=self._where)
+        return found
+
+    def _checked(self, vectors: np.ndarray) -> np.ndarray:
+        table, width = np.asarray(vectors), self.card.input.width
+        if table.ndim != 2 or table.dtype.kind not in "fiu":
+            raise ModelError(f"the head takes a table of numbers, not shape {table.shape}")
+        if table.shape[1] != width:
+            raise ModelError(
+                f"vectors are {table.shape[1]} wide, the head takes {self.card.input}",
+                where=self._where,
+                hint="embed with that model",
+            )
+        result = table.astype(np.float64)
+        usable = np.isfinite(result) & (np.abs(result) <= np.finfo(np.float32).max)
+        for what, bad in (
+            ("holds NaN, infinity or a number beyond float32", ~usable.all(1)),
+            ("is all zeros", ~result.any(1)),
+        ):
+            if bad.any():
+                first = int(bad.argmax()) + 1
+                raise ModelError(
+                    f"vector {first} {what} ({int(bad.sum()):,} of {len(result):,} do)",
+                    hint="embed it again; no prediction is made from it",
+                )
+        return result
+
+    def _ask(self, method: Any, vectors: np.ndarray) -> Any:
+        try:
+            return method(vectors)
+        except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+            reason = str(error).partition("\n")[0][:120]
+            raise ModelError(
+                f"the head cannot predict ({type(error).__name__}: {reason})", where=self._where
+            ) from error
+
+
+def _yes(table: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Probability of 1, where training may have seen only 0 or only 1."""
+    found = list(classes)
+    return table[:, found.index(1)] if 1 in found else np.zeros(len(table))
