@@ -1,0 +1,48 @@
+"""Work that is done in threads while its results are taken, in order and within bounds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["compute_ahead"]
+
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+
+
+def compute_ahead(
+    works: Iterable[Work], compute: Callable[[Work], Result], workers: int
+) -> Iterator[tuple[Work, Result]]:
+    """Yield each piece of work with its result, in order.
+
+    Parameters
+    ----------
+    works
+        Taken in the caller's thread, one by one.
+    compute
+        Called in threads, which help where it leaves Python's lock alone.
+    workers
+        Threads; as many pieces are waiting at most.
+
+    Raises
+    ------
+    Exception
+        What ``works`` and ``compute`` raise; pieces that have not begun are then given up.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[Work, Future[Result]]] = deque()
+        try:
+            for work in works:
+                waiting.append((work, pool.submit(compute, work)))
+                if len(waiting) > workers:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()

@@ -1,0 +1,163 @@
+"""``protclip ppi`` at the shell: split, train, evaluate, predict, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from protclip_core.io.fasta import read_fasta
+from protclip_core.models.info import BUNDLED
+from tests.helpers import random_proteins, write_fasta
+from tests.pairs import all_pairs, ids_of, save, true_labels, vectors_of, write_pairs, write_store
+from tests.terminal import one_error
+
+EXAMPLE = BUNDLED / "example.fasta"
+EXAMPLE_IDS = [record.id for record in read_fasta(EXAMPLE)]
+COUNT = 40
+IDS = ids_of(COUNT)
+VECTORS = vectors_of(COUNT, seed=21)
+A, B = all_pairs(COUNT)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ppi")
+    shutil.copy(EXAMPLE, folder)
+    write_store(folder / "x.h5", VECTORS)
+    save(folder / "x.head", VECTORS)
+    save(folder / "types.head", VECTORS, types=True)
+    labels = true_labels(VECTORS, A, B).astype(int)
+    rows = [(IDS[a], IDS[b], label) for a, b, label in zip(A, B, labels, strict=True)]
+    write_pairs(folder / "pairs.tsv", rows, "protein_a\tprotein_b\tlabel")
+    return folder
+
+
+@pytest.fixture
+def ppi(protclip, place):
+    def ppi(*arguments, **options):
+        return protclip("ppi", *arguments, cwd=place, **options)
+
+    return ppi
+
+
+def table(text):
+    header, *rows = [line.split("\t") for line in text.splitlines()]
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def test_from_a_list_to_a_head_and_its_figures(ppi, place, tmp_path):
+    parts = tmp_path / "parts.tsv"
+    done = ppi(
+        "split", "pairs.tsv", "--method", "c3", "--valid", "0.25", "--test", "0.3", "-o", parts
+    )
+    assert done.rc == 0, done.err
+    assert "test pairs by proteins that training has seen (names compared): both 0 (0%)" in done.err
+    rows = table(parts.read_text())
+    assert len(rows) == len(A)
+    assert {row["split"] for row in rows} == {"train", "valid", "test", "unused"}
+    head = tmp_path / "t.head"
+    done = ppi("train", parts, "--embeddings", "x.h5", "-o", head, "--plot", tmp_path / "curves")
+    assert done.rc == 0, done.err
+    assert "(split: the list's own)" in done.err and "0 test pairs were training" in done.err
+    figures = {(row["part"], row["metric"]): row for row in table(done.out)}
+    auroc = figures["test all", "auroc"]
+    assert 0.5 < float(auroc["low"]) <= float(auroc["value"]) <= float(auroc["high"]) <= 1
+    assert {p.name for p in (tmp_path / "curves").iterdir()} == {
+        "precision_recall.png", "calibration.png",
+    }  # fmt: skip
+    done = ppi("evaluate", parts, "--embeddings", "x.h5", "--head", head)
+    again = {row["metric"]: row["value"] for row in table(done.out) if row["part"] == "all"}
+    assert again["auroc"] == auroc["value"]
+    assert "the list has splits" in done.err and "none" in done.err
+    done = ppi("train", parts, "--embeddings", "x.h5", "-o", head)
+    one_error(done, 2, "is there already")
+
+
+def test_the_default_head_on_sequences(ppi, tmp_path):
+    pairs = write_pairs(tmp_path / "p.tsv", [EXAMPLE_IDS[:2], EXAMPLE_IDS[1::-1], ["x", "y"]])
+    done = ppi("predict", pairs, "--embeddings", "example.fasta")
+    rows = table(done.out)
+    assert done.rc == 6
+    assert "no --head given: ppi.head of protclip-mini (whether two proteins interact" in done.err
+    assert rows[0]["probability"] == rows[1]["probability"] != ""
+    assert 0 < float(rows[0]["probability"]) < 1
+    assert [row["note"] for row in rows] == ["", "the pair of line 2", rows[2]["note"]]
+    assert "no protein 'x' in example.fasta" in rows[2]["note"]
+    assert "p.tsv:line 4: no protein 'x'" in done.err and "1 line left out" in done.err
+
+
+def test_a_store_of_the_encoder_is_projected_for_the_default_head(ppi, protclip, place):
+    assert protclip("-q", "embed", "example.fasta", "-o", "e.h5", cwd=place).rc == 0
+    done = ppi("predict", "--all", "--embeddings", "e.h5")
+    direct = ppi("predict", "--all", "--embeddings", "example.fasta")
+    assert (done.rc, direct.rc) == (0, 0), done.err
+    one, other = table(done.out), table(direct.out)
+    count = len(EXAMPLE_IDS)
+    assert len(one) == len(other) == count * (count - 1) // 2
+    assert list(one[0]) == ["protein_a", "protein_b", "probability"]
+    for a, b in zip(one, other, strict=True):
+        assert float(a["probability"]) == pytest.approx(float(b["probability"]), abs=1e-4)
+
+
+def test_forms_of_answers(ppi, tmp_path):
+    pairs = write_pairs(tmp_path / "p.tsv", [("P1", "P2"), ("P3", "P9")])
+    given = ("predict", pairs, "--embeddings", "x.h5", "--head", "x.head")
+    plain = table(ppi(*given).out)
+    lines = [json.loads(line) for line in ppi(*given, "--format", "jsonl").out.splitlines()]
+    objects = json.loads(ppi(*given, "--format", "json").out)
+    for row, line, one in zip(plain, lines, objects, strict=True):
+        assert line["probability"] == one["confidence_score"] == float(row["probability"])
+        assert (one["protein_A"], one["protein_B"]) == (line["protein_a"], row["protein_b"])
+        assert one["interaction_type"] == "interaction"
+    given = ("predict", pairs, "--embeddings", "x.h5", "--head", "types.head")
+    best, every = table(ppi(*given).out), table(ppi(*given, "--all-types").out)
+    assert list(best[0]) == ["protein_a", "protein_b", "interaction_type", "confidence", "note"]
+    assert (len(best), len(every)) == (2, 6)
+    for row in best:
+        own = [e for e in every if e["protein_a"] == row["protein_a"]]
+        assert row == max(own, key=lambda one: float(one["confidence"]))
+    (one, _) = json.loads(ppi(*given, "--format", "json").out)
+    assert one["interaction_type"] == best[0]["interaction_type"]
+
+
+def test_groups_partners_and_a_file(ppi, tmp_path):
+    (tmp_path / "a.txt").write_text("P1\nP2\n")
+    (tmp_path / "b.txt").write_text("P3\nP4\nP5\nnobody\n")
+    given = ("--embeddings", "x.h5", "--head", "x.head")
+    done = ppi("predict", "--bipartite", tmp_path / "a.txt", tmp_path / "b.txt", *given)
+    assert done.rc == 6 and "b.txt:record 4 (nobody): no protein 'nobody'" in done.err
+    assert [(row["protein_a"], row["protein_b"]) for row in table(done.out)] == [
+        (a, b) for a in ("P1", "P2") for b in ("P3", "P4", "P5")
+    ]
+    out = tmp_path / "out.tsv"
+    done = ppi("predict", "--all", *given, "--top-partners", "2", "-o", out)
+    assert (done.rc, done.out) == (0, "")
+    assert len(table(out.read_text())) == 2 * COUNT
+    one_error(ppi("predict", "--all", *given, "-o", out), 2, "is there already")
+
+
+def test_a_pipe(ppi):
+    done = ppi(
+        "predict", "-", "--embeddings", "x.h5", "--head", "x.head", stdin=b"P1 P2\r\nP2 P1\r\n"
+    )
+    rows = table(done.out)
+    assert done.rc == 0 and rows[0]["probability"] == rows[1]["probability"]
+
+
+def test_what_is_refused_in_one_line(ppi, place, tmp_path):
+    write_fasta(tmp_path / "x.fa", random_proteins(3))
+    given = ("--embeddings", "x.h5")
+    done = ppi("predict", "--all", *given)
+    one_error(done, 4, "the head is for vectors of model protclip-mini", "these are of model toy")
+    one_error(ppi("predict", *given), 2, "nothing to predict")
+    empty = write_pairs(tmp_path / "e.tsv", [])
+    one_error(ppi("predict", empty, *given, "--head", "x.head"), 3, "lists no pairs")
+    done = ppi("predict", tmp_path / "x.fa", *given, "--head", "x.head")
+    one_error(done, 3, "is not a list of pairs but FASTA")
+    (tmp_path / "bad.head").write_bytes((place / "x.head").read_bytes()[:-5])
+    one_error(ppi("predict", "--all", *given, "--head", tmp_path / "bad.head"), 4, "head file")
+    ones = write_pairs(tmp_path / "o.tsv", [("P1", "P2", 1)], "protein_a\tprotein_b\tlabel")
+    done = ppi("evaluate", ones, *given, "--head", "x.head", "--ratio", "0")
+    one_error(done, 3, "all of its 1 pairs interact")

@@ -1,0 +1,303 @@
+"""Training, measuring and predicting of pairs, in this process and on stores of random vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from protclip_core.errors import InputError, ModelError, UsageError
+from protclip_core.heads import load_head
+from protclip_core.heads.pair_features import RECIPES, pair_features, unit_rows
+from protclip_core.progress import SilentProgress
+from protclip_core.tasks.embed import EmbedRequest, embed_to_store
+from protclip_core.tasks.ppi_evaluate import EvaluateRequest, evaluate
+from protclip_core.tasks.ppi_leaks import TrainedOn
+from protclip_core.tasks.ppi_pairs import read_pair_set
+from protclip_core.tasks.ppi_predict import Prediction, PredictRequest
+from protclip_core.tasks.ppi_split import SplitSettings
+from protclip_core.tasks.ppi_train import TrainRequest, train
+from protclip_core.tasks.ppi_vectors import VectorOptions, load_proteins
+from tests.helpers import random_proteins, write_fasta
+from tests.pairs import (
+    TYPES,
+    all_pairs,
+    ids_of,
+    save,
+    true_labels,
+    vectors_of,
+    write_pairs,
+    write_store,
+)
+
+COUNT = 40
+IDS = ids_of(COUNT)
+VECTORS = vectors_of(COUNT, seed=11)
+A, B = all_pairs(COUNT)
+LABELS = true_labels(VECTORS, A, B).astype(int)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ppi")
+    write_store(folder / "x.h5", VECTORS)
+    save(folder / "x.head", VECTORS)
+    save(folder / "types.head", VECTORS, types=True)
+    write_pairs(
+        folder / "labelled.tsv",
+        [(IDS[a], IDS[b], label) for a, b, label in zip(A, B, LABELS, strict=True)],
+        "protein_a\tprotein_b\tlabel",
+    )
+    return folder
+
+
+def options(place, name="x.h5"):
+    return VectorOptions(inputs=(str(place / name),))
+
+
+def asked(place, pairs, output, **changed):
+    settings = SplitSettings(method="random", valid=0.2, test=0.2, seed=1)
+    given = {"split": settings, "vectors": options(place), "output": output} | changed
+    return TrainRequest(pairs=str(pairs), **given)
+
+
+def predicted(place, **changed):
+    given = {"vectors": options(place), "head": place / "x.head"} | changed
+    prediction = Prediction(PredictRequest(**given))
+    rows = []
+    for block in prediction.blocks():
+        for number, (a, b) in enumerate(zip(block.a, block.b, strict=True)):
+            rows.append((a, b, block.said[number].tolist(), block.notes.get(number, "")))
+    return prediction, rows
+
+
+def test_training_measures_what_it_says(place, tmp_path):
+    report = train(asked(place, place / "labelled.tsv", tmp_path / "t.head"))
+    assert {name: size for name, (size, _) in report.parts.items()} == {
+        "train": 468, "valid": 156, "test": 156,
+    }  # fmt: skip
+    assert report.drawn == {} and report.unused == 0
+    head = load_head(tmp_path / "t.head")
+    measured = report.measured["test"]
+    auroc = measured.figures["all"]["auroc"]
+    assert auroc.value == pytest.approx(roc_auc_score(measured.truth, measured.said), abs=1e-6)
+    assert auroc.low <= auroc.value <= auroc.high and auroc.value > 0.9
+    assert head.card.metrics["auroc_test"] == auroc.value
+    assert head.card.input.features == "pair: sum, difference, product, cosine"
+    assert head.card.fit["split"] == "random, seed 1"
+    trained = TrainedOn.of_card(head.card, "x")
+    assert len(trained.pairs) == 468 and report.leaks["test"].pairs_seen == 0
+    again = train(asked(place, place / "labelled.tsv", tmp_path / "u.head"))
+    assert again.measured["test"].figures == report.measured["test"].figures
+    assert (tmp_path / "t.head").read_bytes() == (tmp_path / "u.head").read_bytes()
+
+
+def test_negatives_are_drawn_where_a_list_has_none(place, tmp_path):
+    yes = [(IDS[a], IDS[b]) for a, b, label in zip(A, B, LABELS, strict=True) if label][:150]
+    pairs = write_pairs(tmp_path / "p.tsv", yes)
+    split = SplitSettings(method="c2", valid=0.3, test=0.0)
+    report = train(asked(place, pairs, tmp_path / "t.head", split=split, ratio=0.5))
+    size, negatives = report.parts["train"]
+    assert negatives == report.drawn["train"] == round((size - negatives) / 2) > 0
+    assert report.leaks["valid"].classes["c2"] == report.parts["valid"][0]
+    assert load_head(tmp_path / "t.head").card.fit["negatives"].startswith("drawn, uniform, 0.5")
+
+
+def test_types_of_interaction(place, tmp_path):
+    table = pair_features(*(unit_rows(VECTORS)[r] for r in (A, B)), RECIPES["squares"])[:, :3] > 0
+    names = [";".join(np.array(TYPES)[row]) for row in table]
+    rows = [(IDS[a], IDS[b], told) for a, b, told in zip(A, B, names, strict=True)]
+    pairs = write_pairs(tmp_path / "p.tsv", rows, "protein_a\tprotein_b\ttypes")
+    report = train(asked(place, pairs, tmp_path / "t.head", features="squares"))
+    head = load_head(tmp_path / "t.head")
+    assert (head.card.labels, head.card.multilabel) == (TYPES, True)
+    assert report.measured["test"].figures["all"]["micro_f1"].value > 0.8
+    found = evaluate(
+        EvaluateRequest(pairs=str(pairs), vectors=options(place), head=tmp_path / "t.head")
+    )
+    assert found.leaks.pairs_seen == report.parts["train"][0]
+    assert found.measured.pairs == {"all": len(A)}
+
+
+def test_an_evaluation_tells_pairs_apart_by_what_training_saw(place, tmp_path):
+    own = [n for n in range(len(A)) if B[n] < 25]
+    rows = [(IDS[A[n]], IDS[B[n]], LABELS[n]) for n in own]
+    header = "protein_a\tprotein_b\tlabel"
+    train(asked(place, write_pairs(tmp_path / "p.tsv", rows, header), tmp_path / "t.head",
+                split=SplitSettings(method="random", valid=0.1, test=0.0)))  # fmt: skip
+    request = EvaluateRequest(
+        pairs=str(place / "labelled.tsv"), vectors=options(place), head=tmp_path / "t.head"
+    )
+    report = evaluate(request)
+    wanted = {"c1": 25 * 24 // 2, "c2": 25 * 15, "c3": 15 * 14 // 2}
+    assert report.leaks.classes == wanted
+    assert report.leaks.pairs_seen == 270
+    assert report.measured.pairs == {"all": len(A)} | wanted
+    assert set(report.measured.figures["c3"]) >= {"auroc", "aupr", "accuracy"}
+
+
+def test_a_listed_pair_is_answered_whatever_it_is(place, tmp_path):
+    rows = [("P1", "P2"), ("P2", "P1"), ("P3", "nobody"), ("P4", "P4"), ("P1",), ("P5", "P6")]
+    prediction, found = predicted(place, pairs=str(write_pairs(tmp_path / "p.tsv", rows)))
+    assert [row[3] for row in found] == [
+        "", "the pair of line 2", "no protein 'nobody' in " + str(place / "x.h5"),
+        "a protein with itself", "names no two proteins: 'P1'", "",
+    ]  # fmt: skip
+    assert [row[:2] for row in found] == [(*row, "")[:2] for row in rows]
+    assert found[0][2] == found[1][2]
+    assert np.isnan(found[2][2]).all() and np.isnan(found[4][2]).all()
+    assert (prediction.rows, prediction.answered, prediction.num_failures) == (6, 4, 2)
+    assert (prediction.self_pairs, prediction.repeated) == (1, 1)
+
+
+def naive(place):
+    """Probabilities of all pairs by the features of each."""
+    x = unit_rows(VECTORS)
+    head = load_head(place / "x.head")
+    rows, columns = np.divmod(np.arange(COUNT**2), COUNT)
+    said = head.predict_proba(pair_features(x[rows], x[columns], RECIPES["difference"]))
+    return said[:, 1].reshape(COUNT, COUNT)
+
+
+def test_all_with_all_and_two_groups(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("protclip_core.tasks.ppi_predict._MOST", 7)
+    monkeypatch.setattr("protclip_core.tasks.ppi_predict._FEWEST", 7)
+    table = naive(place)
+    prediction, every = predicted(place, every=True, workers=2)
+    assert [row[:2] for row in every] == [(IDS[a], IDS[b]) for a, b in zip(A, B, strict=True)]
+    np.testing.assert_allclose([row[2][0] for row in every], table[A, B], atol=1e-4)
+    assert prediction.rows == len(every) == COUNT * (COUNT - 1) // 2
+    (tmp_path / "a.txt").write_text("P5\nP30\r\nnobody\nP5\n")
+    (tmp_path / "b.txt").write_text("".join(f"P{n}\n" for n in range(12)))
+    groups = (str(tmp_path / "a.txt"), str(tmp_path / "b.txt"))
+    prediction, both = predicted(place, bipartite=groups)
+    assert [row[:2] for row in both] == [(a, f"P{n}") for a in ("P5", "P30") for n in range(12)]
+    _, turned = predicted(place, bipartite=groups[::-1])
+    said = {frozenset(row[:2]): row[2] for row in every}
+    for row in (*both, *turned):
+        assert row[0] == row[1] or row[2] == said[frozenset(row[:2])]
+    assert prediction.num_failures == 1
+    listed = write_pairs(tmp_path / "p.tsv", [(b, a) for a, b, *_ in every])
+    _, again = predicted(place, pairs=str(listed))
+    assert [row[2] for row in again] == [row[2] for row in every]
+
+
+def test_the_best_partners_and_the_probable_ones(place):
+    _, every = predicted(place, every=True)
+    said = {frozenset(row[:2]): row[2][0] for row in every}
+    _, best = predicted(place, every=True, top_partners=3)
+    assert len(best) == 3 * COUNT
+    for id in IDS:
+        own = [row for row in best if row[0] == id]
+        ranked = sorted((-said[frozenset((id, o))], n) for n, o in enumerate(IDS) if o != id)
+        assert [row[1] for row in own] == [IDS[n] for _, n in ranked[:3]]
+        assert all(row[2][0] == said[frozenset(row[:2])] for row in own)
+    _, probable = predicted(place, every=True, min_probability=0.8)
+    assert [r[:2] for r in probable] == [r[:2] for r in every if r[2][0] >= np.float32(0.8)]
+    assert 0 < len(probable) < len(every)
+
+
+def test_proteins_without_a_vector_are_told(place, tmp_path):
+    import h5py
+
+    broken = VECTORS.copy()
+    broken[2] = 0
+    write_store(tmp_path / "x.h5", broken)
+    pairs = write_pairs(tmp_path / "p.tsv", [("P1", "P2"), ("P1", "P3")])
+    prediction, found = predicted(tmp_path, pairs=str(pairs), head=place / "x.head")
+    assert found[0][3] == "'P2': its vector is zero or not finite".replace("'", "")
+    assert np.isnan(found[0][2]).all() and np.isfinite(found[1][2]).all()
+    prediction, every = predicted(tmp_path, every=True, head=place / "x.head")
+    assert len(every) == 39 * 38 // 2 and prediction.num_failures == 1
+    assert "P2" not in {row[0] for row in every}
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        file["P1"] = np.zeros(12, np.float32)
+    with pytest.raises(ModelError, match="do not say their model"):
+        predicted(tmp_path, every=True, head=place / "x.head", vectors=options(tmp_path, "y.h5"))
+
+
+def test_a_head_of_another_model_is_refused(place, tmp_path):
+    write_store(tmp_path / "x.h5", VECTORS, weights_sha256="ef" * 32, model="other")
+    with pytest.raises(ModelError) as caught:
+        predicted(tmp_path, every=True, head=place / "x.head")
+    told = str(caught.value)
+    assert "model toy (weights abababababab" in told and "model other (weights efefefefefef" in told
+    assert "(they differ in weights_sha256)" in told and "\n" not in told
+    write_store(tmp_path / "y.h5", vectors_of(5, dim=9))
+    with pytest.raises(ModelError, match="differ in width"):
+        predicted(tmp_path, every=True, head=place / "x.head", vectors=options(tmp_path, "y.h5"))
+
+
+def test_what_lists_say_twice(tmp_path):
+    rows = [("a", "b", 1), ("b", "a", 1), ("a", "b", 1), ("c", "c", 0), ("d", "e", 1),
+            ("e", "d", 0), ("f", "g", "x"), ("h", "i", 1)]  # fmt: skip
+    path = write_pairs(tmp_path / "p.tsv", rows, "protein_a\tprotein_b\tlabel")
+    found = read_pair_set(path)
+    counts = found.counts
+    assert [(found.proteins[a], found.proteins[b]) for a, b in zip(found.a, found.b)] == [
+        ("a", "b"), ("c", "c"), ("h", "i"),
+    ]  # fmt: skip
+    assert (counts.rows, counts.repeated, counts.reversed, counts.self_pairs) == (8, 1, 2, 1)
+    assert (counts.contradictory, counts.num_failures) == (1, 3)
+    assert [(f.number, f.reason) for f in counts.first_failures] == [
+        (8, "label 'x' is neither 1 nor 0"), (6, "is contradicted"),
+        (7, "label 0 contradicts 1 of line 6"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "message"),
+    [
+        ([("P1", "no")], "protein_a\tprotein_b", "none of its 1 pairs can be used"),
+        ([("P1", "P2", 1), ("P1", "P2", 0)], "protein_a\tprotein_b\tlabel", "none of its 2 pairs"),
+        ([(IDS[a], IDS[b], 0) for a, b in zip(A[:60], B[:60])], "protein_a\tprotein_b\tlabel",
+         "the only class is 'no interaction'"),
+    ],
+)  # fmt: skip
+def test_lists_that_nothing_can_be_learnt_from(rows, header, message, place, tmp_path):
+    pairs = write_pairs(tmp_path / "p.tsv", rows, header)
+    with pytest.raises(InputError, match=message):
+        train(asked(place, pairs, tmp_path / "t.head"))
+    assert not (tmp_path / "t.head").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({}, "nothing to predict; give a list of pairs, --bipartite A B, or --all"),
+        ({"every": True, "pairs": "x"}, "more than one thing to predict"),
+        ({"pairs": "x", "top_partners": 2}, "--top-partners is for --all and --bipartite"),
+        ({"every": True, "min_probability": 1.5}, "--min-probability 1.5 is no probability"),
+        ({"bipartite": ("-", "-")}, "can be read once only"),
+    ],
+)
+def test_requests_that_contradict_themselves(changed, message, place):
+    with pytest.raises(UsageError, match=message):
+        predicted(place, **changed)
+
+
+def test_fasta_and_stores_of_both_spaces_are_the_same_proteins(tiny_bundle, tmp_path):
+    fasta = write_fasta(tmp_path / "x.fa", random_proteins(12))
+    common = {"inputs": (str(fasta),), "model": str(tiny_bundle), "device": "cpu", "workers": 1}
+    for space in ("joint", "encoder"):
+        embed_to_store(EmbedRequest(output=tmp_path / f"{space}.h5", space=space, **common))
+    given = VectorOptions(inputs=(str(fasta),), model=str(tiny_bundle), device="cpu", workers=1)
+    embedded = load_proteins(given, SilentProgress())
+    assert embedded.input.space == "joint" and embedded.by_sequence
+    for space in ("joint", "encoder"):
+        own = VectorOptions(
+            inputs=(str(tmp_path / f"{space}.h5"),), model=str(tiny_bundle), device="cpu"
+        )
+        found = load_proteins(own, SilentProgress(), embedded.input)
+        assert (found.ids, found.input.space) == (embedded.ids, "joint")
+        assert (found.keys == embedded.keys).all()
+        np.testing.assert_allclose(found.vectors, embedded.vectors, atol=1e-5)
+    wanted = VectorOptions(inputs=(str(tmp_path / "encoder.h5"),), model=str(tiny_bundle),
+                           device="cpu", space="encoder")  # fmt: skip
+    assert load_proteins(wanted, SilentProgress()).input.space == "encoder"
+    with pytest.raises(ModelError, match="differ in width, space"):
+        load_proteins(
+            VectorOptions(inputs=(str(tmp_path / "joint.h5"),)),
+            SilentProgress(),
+            load_proteins(wanted, SilentProgress()).input,
+        )
