@@ -1,8 +1,8 @@
-"""Predicted GO terms as rows, and in the forms that other tools of GO read."""
+"""Predicted terms as rows, and those of GO in the forms that other tools of GO read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from protclip_cli.output import Value, write_tsv_line
@@ -10,8 +10,16 @@ from protclip_cli.output import Value, write_tsv_line
 if TYPE_CHECKING:
     from protclip_core.ontology import GafRow, Ontology
     from protclip_core.tasks.annotate import Annotation, ProteinTerms
+    from protclip_core.tasks.annotate_transfer import Support
 
-__all__ = ["COLUMNS", "term_rows", "write_cafa", "write_gaf_rows", "write_topgo"]
+__all__ = [
+    "COLUMNS",
+    "TRANSFER_COLUMNS",
+    "term_rows",
+    "write_cafa",
+    "write_gaf_rows",
+    "write_topgo",
+]
 
 COLUMNS = (
     "protein_id",
@@ -23,27 +31,43 @@ COLUMNS = (
     "rank",
     "go_release",
 )
+#: Further ones where annotated relatives are asked as well.
+TRANSFER_COLUMNS = ("evidence", "source", "identity")
 #: CAFA wants a score of up to three digits, above 0.
 _CAFA_LEAST = 0.0005
 
 
-def term_rows(proteins: Iterable[ProteinTerms], ontology: Ontology) -> Iterator[dict[str, Value]]:
-    """Give a row for each term of each protein; columns are `COLUMNS`."""
-    from protclip_core.ontology import ASPECTS
+def term_rows(
+    proteins: Iterable[ProteinTerms], ontologies: Sequence[Ontology]
+) -> Iterator[dict[str, Value]]:
+    """Give a row for each term of each protein; columns are `COLUMNS` and `TRANSFER_COLUMNS`.
 
-    release = ontology.release or "unknown"
+    Parameters
+    ----------
+    proteins
+        Their terms, by vocabulary.
+    ontologies
+        Of each vocabulary; only GO has a release.
+    """
     for protein in proteins:
+        ontology = ontologies[protein.vocabulary]
+        release = (ontology.release or "unknown") if ontology.is_go else None
         for one in protein.terms:
-            yield {
+            row: dict[str, Value] = {
                 "protein_id": protein.protein_id,
                 "term": ontology.ids[one.term],
                 "name": ontology.names[one.term],
-                "aspect": ASPECTS[ontology.aspects[one.term]],
+                "aspect": ontology.aspect_names[ontology.aspects[one.term]],
                 "cosine": one.cosine,
                 "probability": one.probability,
                 "rank": one.rank,
                 "go_release": release,
             }
+            if one.support is not None:
+                row["evidence"] = "+".join(one.support.evidence)
+                row["source"] = one.support.source
+                row["identity"] = one.support.identity
+            yield row
 
 
 def write_gaf_rows(proteins: Iterable[ProteinTerms], annotation: Annotation, out: TextIO) -> None:
@@ -56,15 +80,28 @@ def write_gaf_rows(proteins: Iterable[ProteinTerms], annotation: Annotation, out
         comments=(
             f"model: {info.name}, weights sha256 {weights}",
             f"listed: {annotation.rule}",
+            *(() if annotation.transfer is None else annotation.transfer.provenance),
         )
     )
 
     def rows() -> Iterator[GafRow]:
         for protein in proteins:
             for one in protein.terms:
-                yield GafRow(protein.protein_id, one.term)
+                yield GafRow(protein.protein_id, one.term, with_from=_with_from(one.support))
 
     write_gaf(out, rows(), annotation.index.ontology, style)
+
+
+def _with_from(support: Support | None) -> str:
+    """Return whom a term was transferred from: a homologous protein of UniProt.
+
+    GAF asks for an id of a known database there, and no rule of GO knows neighbours in a space.
+    """
+    if support is None or support.source is None or "homology" not in support.evidence:
+        return ""
+    from protclip_core.ontology.gaf_write import uniprot_id
+
+    return uniprot_id(support.source) or ""
 
 
 def write_cafa(proteins: Iterable[ProteinTerms], ontology: Ontology, out: TextIO) -> None:

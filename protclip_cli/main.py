@@ -14,7 +14,20 @@ import typer
 import typer.core
 
 from protclip_cli.boundary import OutputClosed, guarded
-from protclip_cli.commands import annotate, data, doctor, embed, models, search, store
+from protclip_cli.commands import (
+    annotate,
+    classify,
+    data,
+    doctor,
+    embed,
+    models,
+    mutate,
+    ppi,
+    search,
+    similarity,
+    similarity_evaluate,
+    store,
+)
 from protclip_cli.logs import set_up_logs
 from protclip_cli.options import GlobalOptions
 from protclip_core._version import __version__
@@ -31,6 +44,13 @@ class _Group(typer.core.TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise OutputClosed from error
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 (of click)
+        """Take two words for a command where they are one: ``mutate fit`` beside ``mutate``."""
+        words = " ".join(args[:2])
+        if len(args) > 1 and words in self.commands:
+            return words, self.commands[words], args[2:]
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
@@ -49,9 +69,16 @@ app = typer.Typer(
 app.command(name="embed", epilog=embed.EPILOG)(embed.embed)
 app.command(name="search", epilog=search.EPILOG)(search.search)
 app.command(name="annotate", epilog=annotate.EPILOG)(annotate.annotate)
+app.command(name="mutate", epilog=mutate.EPILOG)(mutate.mutate)
+app.command(name="similarity", epilog=similarity.EPILOG)(similarity.similarity)
+app.command(name="similarity evaluate", epilog=similarity_evaluate.EPILOG)(
+    similarity_evaluate.evaluate
+)
 app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)
+app.add_typer(classify.app, name="classify")
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
+app.add_typer(ppi.app, name="ppi")
 app.add_typer(store.app, name="store")
 
 

@@ -39,7 +39,6 @@ from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings
 from protclip_core.ontology.ontology import Ontology
-from protclip_core.ontology.terms import ASPECTS
 from protclip_core.progress import Progress
 from protclip_core.tasks.annotate_fdr import FalseDiscovery
 from protclip_core.tasks.go_data import read_go
@@ -50,7 +49,7 @@ from train.objectives.prior import log_odds
 from train.reliability import draw_reliability
 from train.terminal import LineProgress, Lines, guarded
 
-__all__ = ["Annotated", "add_index", "main", "read_annotated"]
+__all__ = ["Annotated", "add_index", "embed_unit", "main", "measure", "read_annotated"]
 
 #: Columns without a probability above this, and without a true protein, do not change Fmax.
 _NEGLIGIBLE = 1e-3
@@ -157,7 +156,7 @@ def add_index(
         go_scale=scale,
         progress=progress,
     )
-    held = {name: _embed(model, splits[name].sequences, progress) for name in ("valid", "test")}
+    held = {name: embed_unit(model, splits[name].sequences, progress) for name in ("valid", "test")}
     index = replace(index, calibration=fit_calibration(index, held["valid"], splits["valid"].terms))
     figures: dict[str, Any] = {
         "release": index.release,
@@ -167,10 +166,10 @@ def add_index(
         "train_proteins": len(splits["train"].terms),
     }
     assert index.calibration is not None
-    for name, one in zip(ASPECTS, index.calibration.aspects):
+    for name, one in zip(index.ontology.aspect_names, index.calibration.aspects):
         figures[f"calibration_{name.lower()}"] = one.to_dict()
     for name, vectors in held.items():
-        figures[name], pairs = _measure(index, vectors, splits[name].terms)
+        figures[name], pairs = measure(index, vectors, splits[name].terms)
         if name == "test" and diagram is not None:
             draw_reliability(pairs, diagram)
     add_to_bundle(index, bundle)
@@ -231,8 +230,8 @@ def _log_prior(proteins: Annotated, terms: int) -> np.ndarray:
     return log_odds(counts, len(proteins.terms), trained=never)
 
 
-def _embed(model: ProteinModel, sequences: list[str], progress: Progress | None) -> np.ndarray:
-    """Return unit vectors in the joint space, ``(N, P)``."""
+def embed_unit(model: ProteinModel, sequences: list[str], progress: Progress | None) -> np.ndarray:
+    """Return unit vectors of proteins in the joint space, ``(N, P)`` float32."""
     settings = resolve_settings(model.info, model.encoder.num_layers, space="joint")
     found = np.empty((len(sequences), model.dim(settings)), np.float32)
     if progress is not None:
@@ -249,13 +248,14 @@ def _embed(model: ProteinModel, sequences: list[str], progress: Progress | None)
     return found
 
 
-def _measure(
-    index: GoIndex, vectors: np.ndarray, annotations: list[np.ndarray]
+def measure(
+    index: GoIndex, vectors: np.ndarray, annotations: list[np.ndarray], *, bare: bool = False
 ) -> tuple[dict[str, float], dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Return figures by aspect, and the pairs that they are of (probability, whether right).
+    """Return figures of an index by aspect, and the pairs that they are of (probability, right).
 
     ``fmax``; ``ece`` over pairs of 0.01 or more, in 15 bins of equal width; ``fdr``: the share of
-    wrong pairs where 0.1 is asked for, and ``fdr_pairs``, how many pairs that lists.
+    wrong pairs where 0.1 is asked for, and ``fdr_pairs``, how many pairs that lists. Proteins
+    without a term of an aspect take no part in it; with ``bare`` they do, but in Fmax.
     """
     scorer = GoScorer(index)
     odds = np.concatenate(
@@ -264,20 +264,21 @@ def _measure(
     figures: dict[str, float] = {"proteins": len(vectors)}
     pairs = {}
     roots = index.ontology.roots
-    for aspect, name in enumerate(ASPECTS):
+    for aspect, name in enumerate(index.ontology.aspect_names):
         columns = np.setdiff1d(np.flatnonzero(index.ontology.aspects == aspect), roots)
         place = np.full(len(index), -1)
         place[columns] = np.arange(len(columns))
         own = [place[terms][place[terms] >= 0] for terms in annotations]
-        rows = [row for row, places in enumerate(own) if len(places)]
-        if not rows:
+        rows = [row for row, places in enumerate(own) if bare or len(places)]
+        some = np.array([len(own[row]) > 0 for row in rows], dtype=bool)
+        if not some.any():
             continue
         right = np.zeros((len(rows), len(columns)), dtype=bool)
         for number, row in enumerate(rows):
             right[number, own[row]] = True
         found = sigmoid(odds[rows][:, columns]).astype(np.float32)
         short = name.lower()
-        figures[f"fmax_{short}"] = _fmax(found, right)
+        figures[f"fmax_{short}"] = _fmax(found[some], right[some])
         figures[f"ece_{short}"] = calibration_error(found.ravel(), right.ravel())
         list_of = FalseDiscovery()
         listed = found >= 0.01

@@ -103,7 +103,9 @@ def info(
         if card:
             _print_card(described.path / "MODEL_CARD.md")
             return
-        facts = dict(described.facts())
+        from protclip_core.models.vocabularies import index_facts
+
+        facts = {**dict(described.facts()), **dict(index_facts(described))}
     write_rows([{"what": k, "value": v} for k, v in facts.items()], ["what", "value"], form)
 
 

@@ -140,7 +140,7 @@ def term_vectors(
         for kind in kinds
     }
     progress = progress or SilentProgress()
-    progress.start("embedding GO terms", sum(map(len, rows.values())), "texts")
+    progress.start("embedding terms", sum(map(len, rows.values())), "texts")
     total = np.zeros((len(ontology), int(model.info.joint_dim or 0)), np.float32)
     for kind in kinds:
         texts = [ontology.text(term, kind) for term in rows[kind]]
@@ -181,4 +181,4 @@ def _one_warning(max_tokens: int) -> Iterator[None]:
     finally:
         logger.removeFilter(hold)
     if said:
-        _log.info("texts of GO terms beyond %d tokens were cut", max_tokens)
+        _log.info("texts of terms beyond %d tokens were cut", max_tokens)

@@ -130,12 +130,12 @@ class AspectCalibration:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The calibrations of the three aspects, and the model that they are of.
+    """The calibrations of all aspects, and the model that they are of.
 
     Attributes
     ----------
     aspects
-        In the order of `protclip_core.ontology.ASPECTS`.
+        In the order of the ontology's ``aspect_names``.
     weights_sha256
         Hash of the weights of that model; a calibration says nothing of another.
     """

@@ -1,7 +1,8 @@
 """Fitting the calibration of a GO index on proteins whose terms are known.
 
-Only proteins with a term of an aspect take part in it; what they are not said to have counts as
-wrong there. So probabilities are those of being annotated, which is less than of being true.
+Only proteins with a term of an aspect take part in it, unless others are known to have none; what
+they are not said to have counts as wrong there. So probabilities are those of being annotated,
+which is less than of being true.
 
 Legend: N proteins, G terms, C terms of an aspect, E pairs.
 """
@@ -17,7 +18,6 @@ from protclip_core.errors import InputError
 from protclip_core.models.go_calibration import AspectCalibration, Calibration, logit, sigmoid
 from protclip_core.models.go_index import GoIndex
 from protclip_core.models.go_scores import GoScorer
-from protclip_core.ontology.terms import ASPECTS
 
 __all__ = ["fit_calibration", "fit_line", "fit_knots"]
 
@@ -32,7 +32,7 @@ _PULL = 1.0
 
 
 def fit_calibration(
-    index: GoIndex, vectors: np.ndarray, annotations: Sequence[np.ndarray]
+    index: GoIndex, vectors: np.ndarray, annotations: Sequence[np.ndarray], *, bare: bool = False
 ) -> Calibration:
     """Fit a calibration.
 
@@ -44,6 +44,9 @@ def fit_calibration(
         Unit vectors of proteins that the model did not learn from, ``(N, P)``.
     annotations
         Numbers of each protein's terms, propagated; roots may be there or not.
+    bare
+        Proteins without a term of an aspect take part in it, as proteins that are known to have
+        none; by default they are left out, as nothing is known of them.
 
     Returns
     -------
@@ -57,12 +60,12 @@ def fit_calibration(
     """
     scorer = GoScorer(replace(index, calibration=None))
     fitted = []
-    for aspect, name in enumerate(ASPECTS):
-        data = _AspectData.of(scorer, vectors, annotations, aspect)
+    for aspect, name in enumerate(index.ontology.aspect_names):
+        data = _AspectData.of(scorer, vectors, annotations, aspect, bare=bare)
         if not len(data.columns):
             fitted.append(AspectCalibration())
             continue
-        if not len(data.rows):
+        if not any(map(len, data.right)):
             raise InputError(
                 f"none of {len(vectors):,} proteins has a term of aspect {name}",
                 hint="give annotated proteins of all aspects",
@@ -84,7 +87,7 @@ class _AspectData:
     columns
         Terms but the root, ``(C,)``.
     rows, right
-        Proteins with a term among them, and places in ``columns`` of their terms.
+        Proteins that take part, and places in ``columns`` of their terms.
     """
 
     scorer: GoScorer
@@ -100,6 +103,8 @@ class _AspectData:
         vectors: np.ndarray,
         annotations: Sequence[np.ndarray],
         aspect: int,
+        *,
+        bare: bool,
     ) -> _AspectData:
         ontology = scorer.ontology
         columns = np.setdiff1d(np.flatnonzero(ontology.aspects == aspect), ontology.roots)
@@ -107,7 +112,7 @@ class _AspectData:
         place[columns] = np.arange(len(columns))
         own = [place[np.asarray(terms, dtype=np.int64)] for terms in annotations]
         own = [places[places >= 0] for places in own]
-        rows = [row for row, places in enumerate(own) if len(places)]
+        rows = [row for row, places in enumerate(own) if bare or len(places)]
         return cls(scorer, vectors, columns, rows, [own[row] for row in rows])
 
     @property

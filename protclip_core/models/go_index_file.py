@@ -30,7 +30,6 @@ from protclip_core.models.go_calibration import AspectCalibration, Calibration
 from protclip_core.models.go_index import BUILD, TEMPLATES, GoIndex, text_side_sha256
 from protclip_core.models.info import ModelInfo
 from protclip_core.ontology.ontology_file import from_arrays, to_arrays
-from protclip_core.ontology.terms import ASPECTS
 
 __all__ = ["INDEX_FILE", "add_to_bundle", "cache_path", "find_go_index", "read_go_index"]
 __all__ += ["write_go_index"]
@@ -81,8 +80,17 @@ def read_go_index(path: str | Path) -> GoIndex:
     return _unpack(entries, meta, str(path))
 
 
-def add_to_bundle(index: GoIndex, bundle: Bundle) -> Bundle:
+def add_to_bundle(index: GoIndex, bundle: Bundle, name: str = INDEX_FILE) -> Bundle:
     """Put an index into a bundle, in place of the one that it has; its manifest names it.
+
+    Parameters
+    ----------
+    index
+        Made with the bundle's text side.
+    bundle
+        The bundle.
+    name
+        Its file, ending in ``.npz``; further ones have a number behind the stem.
 
     Raises
     ------
@@ -96,15 +104,15 @@ def add_to_bundle(index: GoIndex, bundle: Bundle) -> Bundle:
         raise ModelError("the GO index is of another model", where=str(bundle.path), hint=BUILD)
     path = bundle.path / MANIFEST
     content = json.loads(path.read_bytes())
-    listed = {n: f for n, f in content["files"].items() if not _PART_NAME.fullmatch(n)}
-    contents = dict(zip(_part_names(), _pack(index, PART_BYTES)))
-    for name, data in contents.items():
-        write_atomic(bundle.path / name, data)
-        listed[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    names = _part_names(name)
+    listed = {n: f for n, f in content["files"].items() if n not in names}
+    for part, data in zip(names, _pack(index, PART_BYTES)):
+        write_atomic(bundle.path / part, data)
+        listed[part] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     content["files"] = dict(sorted(listed.items()))
     write_atomic(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-    for name in bundle.files.keys() - listed.keys():
-        (bundle.path / name).unlink(missing_ok=True)
+    for part in bundle.files.keys() - listed.keys():
+        (bundle.path / part).unlink(missing_ok=True)
     return open_bundle(bundle.path)
 
 
@@ -146,9 +154,9 @@ def find_go_index(info: ModelInfo, path: str | Path | None = None) -> GoIndex:
     return read_go_index(kept).for_model(info)
 
 
-def _part_names() -> list[str]:
-    stem, suffix = INDEX_FILE.split(".")
-    return [INDEX_FILE, *(f"{stem}_{n}.{suffix}" for n in range(2, _MOST_PARTS + 1))]
+def _part_names(name: str) -> list[str]:
+    stem, suffix = name.split(".")
+    return [name, *(f"{stem}_{n}.{suffix}" for n in range(2, _MOST_PARTS + 1))]
 
 
 def _pack(index: GoIndex, part_bytes: int | None) -> list[bytes]:
@@ -188,7 +196,7 @@ def _meta_of(index: GoIndex, parts: int) -> dict[str, Any]:
         if fitted is None
         else {
             "weights_sha256": fitted.weights_sha256,
-            **{name: one.to_dict() for name, one in zip(ASPECTS, fitted.aspects)},
+            **{n: one.to_dict() for n, one in zip(index.ontology.aspect_names, fitted.aspects)},
         },
     }
 
@@ -282,7 +290,7 @@ def _unpack(entries: Mapping[str, np.ndarray], meta: dict[str, Any], where: str)
             model=one_line(told.text("model")),
             weights_sha256=told.text("weights_sha256", _HASH),
             text_side_sha256=told.text("text_side_sha256", _HASH),
-            calibration=_calibration(told, meta.get("calibration"), where),
+            calibration=_calibration(told, meta.get("calibration"), ontology.aspect_names, where),
             source=where,
         )
     except UsageError as error:
@@ -305,11 +313,16 @@ def _positive(value: object, where: str) -> float:
     return float(cast(float, value))
 
 
-def _calibration(told: Fields, content: Any, where: str) -> Calibration | None:  # noqa: ANN401
+def _calibration(
+    told: Fields,
+    content: Any,  # noqa: ANN401
+    aspect_names: tuple[str, ...],
+    where: str,
+) -> Calibration | None:
     if content is None:
         return None
     weights_sha256 = told.object("calibration").text("weights_sha256", _HASH)
-    aspects = (AspectCalibration.from_dict(content.get(name), where) for name in ASPECTS)
+    aspects = (AspectCalibration.from_dict(content.get(name), where) for name in aspect_names)
     return Calibration(tuple(aspects), weights_sha256)
 
 

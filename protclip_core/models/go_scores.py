@@ -20,7 +20,6 @@ from protclip_core.errors import UsageError
 from protclip_core.models.go_calibration import AspectCalibration
 from protclip_core.models.go_index import GoIndex
 from protclip_core.ontology import graph
-from protclip_core.ontology.terms import ASPECTS
 
 __all__ = ["BLOCK_PROTEINS", "GoScorer", "Scored"]
 
@@ -73,7 +72,10 @@ class GoScorer:
         self.index, self.ontology = index, index.ontology
         self.is_calibrated = index.calibration is not None
         self._vectors = index.unit_vectors()
-        self._columns = [np.flatnonzero(self.ontology.aspects == a) for a in range(len(ASPECTS))]
+        self._num_aspects = len(self.ontology.aspect_names)
+        self._columns = [
+            np.flatnonzero(self.ontology.aspects == a) for a in range(self._num_aspects)
+        ]
         self._is_root = np.zeros(len(index), dtype=bool)
         self._is_root[self.ontology.roots] = True
 
@@ -120,7 +122,7 @@ class GoScorer:
         k
             Terms of each aspect. At equal log odds the greater cosine, then the first id counts.
         aspects
-            Places in `ASPECTS` of those that are asked for.
+            Places in ``aspect_names`` of those that are asked for.
         """
         if not self.is_calibrated:
             return self._best_cosines(vectors, k, aspects)
@@ -143,12 +145,14 @@ class GoScorer:
             near.append(rows)
             own.append(columns[places])
         every = self._propagated(vectors, _by_row(near, own), least)
-        return replace(every, chosen=self._first(every, every.log_odds, k, aspects))
+        return replace(every, chosen=self.first(every, every.log_odds, k, aspects))
 
     @cached_property
     def _aspects(self) -> tuple[AspectCalibration, ...]:
         calibration = self.index.calibration
-        return (AspectCalibration(),) * len(ASPECTS) if calibration is None else calibration.aspects
+        if calibration is None:
+            return (AspectCalibration(),) * self._num_aspects
+        return calibration.aspects
 
     @cached_property
     def _line(self) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +183,9 @@ class GoScorer:
         """Give candidates and their ancestors the highest log odds of any below them."""
         rows, terms = pairs
         slope, bias = self._line
-        own = slope[terms] * self._pairs(vectors, rows, terms).astype(np.float64) + bias[terms]
+        own = (
+            slope[terms] * self.pair_cosines(vectors, rows, terms).astype(np.float64) + bias[terms]
+        )
         for aspect, one in enumerate(self._aspects):
             inside = self.ontology.aspects[terms] == aspect
             own[inside] = one.correct(own[inside])
@@ -191,7 +197,7 @@ class GoScorer:
         rows, terms = np.divmod(keys, len(self.index))
         inside = ~self._is_root[terms]
         rows, terms, odds = rows[inside], terms[inside], odds[inside]
-        cosines = self._pairs(vectors, rows, terms)
+        cosines = self.pair_cosines(vectors, rows, terms)
         return Scored(rows, terms, cosines, odds, np.ones(len(rows), dtype=bool))
 
     def _lift(
@@ -222,8 +228,16 @@ class GoScorer:
                 first = start
         yield first, len(rows)
 
-    def _pairs(self, vectors: np.ndarray, rows: np.ndarray, terms: np.ndarray) -> np.ndarray:
-        """Return the cosine of each pair, ``(E,)`` float32, computed by itself."""
+    def pair_cosines(self, vectors: np.ndarray, rows: np.ndarray, terms: np.ndarray) -> np.ndarray:
+        """Return the cosine of each pair, ``(E,)`` float32, computed by itself.
+
+        Parameters
+        ----------
+        vectors
+            Unit vectors ``(N, P)``.
+        rows, terms
+            Protein and term of each pair, ``(E,)``.
+        """
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         found = np.empty(len(rows), np.float32)
         step = max(1, _MOST_VALUES // self.index.joint_dim)
@@ -245,24 +259,34 @@ class GoScorer:
                 near.append(rows)
                 own.append(columns[places])
         rows, terms = _by_row(near, own)
-        values = self._pairs(vectors, rows, terms)
+        values = self.pair_cosines(vectors, rows, terms)
         nothing = np.full(len(rows), np.nan)
         found = Scored(rows, terms, values, nothing, np.ones(len(rows), dtype=bool))
-        best = self._first(found, found.cosines, k, aspects)
+        best = self.first(found, found.cosines, k, aspects)
         keys, _ = self._lift(rows[best], terms[best], nothing[best])
         chosen = np.isin(keys, rows[best] * len(self.index) + terms[best])
         rows, terms = np.divmod(keys, len(self.index))
         kept = ~self._is_root[terms]
         rows, terms, chosen = rows[kept], terms[kept], chosen[kept]
-        values = self._pairs(vectors, rows, terms)
+        values = self.pair_cosines(vectors, rows, terms)
         return Scored(rows, terms, values, np.full(len(rows), np.nan), chosen)
 
-    def _first(
+    def first(
         self, scored: Scored, values: np.ndarray, k: int, aspects: Sequence[int]
     ) -> np.ndarray:
-        """Tell which pairs are among the first k of their protein and aspect, ``(E,)`` bool."""
+        """Tell which pairs are among the first k of their protein and aspect, ``(E,)`` bool.
+
+        Parameters
+        ----------
+        scored
+            Pairs, by protein.
+        values
+            By which they are ordered, ``(E,)``; at equal ones as `best` does.
+        k, aspects
+            As of `best`.
+        """
         aspect = self.ontology.aspects[scored.terms].astype(np.int64)
-        group = scored.rows * len(ASPECTS) + aspect
+        group = scored.rows * self._num_aspects + aspect
         order = np.lexsort((self._order[scored.terms], -scored.cosines, -values, group))
         sorted_group = group[order]
         starts = np.flatnonzero(np.diff(sorted_group, prepend=-1))

@@ -16,7 +16,6 @@ import numpy as np
 from protclip_core.errors import InputError
 from protclip_core.ontology import graph
 from protclip_core.ontology.ontology import Ontology
-from protclip_core.ontology.terms import ASPECTS
 
 __all__ = ["Annotations", "PairCollector", "Provenance"]
 
@@ -160,12 +159,13 @@ class Annotations:
         return np.bincount(self.terms, minlength=len(ontology))
 
     def proteins_by_aspect(self, ontology: Ontology) -> np.ndarray:
-        """Return the number of proteins with a term of each aspect, ``(3,)`` int64."""
+        """Return the number of proteins with a term of each aspect, ``(3,)`` int64 for GO."""
         self._check(ontology)
         proteins = np.repeat(np.arange(len(self)), np.diff(self.offsets))
         aspects = ontology.aspects[self.terms]
-        pairs = np.unique(proteins * len(ASPECTS) + aspects)
-        return np.bincount(pairs % len(ASPECTS), minlength=len(ASPECTS))
+        size = len(ontology.aspect_names)
+        pairs = np.unique(proteins * size + aspects)
+        return np.bincount(pairs % size, minlength=size)
 
     def information_content(self, ontology: Ontology, unseen: float = np.inf) -> np.ndarray:
         """Return how much each term says: ``-log2`` of the share of proteins that carry it.

@@ -25,7 +25,7 @@ from protclip_core.ontology.evidence import KNOWN_EVIDENCE
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.records import printable
 
-__all__ = ["GafRow", "GafStyle", "gaf_rows", "qualifiers", "write_gaf"]
+__all__ = ["GafRow", "GafStyle", "gaf_rows", "qualifiers", "uniprot_id", "write_gaf"]
 
 _LETTERS = "FPC"
 _QUALIFIERS = ("enables", "involved_in", "located_in")
@@ -172,6 +172,13 @@ def qualifiers(ontology: Ontology) -> list[str]:
             if found[term] == "located_in":
                 found[term] = "part_of"
     return found
+
+
+def uniprot_id(protein_id: str) -> str | None:
+    """Return a protein as columns 8 and 17 name it, ``UniProtKB:P69905``; None for other ids."""
+    header = _HEADER_ID.fullmatch(protein_id)
+    id = header[1] if header else protein_id
+    return f"UniProtKB:{id}" if _ACCESSION.fullmatch(id) else None
 
 
 def _header(ontology: Ontology, style: GafStyle, day: datetime.date) -> Iterator[str]:

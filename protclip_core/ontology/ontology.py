@@ -18,6 +18,7 @@ import numpy.typing as npt
 from protclip_core.errors import InputError, UsageError
 from protclip_core.ontology import graph
 from protclip_core.ontology.terms import (
+    ASPECTS,
     RELATIONS,
     ROOTS,
     Obsolete,
@@ -36,14 +37,14 @@ _BLOCK = 64
 
 @dataclass(frozen=True, eq=False)
 class Ontology:
-    """A release of GO.
+    """A release of GO, or another vocabulary in which terms may stand above each other.
 
     Parameters
     ----------
     ids, names
         Of each active term.
     aspects
-        Place in `ASPECTS`, ``(G,)`` int8.
+        Place in ``aspect_names``, ``(G,)`` int8.
     parent_offsets, parents, parent_kinds
         Edges in compressed rows: ``(G + 1,)`` int64, ``(E,)`` int32, and the place of each edge's
         relation in `RELATIONS`, ``(E,)`` int8.
@@ -63,6 +64,8 @@ class Ontology:
         Those of `RELATIONS` whose edges are there.
     source
         Name of the file, for messages.
+    aspect_names
+        Parts that are ranked and calibrated by themselves: `ASPECTS` for GO, one for a vocabulary.
 
     Raises
     ------
@@ -89,6 +92,7 @@ class Ontology:
     data_version: str | None = None
     relations: tuple[str, ...] = RELATIONS
     source: str = "ontology"
+    aspect_names: tuple[str, ...] = ASPECTS
 
     def __post_init__(self) -> None:
         graph.refuse_cycles(self._up, self.depths, self.ids, self.source)
@@ -102,6 +106,11 @@ class Ontology:
             f"release {self.release or 'unknown'}>"
         )
 
+    @property
+    def is_go(self) -> bool:
+        """Whether this is GO: another vocabulary has its own aspect, and no root to leave out."""
+        return self.aspect_names == ASPECTS
+
     @cached_property
     def index(self) -> dict[str, int]:
         """Id to number, active terms only."""
@@ -114,7 +123,12 @@ class Ontology:
 
     @cached_property
     def roots(self) -> np.ndarray:
-        """Numbers of the roots of the aspects, sorted; without these, all terms of no parent."""
+        """Numbers of the roots of the aspects, sorted; without these, all terms of no parent.
+
+        A vocabulary other than GO has none: what stands highest there says something.
+        """
+        if not self.is_go:
+            return np.zeros(0, dtype=np.int64)
         named = sorted(self.index[id] for id in ROOTS if id in self.index)
         return np.array(named if named else np.flatnonzero(self.depths == 0), dtype=np.int64)
 

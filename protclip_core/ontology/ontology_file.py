@@ -1,7 +1,8 @@
 """An ontology as plain arrays, and as an ``.npz`` file of them for a bundle.
 
 Format ``protclip-ontology``, version 1. Texts are UTF-8 in one array of bytes, a NUL behind each;
-edges and lists are in compressed rows. Definitions are not part of it. Nothing is pickled.
+edges and lists are in compressed rows. Definitions are not part of it. Nothing is pickled. A
+vocabulary other than GO has an array ``aspect_names`` more; its ids are any text on one line.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ _TYPES = {
     "subset_offsets": "i8",
     "subset_terms": "i4",
 }
+#: Array that only a vocabulary other than GO has; so files of GO are what they were.
+_ASPECT_NAMES = "aspect_names"
+_MOST_ASPECTS, _MOST_ID = 100, 1000
 
 
 def to_arrays(ontology: Ontology) -> dict[str, np.ndarray]:
@@ -58,7 +62,8 @@ def to_arrays(ontology: Ontology) -> dict[str, np.ndarray]:
     fates = list(ontology.obsolete.values())
     subsets = list(ontology.subsets.values())
     header = [ontology.release or "", ontology.data_version or "", *ontology.relations]
-    return {
+    own = {} if ontology.is_go else {_ASPECT_NAMES: _packed(ontology.aspect_names)}
+    return own | {
         "format": _packed([FORMAT]),
         "version": np.array([VERSION], dtype=np.int64),
         "header": _packed(header),
@@ -107,8 +112,9 @@ def from_arrays(arrays: Mapping[str, np.ndarray], where: str = "ontology") -> On
     release, data_version, *relations = texts["header"] if len(texts["header"]) > 2 else ["", ""]
     if not relations or not set(relations) <= set(RELATIONS):
         raise _damaged("header", "names no known relation", where)
-    _check_ids(texts, where)
-    _check_numbers(arrays, texts, where)
+    aspect_names = _aspect_names(arrays, where)
+    _check_ids(texts, where, is_go=aspect_names == ASPECTS)
+    _check_numbers(arrays, texts, where, aspects=len(aspect_names))
     others, split = texts["obsolete_others"], arrays["obsolete_offsets"]
     obsolete = {
         id: Obsolete(tuple(others[start : start + n]), tuple(others[start + n : stop]))
@@ -133,6 +139,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], where: str = "ontology") -> On
             data_version=data_version or None,
             relations=tuple(relations),
             source=where,
+            aspect_names=aspect_names,
         )
     except InputError as error:
         raise ModelError(error.message, where=where, hint=_FETCH_AGAIN) from error
@@ -173,6 +180,8 @@ def load_ontology(path: str | Path) -> Ontology:
         if f"{key}.npy" not in entries:
             raise _damaged(key, "is missing", where)
         arrays[key] = _array(entries[f"{key}.npy"], key, where)
+    if (own := entries.get(f"{_ASPECT_NAMES}.npy")) is not None:
+        arrays[_ASPECT_NAMES] = _array(own, _ASPECT_NAMES, where)
     return from_arrays(arrays, where)
 
 
@@ -198,9 +207,29 @@ def _check_types(arrays: Mapping[str, np.ndarray], where: str) -> None:
             raise _damaged(key, f"is {arrays[key].dtype} of {arrays[key].ndim} dimensions", where)
 
 
-def _check_ids(texts: Mapping[str, list[str]], where: str) -> None:
+def _aspect_names(arrays: Mapping[str, np.ndarray], where: str) -> tuple[str, ...]:
+    """Return the aspects of GO, or those that a vocabulary names."""
+    own = arrays.get(_ASPECT_NAMES)
+    if own is None:
+        return ASPECTS
+    if own.dtype != np.uint8 or own.ndim != 1:
+        raise _damaged(_ASPECT_NAMES, f"is {own.dtype} of {own.ndim} dimensions", where)
+    names = tuple(_unpacked(own, _ASPECT_NAMES, where))
+    if not 1 <= len(names) <= _MOST_ASPECTS or len(set(names)) < len(names):
+        raise _damaged(_ASPECT_NAMES, "is empty, or holds a name twice", where)
+    if bad := [name for name in names if not _is_line(name)]:
+        raise _damaged(_ASPECT_NAMES, f"holds {bad[0][:20]!r}", where)
+    return names
+
+
+def _is_line(text: str) -> bool:
+    """Tell whether a text can be an id: one line, printable, not blank, of some length at most."""
+    return text.isprintable() and 0 < len(text.strip()) == len(text) <= _MOST_ID
+
+
+def _check_ids(texts: Mapping[str, list[str]], where: str, *, is_go: bool) -> None:
     for key in ("ids", "alternative_ids", "obsolete_ids"):
-        if bad := [id for id in texts[key] if not GO_ID.fullmatch(id)]:
+        if bad := [id for id in texts[key] if not (GO_ID.fullmatch if is_go else _is_line)(id)]:
             raise _damaged(key, f"holds {bad[0][:20]!r}", where)
         if len(set(texts[key])) < len(texts[key]):
             raise _damaged(key, "holds an id twice", where)
@@ -209,7 +238,7 @@ def _check_ids(texts: Mapping[str, list[str]], where: str) -> None:
 
 
 def _check_numbers(
-    arrays: Mapping[str, np.ndarray], texts: Mapping[str, list[str]], where: str
+    arrays: Mapping[str, np.ndarray], texts: Mapping[str, list[str]], where: str, *, aspects: int
 ) -> None:
     size = len(texts["ids"])
     edges, fates = len(arrays["parents"]), len(texts["obsolete_ids"])
@@ -234,7 +263,7 @@ def _check_numbers(
         if (np.diff(offsets) < 0).any():
             raise _damaged(key, "goes down", where)
     for key, limit in (
-        ("aspects", len(ASPECTS)),
+        ("aspects", aspects),
         ("parent_kinds", len(RELATIONS)),
         ("parents", size),
         ("alternative_terms", size),

@@ -22,8 +22,9 @@ from protclip_core.progress import Progress
 from protclip_core.records import Failure
 from protclip_core.tasks.embed import EmbedReport, EmbedRequest, embed_rows
 from protclip_core.tasks.search_model import StoreModel, StoreVectors, resolve_space
+from protclip_core.tasks.sequence_queue import SequenceQueue
 
-__all__ = ["Block", "ProteinSource", "open_source"]
+__all__ = ["Block", "ProteinSource", "is_store", "open_source"]
 
 #: Ids of some proteins and their unit vectors ``(N, P)``, float32.
 Block = tuple[list[str], np.ndarray]
@@ -57,6 +58,7 @@ def open_source(
     device: str = "auto",
     workers: int | None = None,
     on_error: str = "fail",
+    sequences: SequenceQueue | None = None,
 ) -> ProteinSource:
     """Open what is to be annotated.
 
@@ -68,27 +70,37 @@ def open_source(
         Name or path; default the one that made the store, else the default model.
     device, workers, on_error
         As `protclip_core.tasks.embed_job.EmbedRequest` has them.
+    sequences
+        Is given the sequences of all proteins that have a vector, in the order of the blocks;
+        a store has none.
 
     Raises
     ------
     UsageError
-        A store among several inputs, or a model without a joint space.
+        A store among several inputs, or where sequences are asked for; a model without a joint
+        space.
     ModelError
         No such model; a store that cannot be read, or was made by another model.
     """
-    stores = [path for path in inputs if _is_store(path)]
+    stores = [path for path in inputs if is_store(path)]
     if not stores:
-        return _FastaSource(inputs, model or DEFAULT_MODEL, device, workers, on_error)
+        return _FastaSource(inputs, model or DEFAULT_MODEL, device, workers, on_error, sequences)
     if len(inputs) > 1:
         raise UsageError(
             "is a store, and other inputs are given too",
             where=stores[0],
             hint="annotate it alone, or join stores with protclip store merge",
         )
+    if sequences is not None:
+        raise UsageError(
+            "is a store: it keeps no sequences, and only they say which residues matter",
+            where=stores[0],
+            hint="give the FASTA file that it was made of",
+        )
     return _StoreSource(Path(stores[0]), model, device)
 
 
-def _is_store(path: str) -> bool:
+def is_store(path: str) -> bool:
     """Tell whether a plain file is HDF5: the signature may stand behind a block of the user's."""
     if path == "-" or not Path(path).is_file():
         return False
@@ -106,8 +118,15 @@ class _FastaSource:
     """FASTA files, embedded on the way."""
 
     def __init__(
-        self, inputs: Sequence[str], model: str, device: str, workers: int | None, on_error: str
+        self,
+        inputs: Sequence[str],
+        model: str,
+        device: str,
+        workers: int | None,
+        on_error: str,
+        sequences: SequenceQueue | None,
     ) -> None:
+        self._see = None if sequences is None else sequences.put
         self.info = describe_model(model)
         self.num_failures, self.first_failures = 0, list[Failure]()
         self._request = EmbedRequest(
@@ -129,7 +148,7 @@ class _FastaSource:
 
     def blocks(self, progress: Progress) -> Iterator[Block]:
         """See `ProteinSource`."""
-        for block in embed_rows(self._request, progress):
+        for block in embed_rows(self._request, progress, see=self._see):
             if isinstance(block, EmbedReport):
                 self.num_failures, self.first_failures = block.num_failures, block.first_failures
             elif block[0]:

@@ -5,19 +5,21 @@ Legend: E pairs of a protein and a term, C terms of one protein.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 
 from protclip_core.errors import UsageError
 from protclip_core.models.go_calibration import sigmoid
+from protclip_core.models.go_combine import Supported
 from protclip_core.models.go_scores import Scored
 from protclip_core.ontology import graph
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.slims import SlimMap
-from protclip_core.ontology.terms import ASPECTS
+from protclip_core.tasks.annotate_transfer import Support, Transfer
 
 __all__ = ["PredictedTerm", "ProteinTerms", "Selection"]
 
@@ -36,20 +38,32 @@ class PredictedTerm:
         Calibrated, to four digits; None where the model has no calibration.
     rank
         Place among the terms that are listed for the protein in this aspect, from 1.
+    support
+        What speaks for it; None where transfer is not asked for.
     """
 
     term: int
     cosine: float
     probability: float | None
     rank: int
+    support: Support | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ProteinTerms:
-    """A protein with its terms, by aspect, the best first; there may be none."""
+    """A protein with its terms of one vocabulary, by aspect, the best first; there may be none.
+
+    Attributes
+    ----------
+    protein_id, terms
+        The protein, and its terms.
+    vocabulary
+        Place in `Annotation.vocabularies`.
+    """
 
     protein_id: str
     terms: list[PredictedTerm]
+    vocabulary: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +75,10 @@ class Selection:
     ontology
         The terms.
     aspects
-        Places in `ASPECTS`, those that are asked for.
+        Places in ``aspect_names``, those that are asked for.
     least
-        Least log odds of each aspect ``(3,)``; None where the best are asked for, whatever they
-        are, and nothing else.
+        Least log odds of each aspect, ``(3,)`` for GO; None where the best are asked for,
+        whatever they are, and nothing else.
     top_k
         Terms of each aspect at most; None for all.
     propagate
@@ -73,6 +87,10 @@ class Selection:
         List only terms without a listed descendant.
     slim
         List the closest terms of a slim instead.
+    vocabulary
+        Place among those that are asked for.
+    transfer
+        Tells what speaks for pairs that are `Supported`; None where none are.
     """
 
     ontology: Ontology
@@ -82,6 +100,8 @@ class Selection:
     propagate: bool = False
     specific: bool = False
     slim: SlimMap | None = None
+    vocabulary: int = 0
+    transfer: Transfer | None = None
 
     def __post_init__(self) -> None:
         if self.propagate + self.specific + (self.slim is not None) > 1:
@@ -101,17 +121,23 @@ class Selection:
         """
         order, ranks = self._listed(scored)
         terms = [
-            PredictedTerm(term, cosine, None if np.isnan(chance) else chance, rank)
-            for term, cosine, chance, rank in zip(
+            PredictedTerm(term, cosine, None if np.isnan(chance) else chance, rank, support)
+            for term, cosine, chance, rank, support in zip(
                 scored.terms[order].tolist(),
                 _digits(scored.cosines[order]),
                 _digits(sigmoid(scored.log_odds[order])),
                 ranks.tolist(),
+                self._supports(scored, order),
             )
         ]
         starts = np.searchsorted(scored.rows[order], np.arange(len(ids) + 1)).tolist()
         for protein, start, stop in zip(ids, starts, starts[1:]):
-            yield ProteinTerms(protein, terms[start:stop])
+            yield ProteinTerms(protein, terms[start:stop], self.vocabulary)
+
+    def _supports(self, scored: Scored, order: np.ndarray) -> Iterable[Support | None]:
+        if self.transfer is None or not isinstance(scored, Supported):
+            return repeat(None)
+        return [self.transfer.support(scored, place) for place in order.tolist()]
 
     def _listed(self, scored: Scored) -> tuple[np.ndarray, np.ndarray]:
         """Return places of the pairs that are listed, in their order, and their ranks."""
@@ -121,7 +147,7 @@ class Selection:
         if self.least is not None:
             listed &= scored.log_odds >= self.least[aspect]
         # By protein and aspect, the likeliest first, then the nearest, then by id.
-        group = scored.rows * len(ASPECTS) + aspect
+        group = scored.rows * len(self.ontology.aspect_names) + aspect
         odds = np.where(np.isnan(scored.log_odds), 0.0, scored.log_odds)
         order = np.lexsort((self._id_order[scored.terms], -scored.cosines, -odds, group))
         if self.top_k is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -115,13 +115,17 @@ def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> E
 
 
 def embed_rows(
-    request: EmbedRequest, progress: Progress | None = None
+    request: EmbedRequest,
+    progress: Progress | None = None,
+    *,
+    see: Callable[[EmbedJob, list[str]], None] | None = None,
 ) -> Iterator[tuple[list[SpooledRecord], np.ndarray] | EmbedReport]:
     """Embed and yield blocks of records with their vectors ``(n, D)``, in input order.
 
     The last thing yielded is the report. Nothing is written to disk but a temporary spool, so
     identical sequences are computed once only within a block. A record's length is that of its
-    embedded residues, as in a store. Errors as in `embed_to_store`.
+    embedded residues, as in a store. ``see`` is given the sequences of each block, in its order
+    and as they were embedded, before the block is yielded. Errors as in `embed_to_store`.
     """
     progress = progress or SilentProgress()
     info = describe_model(request.model)
@@ -138,7 +142,11 @@ def embed_rows(
         started = time.perf_counter()
         # Small blocks first, so that `| head` has its lines at once.
         for block in _growing_blocks(spool.records(64)):
-            yield _embed_block(job, engine, spool, block, report, progress)
+            found = _embed_block(job, engine, spool, block, report, progress)
+            if see is not None:
+                residues = spool.residues_of(found[0])
+                see(job, [residues[record.digest][: job.limit] for record in found[0]])
+            yield found
         report.seconds = time.perf_counter() - started
         progress.finish()
         refuse_nothing(spool, "standard output")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 #: From the ground up: a room imports itself and what stands below it.
 FLOORS = (
     ("errors", "records", "progress"),
-    ("nearest",),
+    ("nearest", "pairwise", "bench", "variants"),
     ("io",),
     ("ontology",),
     ("models", "heads"),
@@ -103,6 +103,11 @@ assert not heavy, heavy
         ["store", "merge", "-h"],
         ["doctor", "-h"],
         ["annotate", "-h"],
+        ["mutate", "-h"],
+        ["classify", "fit", "-h"],
+        ["ppi", "predict", "-h"],
+        ["similarity", "--help"],
+        ["similarity", "evaluate", "-h"],
         ["data", "go", "build", "-h"],
         ["--version"],
     ],

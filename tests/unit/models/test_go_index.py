@@ -101,7 +101,7 @@ def test_long_texts_are_told_once(bundle, caplog):
     long = replace(ontology, definitions=("word " * 90,) * len(ontology))
     build_go_index(load_text_model(str(bundle), device="cpu"), long, template="definition")
     assert [r.message for r in caplog.records if "cut" in r.message] == [
-        "texts of GO terms beyond 40 tokens were cut"
+        "texts of terms beyond 40 tokens were cut"
     ]
 
 

@@ -1,0 +1,148 @@
+"""Annotated proteins as others name them: which of some ids have terms, and which.
+
+Legend: N proteins, A annotations.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from protclip_core.errors import InputError, UsageError
+from protclip_core.io.streams import open_input, source_name
+from protclip_core.ontology.annotations import Annotations
+from protclip_core.ontology.gaf import read_annotation_pairs, read_gaf
+from protclip_core.ontology.lines import text_lines
+from protclip_core.ontology.ontology import Ontology
+from protclip_core.records import printable
+
+__all__ = ["Carried", "accession_of", "carried_by", "read_annotations"]
+
+_log = logging.getLogger(__name__)
+
+_GAF_TABS = 14
+#: ``sp|P69905|HBA_HUMAN`` and the like: database, accession, name.
+_PIPED = re.compile(r"[A-Za-z]+\|([^|]+)(?:\|.*)?")
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """The terms of some proteins, with all ancestors but the roots.
+
+    Attributes
+    ----------
+    ids
+        Of the proteins, as they were asked for; ``N`` of them.
+    rows
+        Place of each among all that were asked about, ``(N,)`` int64, rising.
+    offsets, terms
+        Terms of protein ``n``: ``terms[offsets[n]:offsets[n + 1]]``; ``(N + 1,)`` int64 and
+        ``(A,)``.
+    """
+
+    ids: tuple[str, ...]
+    rows: np.ndarray
+    offsets: np.ndarray
+    terms: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
+    """Read a GAF, or a table of a protein and a term a line, whichever it is.
+
+    Parameters
+    ----------
+    path
+        A file, plain or compressed. What has the columns of a GAF, or states its version, is one.
+    ontology
+        The release that terms are looked up in.
+
+    Raises
+    ------
+    UsageError
+        Standard input, which cannot be read twice.
+    InputError
+        As `read_gaf` and `read_annotation_pairs`.
+    """
+    if str(path) == "-":
+        raise UsageError("annotations cannot come from standard input", hint="give a file")
+    name = source_name(path)
+    with open_input(path) as stream:
+        is_gaf = False
+        for _, line in text_lines(stream, name):
+            if line.lower().startswith("!gaf-version"):
+                is_gaf = True
+                break
+            if line.strip() and not line.startswith(("!", "#")):
+                is_gaf = line.count("\t") >= _GAF_TABS
+                break
+    return read_gaf(path, ontology) if is_gaf else read_annotation_pairs(path, ontology)
+
+
+def carried_by(
+    annotations: Annotations, ontology: Ontology, ids: Sequence[str], where: str
+) -> Carried:
+    """Find the terms of proteins that are named by ids of FASTA files.
+
+    Parameters
+    ----------
+    annotations
+        Named by accession, as in a GAF, or by whole id.
+    ontology
+        The one that the annotations are of.
+    ids
+        Such as ``P69905`` or ``sp|P69905|HBA_HUMAN``: an id is looked up as it stands, then by
+        the accession in it.
+    where
+        What they are the ids of, for messages.
+
+    Returns
+    -------
+    Carried
+        Those with a term other than the roots.
+
+    Raises
+    ------
+    InputError
+        None of them has.
+    """
+    whole = annotations.propagated(ontology, roots=False)
+    places = np.array([_place(whole.index, id) for id in ids], dtype=np.int64)
+    counts = np.diff(whole.offsets)
+    rows = np.flatnonzero(places >= 0)
+    rows = rows[counts[places[rows]] > 0]
+    source = annotations.provenance.source
+    if not len(rows):
+        shown = f", such as {printable(ids[0])}" if ids else ""
+        raise InputError(
+            f"none of its {len(ids):,} proteins{shown}, is annotated in {source}",
+            where=where,
+            hint="give annotations that name the proteins by the same ids or accessions",
+        )
+    level = logging.INFO if len(rows) == len(ids) else logging.WARNING
+    text = "%s: %s of %s proteins are annotated in %s"
+    _log.log(level, text, where, f"{len(rows):,}", f"{len(ids):,}", source)
+    chosen = places[rows]
+    sizes = counts[chosen]
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
+    terms = whole.terms[np.repeat(whole.offsets[chosen], sizes) + within]
+    return Carried(tuple(ids[row] for row in rows.tolist()), rows, offsets, terms)
+
+
+def accession_of(id: str) -> str:
+    """Return the accession in an id such as ``sp|P69905|HBA_HUMAN``; other ids as they stand."""
+    piped = _PIPED.fullmatch(id)
+    return piped[1] if piped else id
+
+
+def _place(index: dict[str, int], id: str) -> int:
+    found = index.get(id)
+    return index.get(accession_of(id), -1) if found is None else found

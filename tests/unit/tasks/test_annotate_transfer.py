@@ -1,0 +1,322 @@
+"""Transfer from annotated proteins: neighbours, homologs, both, and what cannot be done."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from protclip_core.errors import InputError, ModelError, UsageError, WorkerLostError
+from protclip_core.models.bundle import open_bundle
+from protclip_core.models.go_index_file import add_to_bundle
+from protclip_core.models.go_transfer import TransferWeights, add_transfer
+from protclip_core.models.go_votes import NEIGHBOUR_STEEPNESS
+from protclip_core.models.loading import load_model
+from protclip_core.tasks.annotate import AnnotateRequest, Annotation, TransferRequest
+from protclip_core.tasks.embed import EmbedRequest, embed_to_store
+from tests.aligner_programs import write_aligner
+from tests.go_indexes import ancestors_of, index_of
+from tests.helpers import random_proteins, write_fasta
+from tests.ontology_files import go_id, small
+from tests.unit.models.dual import Dual
+from tests.unit.models.test_go_transfer import weights_of
+
+#: Reference proteins and their terms; the last one has none.
+TERMS = [[2, 12], [5], [8, 16], [3], [6, 21], [14], [2], [25], [8], []]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A model with weights, a reference as FASTA, store and table, and proteins to annotate."""
+    folder = tmp_path_factory.mktemp("transfer")
+    model = Dual().write(folder / "dual")
+    bundle = add_to_bundle(index_of(model), open_bundle(model))
+    rules = weights_of(3).rules
+    add_transfer(TransferWeights(rules, bundle.weights_sha256), bundle)
+    reference = random_proteins(len(TERMS), seed=1, shortest=60, longest=90, prefix="r")
+    write_fasta(folder / "reference.fa", reference)
+    lines = [f"r{n}\t{go_id(t)}\n" for n, own in enumerate(TERMS) for t in own]
+    (folder / "known.tsv").write_text("".join(lines))
+    own = dict(reference)
+    queries = [
+        ("q0", own["r0"][:40]),
+        ("r1", own["r1"]),
+        ("q2", own["r2"][:30] + own["r3"][:25]),
+        *random_proteins(3, seed=7, shortest=30, prefix="lonely"),
+        ("q9", own["r9"][:40]),
+    ]
+    write_fasta(folder / "query.fa", queries)
+    for name in ("reference", "query"):
+        made = EmbedRequest(
+            inputs=(str(folder / f"{name}.fa"),),
+            output=folder / f"{name}.h5",
+            model=str(model),
+            device="cpu",
+        )
+        embed_to_store(made)
+    return folder
+
+
+@pytest.fixture
+def on_path(tmp_path, monkeypatch):
+    def on_path(**options):
+        write_aligner(tmp_path / "bin", "mmseqs", **options)
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+    return on_path
+
+
+def run(place, *, inputs=("query.fa",), kinds=("homology",), model=None, known="known.tsv", **more):
+    asked = {
+        "neighbours": {"neighbours": place / "reference.h5"},
+        "homology": {"homology": str(place / "reference.fa")},
+    }
+    options = {n: more.pop(n) for n in ("aligner", "exclude_self") if n in more}
+    for kind in kinds:
+        options |= asked[kind]
+    request = AnnotateRequest(
+        inputs=tuple(one if one == "-" else str(place / one) for one in inputs),
+        model=str(model or place / "dual"),
+        transfer=TransferRequest(annotations=str(place / known), **options),
+        device="cpu",
+        **more,
+    )
+    with Annotation(request) as annotation:
+        return {one.protein_id: one.terms for one in annotation.proteins()}, annotation
+
+
+def supports(terms):
+    ontology = small()
+    return {ontology.ids[one.term]: one.support for one in terms}
+
+
+def test_homologs_give_their_terms_and_names(place, on_path):
+    on_path()
+    found, annotation = run(place, min_probability=0.01)
+    ontology = small()
+    for query, number in (("q0", 0), ("r1", 1)):
+        own = ontology.propagate([ontology.index[go_id(t)] for t in TERMS[number]], roots=False)
+        carried = {ontology.ids[term] for term in own}
+        told = supports(found[query])
+        assert {id for id, one in told.items() if "homology" in one.evidence} <= carried
+        for id, one in told.items():
+            if id in carried:
+                assert (one.source, one.identity) == (f"r{number}", 100.0)
+            else:
+                assert (one.evidence, one.source, one.identity) == (("text",), None, None)
+    sources = {one.source for one in supports(found["q2"]).values()}
+    assert {"r2", "r3"} <= sources
+    assert "mmseqs 15-6f452, in 9 annotated proteins" in annotation.transfer.provenance[0]
+
+
+def test_proteins_without_a_homolog_are_as_without_transfer(place, on_path):
+    on_path()
+    found, _ = run(place, min_probability=0.1)
+    request = AnnotateRequest(
+        inputs=(str(place / "query.fa"),), model=str(place / "dual"), min_probability=0.1
+    )
+    with Annotation(request) as annotation:
+        alone = {one.protein_id: one.terms for one in annotation.proteins()}
+    same = [id for id in alone if id.startswith("lonely") or id == "q9"]
+    assert len(same) == 4
+    for id in same:
+        plain = [(t.term, t.cosine, t.probability, t.rank) for t in alone[id]]
+        assert [(t.term, t.cosine, t.probability, t.rank) for t in found[id]] == plain
+        assert all(t.support.evidence == ("text",) for t in found[id])
+    for id in ("q0", "r1", "q2"):
+        plain = [(t.term, t.probability) for t in alone[id]]
+        assert [(t.term, t.probability) for t in found[id]] != plain
+
+
+def test_neighbours_are_the_nearest_of_the_store(place):
+    found, _ = run(place, kinds=("neighbours",), min_probability=0.01)
+    model = load_model(str(place / "dual"), device="cpu")
+    texts = (place / "query.fa").read_text().split()
+    queries = dict(zip((line[1:] for line in texts[::2]), texts[1::2]))
+    lines = (place / "reference.fa").read_text().split()[1::2]
+    near = model.embed_proteins(list(queries.values())) @ model.embed_proteins(lines[:9]).T
+    ontology = small()
+    above = ancestors_of(ontology)
+    for row, terms in enumerate(found.values()):
+        weights = np.exp(NEIGHBOUR_STEEPNESS * (near[row] - near[row].max()))
+        for id, one in supports(terms).items():
+            number = ontology.index[id]
+            having = [
+                place
+                for place, own in enumerate(TERMS[:9])
+                if any(
+                    number in {ontology.index[go_id(t)], *above[ontology.index[go_id(t)]]}
+                    for t in own
+                )
+            ]
+            assert ("neighbours" in one.evidence) == bool(having)
+            if having:
+                best = max(having, key=lambda n: weights[n])
+                assert (one.source, one.identity) == (f"r{best}", None)
+
+
+def test_a_store_is_annotated_by_neighbours_as_its_proteins_are(place):
+    one, _ = run(place, kinds=("neighbours",))
+    other, _ = run(place, inputs=("query.h5",), kinds=("neighbours",))
+    assert one == other
+
+
+def test_both_kinds_at_once(place, on_path):
+    on_path()
+    found, annotation = run(place, kinds=("neighbours", "homology"), min_probability=0.01)
+    told = supports(found["q0"])
+    assert ("text", "neighbours", "homology") in {one.evidence for one in told.values()}
+    for one in told.values():
+        if "homology" in one.evidence:
+            assert (one.source, one.identity) == ("r0", 100.0)
+    assert all(one.identity is None for one in supports(found["lonely0"]).values())
+    assert len(annotation.transfer.provenance) == 2
+
+
+def test_a_protein_learns_from_itself_unless_told_not_to(place, on_path, caplog):
+    on_path()
+    found, _ = run(place, min_probability=0.01)
+    assert any(one.source == "r1" for one in supports(found["r1"]).values())
+    assert "1 of 7 proteins are there themselves" in caplog.text
+    assert "--exclude-self leaves them out" in caplog.text
+    caplog.clear()
+    for kinds in (("homology",), ("neighbours",)):
+        found, _ = run(place, kinds=kinds, min_probability=0.01, exclude_self=True)
+        assert not any(one.source == "r1" for one in supports(found["r1"]).values())
+        assert "were left out" in caplog.text
+        caplog.clear()
+
+
+def test_it_is_said_who_has_no_homolog(place, on_path, caplog):
+    on_path()
+    run(place)
+    assert "4 of 7 proteins have no annotated relative there; the text alone counts" in caplog.text
+    assert "9 of 10 proteins are annotated in" in caplog.text
+
+
+def test_the_best_of_each_aspect_and_a_false_discovery_rate(place, on_path):
+    on_path()
+    best, _ = run(place, top_k=2)
+    every, _ = run(place, min_probability=0.01)
+    ontology = small()
+    for id, terms in best.items():
+        for aspect in range(3):
+            own = [t for t in terms if ontology.aspects[t.term] == aspect]
+            assert [t.rank for t in own] == [1, 2]
+            wanted = [t for t in every[id] if ontology.aspects[t.term] == aspect][:2]
+            for one, other in zip(own, wanted):
+                assert one.probability == other.probability
+    listed, _ = run(place, fdr=0.5)
+    for id, terms in listed.items():
+        full = {t.term: t for t in every[id]}
+        assert all(full[t.term] == t or full[t.term].rank != t.rank for t in terms)
+        assert all(t.support == full[t.term].support for t in terms)
+    assert any(listed.values())
+
+
+def test_standard_input_is_aligned_and_embedded(place, on_path, monkeypatch):
+    on_path()
+    wanted, _ = run(place)
+    data = io.BytesIO((place / "query.fa").read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(data))
+    found, _ = run(place, inputs=("-",))
+    assert found == wanted
+
+
+def test_bad_records_are_named_by_who_embeds_them(place, on_path):
+    on_path()
+    text = (place / "query.fa").read_text()
+    (place / "bad.fa").write_text(f">broken\nMK1\n{text}")
+    with pytest.raises(InputError, match="broken"):
+        run(place, inputs=("bad.fa",))
+    found, annotation = run(place, inputs=("bad.fa",), on_error="skip")
+    assert found == run(place)[0]
+    assert annotation.report.num_failures == 1
+
+
+def test_a_gaf_names_proteins_by_accession(place, on_path):
+    on_path()
+    header, sequence, *_ = (place / "reference.fa").read_text().split()
+    (place / "piped.fa").write_text(f">sp|P12345|NAME_HUMAN\n{sequence}\n>x\nMKTAYIAKQR\n")
+    fields = "UniProtKB P12345 N enables GO:0000002 PMID:1 IDA  F   protein taxon:9606 20240101 X"
+    (place / "known.gaf").write_text(
+        "!gaf-version: 2.2\n" + "\t".join(fields.split(" ")) + "\t\t\n"
+    )
+    asked = TransferRequest(annotations=str(place / "known.gaf"), homology=str(place / "piped.fa"))
+    request = AnnotateRequest(
+        inputs=(str(place / "query.fa"),), model=str(place / "dual"), transfer=asked
+    )
+    with Annotation(request) as annotation:
+        found = {one.protein_id: one.terms for one in annotation.proteins()}
+    told = [one for one in supports(found["q0"]).values() if one.source is not None]
+    assert {one.source for one in told} == {"sp|P12345|NAME_HUMAN"}
+
+
+# -- what cannot be done -------------------------------------------------------------------------
+
+
+def test_without_weights_the_share_is_the_probability(place, on_path, tmp_path, caplog):
+    on_path()
+    model = Dual().write(tmp_path / "dual")
+    add_to_bundle(index_of(model), open_bundle(model))
+    found, _ = run(place, model=model, min_probability=0.5)
+    assert "has no weights for transfer" in caplog.text
+    for one in found["r1"]:
+        assert one.support.source == "r1"
+        assert one.probability == pytest.approx(1, abs=0.03)
+
+
+def test_a_model_without_probabilities_is_refused(place, on_path, tmp_path):
+    on_path()
+    model = Dual().write(tmp_path / "dual")
+    add_to_bundle(index_of(model, calibrated=False), open_bundle(model))
+    with pytest.raises(UsageError, match="transfer needs probabilities"):
+        run(place, model=model)
+
+
+def test_sequences_are_needed_for_homology(place, on_path):
+    on_path()
+    with pytest.raises(UsageError, match="keeps no sequences to align.*give the FASTA"):
+        run(place, inputs=("query.h5",))
+
+
+def test_annotations_alone_are_not_enough(place):
+    with pytest.raises(UsageError, match="add --neighbours or --homology"):
+        run(place, kinds=())
+
+
+def test_go_has_to_be_asked_for(place):
+    with pytest.raises(UsageError, match="--annotations is for GO alone"):
+        run(place, vocabularies=(), labels=("zinc",))
+
+
+def test_a_reference_without_annotations_is_refused(place, on_path):
+    on_path()
+    (place / "foreign.tsv").write_text(f"someone\t{go_id(2)}\n")
+    for kinds in (("homology",), ("neighbours",)):
+        with pytest.raises(InputError, match="none of its 10 proteins, such as r0, is annotated"):
+            run(place, kinds=kinds, known="foreign.tsv")
+
+
+def test_a_store_of_another_model_is_refused(place, tmp_path):
+    model = Dual().write(tmp_path / "dual", change=lambda t: t["logit_scale"].add_(1))
+    add_to_bundle(index_of(model), open_bundle(model))
+    with pytest.raises(ModelError, match="was made by a model with weights"):
+        run(place, kinds=("neighbours",), model=model)
+
+
+def test_a_failing_aligner_ends_the_run(place, on_path):
+    on_path(fault="fails")
+    with pytest.raises(WorkerLostError, match="mmseqs easy-search: ended with code 3: Try again"):
+        run(place)
+
+
+def test_damaged_weights_are_refused(place, tmp_path):
+    copy = shutil.copytree(place / "dual", tmp_path / "dual")
+    path = copy / "go_transfer.json"
+    path.write_text(path.read_text().replace("homology", "Homology"))
+    with pytest.raises(ModelError, match="sha256 mismatch"):
+        run(place, kinds=("neighbours",), model=copy)
