@@ -83,8 +83,7 @@ def test_every_protclip_line_is_understood() -> None:
         command, context = group, None
         while hasattr(command, "commands"):
             context = command.make_context(words[0], [], parent=context, resilient_parsing=True)
-            command = command.commands[words[0]]
-            words = words[1:]
+            _, command, words = command.resolve_command(context, words)
         command.make_context("test", words, parent=context)
         seen += 1
     assert seen >= 10
