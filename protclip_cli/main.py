@@ -22,6 +22,7 @@ from protclip_cli.commands import (
     embed,
     models,
     mutate,
+    mutate_fit,
     ppi,
     search,
     similarity,
@@ -61,7 +62,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Embed proteins and search among them on the command line.\n\n"
+    help="Embed, annotate, search and compare proteins on the command line.\n\n"
     "Results go to standard output, all else to standard error; '-' is stdin or stdout.\n\n"
     "Exit codes: 0 done, 2 usage, 3 bad input, 4 bad model or data file, 5 disk or memory, "
     "6 done but some records were skipped, 7 another process writes the file.",
@@ -70,6 +71,8 @@ app.command(name="embed", epilog=embed.EPILOG)(embed.embed)
 app.command(name="search", epilog=search.EPILOG)(search.search)
 app.command(name="annotate", epilog=annotate.EPILOG)(annotate.annotate)
 app.command(name="mutate", epilog=mutate.EPILOG)(mutate.mutate)
+app.command(name="mutate fit", epilog=mutate_fit.FIT_EPILOG)(mutate_fit.fit)
+app.command(name="mutate predict", epilog=mutate_fit.PREDICT_EPILOG)(mutate_fit.predict)
 app.command(name="similarity", epilog=similarity.EPILOG)(similarity.similarity)
 app.command(name="similarity evaluate", epilog=similarity_evaluate.EPILOG)(
     similarity_evaluate.evaluate
