@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import active_children
+from threading import current_thread, main_thread
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -14,7 +16,7 @@ from protclip_core.errors import WorkerLostError
 from train.data import Batch, PairData
 from train.optim import Progress
 
-__all__ = ["Place", "feed", "lost_worker"]
+__all__ = ["Place", "feed", "lost_worker", "stop_watching"]
 
 _LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
@@ -71,6 +73,7 @@ def feed(data: PairData, progress: Progress, workers: int) -> Iterator[tuple[Pla
             # One that dies while a batch is under way in shared memory leaves all kinds of errors.
             gone = alive - {process.pid for process in active_children()}
             if gone and lost_worker(error) is None:
+                stop_watching()
                 raise _lost(", ".join(sorted(map(str, gone)))) from error
             raise
         yield item
@@ -88,6 +91,16 @@ def lost_worker(error: BaseException) -> WorkerLostError | None:
             return _lost(found.group(1))
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def stop_watching() -> None:
+    """Let torch raise no more errors about processes of `feed`: call it once one was lost.
+
+    Its signal handler speaks again whenever another one ends, as they do in the clean-up, and its
+    error then takes the place of what is to be told.
+    """
+    if current_thread() is main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _lost(pids: str) -> WorkerLostError:

@@ -42,7 +42,7 @@ from train.config import RunConfig, load_config
 from train.curves import draw
 from train.data import Batch
 from train.evaluate import evaluate
-from train.feeding import Place, feed, lost_worker
+from train.feeding import Place, feed, lost_worker, stop_watching
 from train.go_bank import encode_bank
 from train.kept_texts import keep_texts
 from train.losses import Trainee, exp_of
@@ -85,15 +85,22 @@ def main(argv: list[str] | None = None) -> int:
         ranks = join_ranks(config.train.timeout_seconds, device=args.device)
         met.append(ranks)
         _log_to_terminal(quiet=not ranks.first)
-        train(
-            config,
-            data_path=args.data,
-            go_path=args.go,
-            run_dir=args.run_dir,
-            resume=args.resume,
-            stop_at=args.stop_at,
-            ranks=ranks,
-        )
+        try:
+            train(
+                config,
+                data_path=args.data,
+                go_path=args.go,
+                run_dir=args.run_dir,
+                resume=args.resume,
+                stop_at=args.stop_at,
+                ranks=ranks,
+            )
+        except RuntimeError as error:
+            # Raised by a signal handler in the clean-up of a run that knows of the loss already.
+            if (worker := lost_worker(error)) is not None:
+                stop_watching()
+                raise worker from error
+            raise
         ranks.part()
         return 0
 
@@ -142,6 +149,7 @@ def train(
         except RuntimeError as error:
             worker = lost_worker(error)
             if worker is not None:
+                stop_watching()
                 ranks.note("gone", str(worker))
                 raise worker from error
             if is_out_of_memory(error):
@@ -155,6 +163,7 @@ def train(
         except BaseException as error:
             told = isinstance(error, ProtclipError) or not isinstance(error, Exception)
             if not told and (worker := lost_worker(error)) is not None:
+                stop_watching()
                 ranks.note("gone", str(worker))
                 raise worker from error
             ranks.note("gone", str(error) or type(error).__name__)
