@@ -8,29 +8,15 @@ from typing import Annotated
 
 import typer
 
-from protclip_cli.commands.embed import OnError
-from protclip_cli.options import Format
-
 __all__ = [
-    "DeviceOption",
-    "FormatOption",
     "HeadOption",
-    "InputsArgument",
     "Kind",
     "LabelsArgument",
-    "ModelOption",
-    "OnErrorOption",
-    "PlotOption",
-    "RESAMPLES",
-    "ResamplesOption",
     "SequencesOption",
     "SplitKind",
     "Task",
     "Weight",
-    "WorkersOption",
 ]
-
-RESAMPLES = 1000
 
 
 class Task(StrEnum):
@@ -76,14 +62,6 @@ LabelsArgument = Annotated[
         metavar="LABELS", help="Table with the columns protein_id, label and, if wanted, split."
     ),
 ]
-InputsArgument = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="INPUT...",
-        help="A store, or FASTA files; '-' or nothing and a pipe: stdin.",
-        show_default=False,
-    ),
-]
 HeadOption = Annotated[
     Path, typer.Option("--head", metavar="HEAD", help="Head that fit wrote.", show_default=False)
 ]
@@ -94,27 +72,4 @@ SequencesOption = Annotated[
         help="Sequences of a store's proteins: for the baseline of composition, and clusters.",
         show_default=False,
     ),
-]
-PlotOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot", metavar="DIR", help="Draw curves there: precision and recall, calibration."
-    ),
-]
-FormatOption = Annotated[
-    Format, typer.Option("--format", help="auto: table on a terminal, TSV elsewhere.")
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(help="Name or path of a model, for FASTA.", show_default="the head's"),
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="CPU workers, for FASTA.", show_default="one a core")
-]
-OnErrorOption = Annotated[
-    OnError, typer.Option(help="Bad records: do nothing, or leave them out and name them.")
-]
-ResamplesOption = Annotated[
-    int, typer.Option(min=0, help="Resamples of the 95 % intervals; 0: none.")
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protclip_cli.output import Value
+from protclip_cli.output_file import refuse_existing
 from protclip_core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -71,12 +72,7 @@ class Explaining:
         plot_form(self.plot)
         check_writable_target(self.plot)
         refuse_input_as_output(inputs, self.plot)
-        if self.plot.exists() and not overwrite:
-            raise UsageError(
-                "is there already",
-                where=str(self.plot),
-                hint="choose another --explain-plot, or replace it with --overwrite",
-            )
+        refuse_existing(self.plot, overwrite=overwrite, other="--explain-plot")
 
     @property
     def is_asked(self) -> bool:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TextIO
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import TextIO, TypeVar
 
 from protclip_cli.options import Format
 from protclip_core.errors import ResourceError
 from protclip_core.records import printable
 
-__all__ = ["Value", "one_cell", "stdout", "write_rows", "write_tsv_line"]
+__all__ = ["Value", "begun", "defined", "one_cell", "stdout", "write_rows", "write_tsv_line"]
 
 Value = str | int | float | None
+_Row = TypeVar("_Row")
 _BREAKS = re.compile(r"[\t\r\n\v\f\x85\u2028\u2029]")
 
 
@@ -29,6 +31,18 @@ def stdout() -> TextIO:
     if sys.stdout is None:
         raise ResourceError("standard output is closed", hint="redirect it to a file or a pipe")
     return sys.stdout
+
+
+def begun(rows: Iterable[_Row]) -> Iterator[_Row]:
+    """Wait for the first row: an error before it shall not leave a header behind."""
+    rows = iter(rows)
+    first = list(islice(rows, 1))
+    return chain(first, rows)
+
+
+def defined(value: float) -> float | None:
+    """Return nothing for NaN, which JSON has no word for."""
+    return value if value == value else None  # noqa: PLR0124 (NaN alone is not itself)
 
 
 def write_rows(

@@ -10,7 +10,7 @@ import typer
 
 from protclip_cli.boundary import EXIT_PARTIAL, say
 from protclip_cli.options import GlobalOptions
-from protclip_cli.output import Value
+from protclip_cli.output import Value, defined
 from protclip_cli.scores import draw
 from protclip_core.records import printable
 
@@ -30,7 +30,7 @@ def figure_rows(measured: Measured, part: str = "") -> Iterator[dict[str, Value]
     for name, figures in measured.figures.items():
         for metric, one in figures.items():
             numbers = (one.value, one.low, one.high)
-            value, low, high = (None if number != number else number for number in numbers)
+            value, low, high = map(defined, numbers)
             yield {
                 "part": " ".join(filter(None, (part, name))),
                 "pairs": measured.pairs[name],

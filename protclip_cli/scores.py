@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from protclip_cli.boundary import say
 from protclip_cli.options import GlobalOptions
-from protclip_cli.output import Value
+from protclip_cli.output import Value, defined
 from protclip_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def score_rows(scores: Iterable[Score]) -> Iterator[dict[str, Value]]:
     """Give a row of `SCORE_COLUMNS` for each figure; what is not defined is empty."""
     for score in scores:
         numbers = (score.estimate.value, score.estimate.low, score.estimate.high)
-        value, low, high = (None if number != number else number for number in numbers)
+        value, low, high = map(defined, numbers)
         yield {
             "predictor": score.predictor,
             "metric": score.metric,

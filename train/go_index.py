@@ -17,8 +17,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,7 @@ import numpy as np
 
 from protclip_core.engines.local import LocalEngine
 from protclip_core.engines.memory import keep_freed_memory
-from protclip_core.errors import InputError, ModelError
-from protclip_core.io.streams import open_input
+from protclip_core.errors import ModelError
 from protclip_core.models.bundle import open_bundle
 from protclip_core.models.go_build import build_go_index
 from protclip_core.models.go_calibration import calibration_error, sigmoid
@@ -38,18 +36,18 @@ from protclip_core.models.go_scores import GoScorer
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings
-from protclip_core.ontology.ontology import Ontology
 from protclip_core.progress import Progress
 from protclip_core.tasks.annotate_fdr import FalseDiscovery
 from protclip_core.tasks.go_data import read_go
 from train import checkpoint
+from train.annotated import Annotated, read_annotated
 from train.config import load_saved_config
 from train.go_fmax import fmax
 from train.objectives.prior import log_odds
 from train.reliability import draw_reliability
 from train.terminal import LineProgress, Lines, guarded
 
-__all__ = ["Annotated", "add_index", "embed_unit", "main", "measure", "read_annotated"]
+__all__ = ["add_index", "embed_unit", "main", "measure"]
 
 #: Columns without a probability above this, and without a true protein, do not change Fmax.
 _NEGLIGIBLE = 1e-3
@@ -83,22 +81,6 @@ def _run(args: argparse.Namespace) -> int:
     )
     print(json.dumps(figures, indent=2))
     return 0
-
-
-@dataclass(frozen=True, eq=False)
-class Annotated:
-    """Proteins of a split that have GO terms.
-
-    Attributes
-    ----------
-    sequences
-        Residues; empty texts where they were not asked for.
-    terms
-        Numbers of each protein's terms, propagated, without roots.
-    """
-
-    sequences: list[str]
-    terms: list[np.ndarray]
 
 
 def add_index(
@@ -144,7 +126,7 @@ def add_index(
     bundle = open_bundle(bundle_dir)
     ontology = read_go(go)
     chosen, scale = _of_run(run_dir)
-    splits = read_annotated(data, ontology, ("train", "valid", "test"))
+    splits = read_annotated(data, ontology, ("train", "valid", "test"), bare=("train",))
     model = load_model(str(bundle_dir), device="cpu")
     if scale is None:
         scale = math.exp(float(getattr(model, "logit_scale", 0.0)))
@@ -174,38 +156,6 @@ def add_index(
             draw_reliability(pairs, diagram)
     add_to_bundle(index, bundle)
     return figures
-
-
-def read_annotated(path: Path, ontology: Ontology, splits: Sequence[str]) -> dict[str, Annotated]:
-    """Read the proteins of some splits that have a term of an ontology.
-
-    Terms are resolved (alternative and replaced ids too) and propagated. Sequences of the split
-    ``train`` are not kept: there are many, and only their terms are counted.
-
-    Raises
-    ------
-    InputError
-        A line that cannot be read, or a split without such a protein.
-    """
-    found = {name: Annotated([], []) for name in splits}
-    with open_input(path) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                entry = json.loads(line)
-                own = found.get(entry.get("split"))
-                if own is None or not entry.get("go"):
-                    continue
-                numbers, sequence = ontology.resolve_all(entry["go"]).terms, entry["sequence"]
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise InputError(f"cannot be read ({error!r})", where=f"{path}:{number}") from error
-            terms = ontology.propagate(numbers[numbers >= 0], roots=False)
-            if len(terms):
-                own.sequences.append("" if entry["split"] == "train" else sequence)
-                own.terms.append(terms)
-    for name, own in found.items():
-        if not own.terms:
-            raise InputError(f"no protein of split {name!r} has a GO term", where=str(path))
-    return found
 
 
 def _of_run(run_dir: Path | None) -> tuple[str | None, float | None]:

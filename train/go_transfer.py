@@ -14,11 +14,9 @@ Legend: N proteins, P joint width, E pairs of a protein and a term, F features.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +25,6 @@ from protclip_core.engines.local import usable_cores
 from protclip_core.engines.memory import keep_freed_memory
 from protclip_core.errors import InputError, ModelError
 from protclip_core.io.aligners import Aligner, Hit, align, find_aligner
-from protclip_core.io.streams import open_input
 from protclip_core.models.bundle import open_bundle
 from protclip_core.models.go_calibration import AspectCalibration, sigmoid
 from protclip_core.models.go_combine import Pairs, gather
@@ -57,10 +54,11 @@ from protclip_core.tasks.annotate_relatives import (
     homolog_votes,
     neighbour_votes,
 )
+from train.annotated import read_annotated
 from train.go_index import embed_unit
 from train.terminal import LineProgress, Lines, guarded
 
-__all__ = ["Known", "fit_rule", "fit_transfer", "main", "read_known"]
+__all__ = ["fit_rule", "fit_transfer", "main"]
 
 #: Pull of the weights to 0, as if by so many of a million pairs.
 _PULL = 1e-4
@@ -92,59 +90,6 @@ def _run(args: argparse.Namespace) -> int:
     add_transfer(weights, open_bundle(args.bundle))
     print(weights.to_bytes().decode(), end="")
     return 0
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """Annotated proteins of a split.
-
-    Attributes
-    ----------
-    sequences
-        Residues.
-    terms
-        Numbers of each protein's terms, propagated, without roots.
-    """
-
-    sequences: list[str] = field(default_factory=list)
-    terms: list[np.ndarray] = field(default_factory=list)
-
-    @property
-    def carried(self) -> Carried:
-        """What they carry; their ids are numbers."""
-        offsets = np.concatenate([[0], np.cumsum([len(own) for own in self.terms])])
-        ids = tuple(str(number) for number in range(len(self.terms)))
-        rows = np.arange(len(ids))
-        return Carried(ids, rows, offsets.astype(np.int64), np.concatenate(self.terms))
-
-
-def read_known(path: Path, ontology: Ontology, splits: Sequence[str]) -> list[Known]:
-    """Read the proteins of some splits that have a term of an ontology.
-
-    Raises
-    ------
-    InputError
-        A line that cannot be read, or a split without such a protein.
-    """
-    found = {name: Known() for name in splits}
-    with open_input(path) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                entry = json.loads(line)
-                own = found.get(entry.get("split"))
-                if own is None or not entry.get("go"):
-                    continue
-                numbers, sequence = ontology.resolve_all(entry["go"]).terms, entry["sequence"]
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise InputError(f"cannot be read ({error!r})", where=f"{path}:{number}") from error
-            terms = ontology.propagate(numbers[numbers >= 0], roots=False)
-            if len(terms):
-                own.sequences.append(sequence)
-                own.terms.append(terms)
-    for name, own in found.items():
-        if not own.terms:
-            raise InputError(f"no protein of split {name!r} has a GO term", where=str(path))
-    return list(found.values())
 
 
 def fit_transfer(
@@ -179,7 +124,8 @@ def fit_transfer(
     index = find_go_index(info)
     if index.calibration is None:
         raise ModelError("has no calibration", where=index.source, hint="run train.go_index first")
-    train, valid = read_known(data, index.ontology, ("train", "valid"))
+    splits = read_annotated(data, index.ontology, ("train", "valid"))
+    train, valid = splits["train"], splits["valid"]
     hits = align(aligner, valid.sequences, train.sequences, threads=threads or usable_cores())
     model = load_model(str(bundle_dir), device="cpu")
     reference = embed_unit(model, train.sequences, progress)

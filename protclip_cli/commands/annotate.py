@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
-from contextlib import contextmanager
 from enum import StrEnum
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from protclip_cli.boundary import EXIT_PARTIAL, say
-from protclip_cli.commands.embed import OnError
+from protclip_cli.boundary import say
 from protclip_cli.explaining import EXPLAIN_COLUMNS, Explaining
 from protclip_cli.go_formats import (
     COLUMNS,
@@ -22,21 +18,30 @@ from protclip_cli.go_formats import (
     write_gaf_rows,
     write_topgo,
 )
-from protclip_cli.options import Format, GlobalOptions, inputs_or_pipe
-from protclip_cli.output import stdout, write_rows
+from protclip_cli.left_out import end_partial
+from protclip_cli.options import (
+    FORMAT,
+    DeviceOption,
+    Format,
+    GlobalOptions,
+    InputsArgument,
+    ModelOption,
+    OnError,
+    OnErrorOption,
+    OutputOption,
+    OverwriteOption,
+    WorkersOption,
+    inputs_or_pipe,
+)
+from protclip_cli.output import begun, write_rows
+from protclip_cli.output_file import checked_output, open_output
 from protclip_cli.progress import make_progress
 from protclip_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from typing import TextIO
 
-    from protclip_core.tasks.annotate import (
-        AnnotateReport,
-        Annotation,
-        ProteinTerms,
-        TransferRequest,
-    )
+    from protclip_core.tasks.annotate import Annotation, TransferRequest
 
 EPILOG = (
     "Columns: protein_id term name aspect cosine probability rank go_release. A probability is "
@@ -72,14 +77,7 @@ GO_FORMATS = (AnnotationFormat.GAF, AnnotationFormat.CAFA, AnnotationFormat.TOPG
 
 def annotate(
     context: typer.Context,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="INPUT...",
-            help="FASTA files, plain or compressed, or a store; '-' or nothing and a pipe: stdin.",
-            show_default=False,
-        ),
-    ] = None,
+    inputs: InputsArgument = None,
     *,
     go: Annotated[bool, typer.Option("--go", help="Annotate with terms of the Gene Ontology.")] = (
         False
@@ -183,34 +181,19 @@ def annotate(
         str | None,
         typer.Option(metavar="ID", help="The protein to draw.", show_default="the only one"),
     ] = None,
-    form: Annotated[
-        AnnotationFormat,
-        typer.Option("--format", help="auto: table on a terminal, TSV elsewhere."),
-    ] = AnnotationFormat.AUTO,
-    output: Annotated[
-        str | None,
-        typer.Option("-o", "--output", help="File; default standard output.", show_default=False),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Name or path of a model.", show_default="the store's own, else protclip-mini"
-        ),
-    ] = None,
+    form: Annotated[AnnotationFormat, FORMAT] = AnnotationFormat.AUTO,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
+    model: ModelOption = None,
     go_index: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE", help="GO index of protclip data go build.", show_default="the model's"
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="CPU workers.", show_default="one a core")
-    ] = None,
-    on_error: Annotated[
-        OnError, typer.Option(help="Bad records: list nothing, or leave them out and name them.")
-    ] = OnError.FAIL,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Annotate proteins with terms of GO and others, by comparing them with what they say."""
     from protclip_core.tasks.annotate import AnnotateRequest, Annotation
@@ -246,14 +229,12 @@ def annotate(
         on_error=on_error.value,
     )
     explaining.check(request.inputs, overwrite=overwrite, is_go_format=form in GO_FORMATS)
-    path = None if output in (None, "-") else Path(str(output))
-    if path is not None:
-        _check_output(request.inputs, path, overwrite=overwrite)
-    with Annotation(request) as annotation, _opened(path) as out:
+    path = checked_output(output, overwrite=overwrite, inputs=request.inputs)
+    with Annotation(request) as annotation, open_output(path) as out:
         _write(annotation, form, out, options, explaining)
     if not options.quiet:
         _say_summary(annotation)
-    _end_partial(annotation.report)
+    end_partial(annotation.report.num_failures, annotation.report.first_failures)
 
 
 def _transfer(
@@ -298,34 +279,6 @@ def _aspects(text: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip().upper() for name in text.split(",") if name.strip())
 
 
-def _check_output(inputs: tuple[str, ...], path: Path, *, overwrite: bool) -> None:
-    from protclip_core.io.atomic import check_writable_target
-    from protclip_core.tasks.embed_input import refuse_input_as_output
-
-    check_writable_target(path)
-    refuse_input_as_output(inputs, path)
-    if path.exists() and not overwrite:
-        hint = "choose another -o, or replace it with --overwrite"
-        raise UsageError("is there already", where=str(path), hint=hint)
-
-
-@contextmanager
-def _opened(path: Path | None) -> Iterator[TextIO]:
-    """Give standard output, or a file that appears when all is written."""
-    if path is None:
-        yield stdout()
-        return
-    from protclip_core.io.atomic import open_atomic
-
-    with open_atomic(path) as file:
-        text = io.TextIOWrapper(
-            file, encoding="utf-8", errors="surrogateescape", newline="\n", write_through=True
-        )
-        yield text
-        text.flush()
-        text.detach()
-
-
 def _write(
     annotation: Annotation,
     form: AnnotationFormat,
@@ -338,7 +291,7 @@ def _write(
     found = annotation.proteins(progress)
     if explaining.is_asked:
         found = explaining.proteins(annotation, progress)
-    proteins = _begun(found)
+    proteins = begun(found)
     ontologies = [vocabulary.index.ontology for vocabulary in annotation.vocabularies]
     if form is AnnotationFormat.GAF:
         write_gaf_rows(proteins, annotation, out)
@@ -359,12 +312,6 @@ def _write(
     explaining.draw(annotation)
 
 
-def _begun(proteins: Iterator[ProteinTerms]) -> Iterable[ProteinTerms]:
-    """Wait for the first protein: an error before it shall not leave a header behind."""
-    first = list(islice(proteins, 1))
-    return chain(first, proteins)
-
-
 def _say_summary(annotation: Annotation) -> None:
     report = annotation.report
     for line in annotation.transfer.provenance if annotation.transfer is not None else ():
@@ -375,14 +322,3 @@ def _say_summary(annotation: Annotation) -> None:
         f"{report.terms:,} terms of {report.with_terms:,} of {report.proteins:,} proteins "
         f"({annotation.rule}{release})"
     )
-
-
-def _end_partial(report: AnnotateReport) -> None:
-    """Name what could not be annotated, if anything, and end with the code for it."""
-    if report.num_failures == 0:
-        return
-    for failure in report.first_failures:
-        say(f"warning: {failure.where}: {failure.reason}")
-    count = report.num_failures
-    say(f"warning: {count:,} record{'s' if count > 1 else ''} left out")
-    raise typer.Exit(EXIT_PARTIAL)

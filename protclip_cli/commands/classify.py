@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from protclip_cli.boundary import EXIT_PARTIAL, say
+from protclip_cli.boundary import say
 from protclip_cli.classify_options import (
-    RESAMPLES,
-    DeviceOption,
-    FormatOption,
     HeadOption,
-    InputsArgument,
     Kind,
     LabelsArgument,
-    ModelOption,
-    OnErrorOption,
-    PlotOption,
-    ResamplesOption,
     SequencesOption,
     SplitKind,
     Task,
     Weight,
-    WorkersOption,
 )
-from protclip_cli.commands.embed import OnError
-from protclip_cli.commands.search import Space
-from protclip_cli.options import Format, GlobalOptions, inputs_or_pipe
-from protclip_cli.output import Value, stdout, write_rows
+from protclip_cli.left_out import end_partial
+from protclip_cli.options import (
+    RESAMPLES,
+    CurvesOption,
+    DeviceOption,
+    EmbeddingsOption,
+    FitModelOption,
+    Format,
+    FormatOption,
+    GlobalOptions,
+    HeadModelOption,
+    HeadOutputOption,
+    InputsArgument,
+    OnError,
+    OnErrorOption,
+    OverwriteOption,
+    ResamplesOption,
+    SeedOption,
+    Space,
+    ThreadsOption,
+    WorkersOption,
+    command_line,
+    inputs_or_pipe,
+)
+from protclip_cli.output import Value, begun, stdout, write_rows
 from protclip_cli.progress import make_progress
 from protclip_cli.scores import SCORE_COLUMNS, check_plot, draw, score_rows
-from protclip_core.records import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from protclip_core.records import Failure
     from protclip_core.tasks.classify_fit import FitReport
     from protclip_core.tasks.classify_predict import Predicting, Prediction
 
@@ -63,19 +70,9 @@ def fit(
     context: typer.Context,
     labels: LabelsArgument,
     *,
-    embeddings: Annotated[
-        list[str],
-        typer.Option(
-            "--embeddings",
-            metavar="STORE|FASTA",
-            help="A store, or FASTA files (repeatable) or '-'.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="HEAD", help="File.", show_default=False)
-    ],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    embeddings: EmbeddingsOption,
+    output: HeadOutputOption,
+    overwrite: OverwriteOption = False,
     task: Annotated[
         Task, typer.Option(help="auto: labels if a protein has several, else classes.")
     ] = Task.AUTO,
@@ -101,16 +98,13 @@ def fit(
     search: Annotated[
         bool, typer.Option("--search/--no-search", help="Look among a few parameters.")
     ] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the fit.")] = 1,
+    seed: SeedOption = 0,
+    threads: ThreadsOption = 1,
     sequences: SequencesOption = None,
     resamples: ResamplesOption = RESAMPLES,
-    plot: PlotOption = None,
+    plot: CurvesOption = None,
     form: FormatOption = Format.AUTO,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Name or path of a model, for FASTA.", show_default="protclip-mini"),
-    ] = None,
+    model: FitModelOption = None,
     space: Annotated[
         Space, typer.Option(help="Which vectors to make of FASTA: the encoder's, or joint.")
     ] = Space.ENCODER,
@@ -148,7 +142,7 @@ def fit(
         device=device,
         workers=workers,
         on_error=on_error.value,
-        command=printable(shlex.join(["protclip", *sys.argv[1:]]), 10_000),
+        command=command_line(),
     )
     report = run(request, make_progress(quiet=options.quiet))
     write_rows(score_rows(report.scores), SCORE_COLUMNS, form)
@@ -156,7 +150,7 @@ def fit(
         _say_fit(report, output)
     if plot is not None:
         draw(plot, report.truth, report.said, f"{output.name}, {report.scores[0].part}", options)
-    _end_partial(report.num_failures, report.first_failures)
+    end_partial(report.num_failures, report.first_failures)
 
 
 @app.command(
@@ -184,7 +178,7 @@ def predict(
         typer.Option(help="Least probability of what is listed.", show_default=False),
     ] = None,
     form: FormatOption = Format.AUTO,
-    model: ModelOption = None,
+    model: HeadModelOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     on_error: OnErrorOption = OnError.FAIL,
@@ -206,10 +200,7 @@ def predict(
     with Predicting(request) as predicting:
         # A bar and rows on one terminal would overwrite each other.
         progress = make_progress(quiet=options.quiet or stdout().isatty())
-        found = predicting.predictions(progress)
-        # An error before the first row shall not leave a header behind.
-        first = next(found, None)
-        rows = chain([first] if first is not None else [], found)
+        rows = begun(predicting.predictions(progress))
         if predicting.is_regression:
             write_rows(_value_rows(rows), ("protein_id", "value"), form)
         else:
@@ -217,7 +208,7 @@ def predict(
             write_rows(_prediction_rows(rows), columns, form)
     if not options.quiet:
         _say_predicted(predicting)
-    _end_partial(predicting.num_failures, predicting.first_failures)
+    end_partial(predicting.num_failures, predicting.first_failures)
 
 
 @app.command(
@@ -237,9 +228,9 @@ def evaluate(
     ] = False,
     sequences: SequencesOption = None,
     resamples: ResamplesOption = RESAMPLES,
-    plot: PlotOption = None,
+    plot: CurvesOption = None,
     form: FormatOption = Format.AUTO,
-    model: ModelOption = None,
+    model: HeadModelOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     on_error: OnErrorOption = OnError.FAIL,
@@ -266,7 +257,7 @@ def evaluate(
     write_rows(score_rows(report.scores), SCORE_COLUMNS, form)
     if plot is not None:
         draw(plot, report.truth, report.said, f"{head.name}, {labels}", options)
-    _end_partial(report.num_failures, report.first_failures)
+    end_partial(report.num_failures, report.first_failures)
 
 
 def _prediction_rows(found: Iterable[Prediction]) -> Iterator[dict[str, Value]]:
@@ -302,13 +293,3 @@ def _say_fit(report: FitReport, output: Path) -> None:
 def _say_predicted(predicting: Predicting) -> None:
     what = "a value" if predicting.is_regression else "labels"
     say(f"{what} for {predicting.listed:,} of {predicting.proteins:,} proteins")
-
-
-def _end_partial(count: int, failures: Sequence[Failure]) -> None:
-    """Name proteins without a vector, if any, and end with the code for it."""
-    if not count:
-        return
-    for failure in failures:
-        say(f"warning: {failure.where}: {failure.reason}")
-    say(f"warning: {count:,} record{'s' if count > 1 else ''} left out")
-    raise typer.Exit(EXIT_PARTIAL)

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from protclip_cli.boundary import say
-from protclip_cli.options import GlobalOptions
+from protclip_cli.options import DeviceOption, GlobalOptions, OverwriteOption
+from protclip_cli.output_file import refuse_existing
 from protclip_cli.progress import make_progress
-from protclip_core.errors import UsageError
 from protclip_core.models.info import DEFAULT_MODEL
 
 app = typer.Typer(
@@ -78,7 +78,7 @@ def build(
         Path | None,
         typer.Option("-o", "--output", help="File.", show_default="in the cache"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: OverwriteOption = False,
     template: Annotated[
         str | None,
         typer.Option(
@@ -86,16 +86,15 @@ def build(
             show_default="as the model's own index, else both",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: DeviceOption = "auto",
     cache: CacheOption = None,
 ) -> None:
     """Embed the text of every GO term once, for protclip annotate --go."""
     from protclip_core.tasks.go_data import build_index
 
     options: GlobalOptions = context.obj
-    if output is not None and output.exists() and not overwrite:
-        hint = "choose another -o, or replace it with --overwrite"
-        raise UsageError("is there already", where=str(output), hint=hint)
+    if output is not None:
+        refuse_existing(output, overwrite=overwrite)
     made = build_index(
         model,
         source,

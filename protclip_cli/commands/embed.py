@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,17 +10,29 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from protclip_cli.boundary import EXIT_PARTIAL, say
-from protclip_cli.options import Format, GlobalOptions, inputs_or_pipe, parse_batch_tokens
-from protclip_cli.output import stdout, write_rows, write_tsv_line
+from protclip_cli.left_out import list_left_out
+from protclip_cli.options import (
+    DeviceOption,
+    Format,
+    GlobalOptions,
+    OnError,
+    OnErrorOption,
+    OverwriteOption,
+    Space,
+    WorkersOption,
+    command_line,
+    inputs_or_pipe,
+    parse_batch_tokens,
+)
+from protclip_cli.output import write_rows, write_tsv_line
+from protclip_cli.output_file import checked_output, open_output
 from protclip_cli.progress import make_progress
 from protclip_core.errors import UsageError
 from protclip_core.models.info import DEFAULT_MODEL
-from protclip_core.records import printable
 
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from protclip_core.records import Failure
     from protclip_core.tasks.embed import EmbedReport, EmbedRequest
 
 EPILOG = (
@@ -38,13 +48,6 @@ class Pooling(StrEnum):
 
     TOKENS = "tokens"
     RESIDUES = "residues"
-
-
-class Space(StrEnum):
-    """Whose vectors."""
-
-    ENCODER = "encoder"
-    JOINT = "joint"
 
 
 class Dtype(StrEnum):
@@ -68,13 +71,6 @@ class Long(StrEnum):
     TRUNCATE = "truncate"
     SKIP = "skip"
     ERROR = "error"
-
-
-class OnError(StrEnum):
-    """What to do with bad records."""
-
-    FAIL = "fail"
-    SKIP = "skip"
 
 
 class Layout(StrEnum):
@@ -127,10 +123,8 @@ def embed(
     store_dtype: Annotated[StoreDtype, typer.Option(help="Type of the stored vectors.")] = (
         StoreDtype.FLOAT32
     ),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="CPU workers.", show_default="one a core")
-    ] = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
     batch_tokens: Annotated[
         str, typer.Option(help="Tokens of one batch; halved when memory runs out.")
     ] = "auto",
@@ -141,13 +135,11 @@ def embed(
         int | None,
         typer.Option(help="Residues of one window.", show_default="the model's, 1022"),
     ] = None,
-    on_error: Annotated[
-        OnError, typer.Option(help="Bad records: write nothing, or leave them out and list them.")
-    ] = OnError.FAIL,
+    on_error: OnErrorOption = OnError.FAIL,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run or add to a store.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: OverwriteOption = False,
     layout: Annotated[
         Layout, typer.Option(help="packed: one matrix; per-protein: a dataset an id.")
     ] = Layout.PACKED,
@@ -188,12 +180,12 @@ def embed(
         resume=resume,
         overwrite=overwrite,
         layout=layout.value,
-        command=printable(shlex.join(["protclip", *sys.argv[1:]]), 10_000),
+        command=command_line(),
     )
     if dry_run:
         _show_plan(request, options)
     elif tsv:
-        _to_tsv(request, None if output in (None, "-") else Path(str(output)), options)
+        _to_tsv(request, output, options)
     else:
         _to_store(request, options)
 
@@ -235,7 +227,7 @@ def _to_store(request: EmbedRequest, options: GlobalOptions) -> None:
     _end_partial(report)
 
 
-def _to_tsv(request: EmbedRequest, path: Path | None, options: GlobalOptions) -> None:
+def _to_tsv(request: EmbedRequest, output: str | None, options: GlobalOptions) -> None:
     """Stream rows to standard output, or whole into a file."""
     for chosen, name in (
         (request.resume, "--resume"),
@@ -245,24 +237,9 @@ def _to_tsv(request: EmbedRequest, path: Path | None, options: GlobalOptions) ->
     ):
         if chosen:
             raise UsageError(f"{name} has no meaning for TSV", hint="write a store (-o OUT.h5)")
-    if path is None:
-        report = _write_vectors(request, stdout(), options)
-    else:
-        import io
-
-        from protclip_core.io.atomic import check_writable_target, open_atomic
-        from protclip_core.tasks.embed_input import refuse_input_as_output
-
-        check_writable_target(path)
-        refuse_input_as_output(request.inputs, path)
-        if path.exists() and not request.overwrite:
-            hint = "choose another -o, or replace it with --overwrite"
-            raise UsageError("is there already", where=str(path), hint=hint)
-        with open_atomic(path) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
-            report = _write_vectors(request, text, options)
-            text.flush()
-            text.detach()
+    path = checked_output(output, overwrite=request.overwrite, inputs=request.inputs)
+    with open_output(path) as out:
+        report = _write_vectors(request, out, options)
     _end_partial(report)
 
 
@@ -293,7 +270,7 @@ def _show_plan(request: EmbedRequest, options: GlobalOptions) -> None:
     rows = [{"what": what, "value": value} for what, value in plan.rows()]
     write_rows(rows, ["what", "value"], Format.AUTO)
     if plan.failures:
-        _list(plan.failures, plan.num_failures)
+        list_left_out(plan.num_failures, plan.failures)
         raise typer.Exit(3 if plan.refused else EXIT_PARTIAL)
 
 
@@ -301,13 +278,7 @@ def _end_partial(report: EmbedReport) -> None:
     """List what is not in the output, if anything, and end with the code for it."""
     if report.num_failures == 0:
         return
-    _list(report.first_failures, report.num_failures)
+    list_left_out(report.num_failures, report.first_failures)
     if report.failures_path is not None:
         say(f"warning: all of them are listed in {report.failures_path}")
     raise typer.Exit(EXIT_PARTIAL)
-
-
-def _list(first: list[Failure], count: int) -> None:
-    for failure in first:
-        say(f"warning: {failure.where}: {failure.reason}")
-    say(f"warning: {count:,} record{'s' if count > 1 else ''} left out")

@@ -12,8 +12,16 @@ import typer
 
 from protclip_cli.boundary import EXIT_PARTIAL, say
 from protclip_cli.mutate_formats import MutateFormat, write_scores
-from protclip_cli.options import GlobalOptions, inputs_or_pipe
+from protclip_cli.options import (
+    FORMAT,
+    DeviceOption,
+    GlobalOptions,
+    OverwritePictureOption,
+    WorkersOption,
+    inputs_or_pipe,
+)
 from protclip_cli.output import stdout
+from protclip_cli.output_file import refuse_existing
 from protclip_cli.progress import make_progress
 from protclip_core.errors import UsageError
 
@@ -125,17 +133,14 @@ def mutate(
     offset: Annotated[
         int, typer.Option(help="Position in the variants minus position in the sequence.")
     ] = 0,
-    form: Annotated[
-        MutateFormat,
-        typer.Option("--format", help="auto: table on a terminal, TSV elsewhere."),
-    ] = MutateFormat.AUTO,
+    form: Annotated[MutateFormat, FORMAT] = MutateFormat.AUTO,
     plot: Annotated[
         Path | None,
         typer.Option(
             metavar="PNG", help="Of a scan of one protein: a heat map.", show_default=False
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture.")] = False,
+    overwrite: OverwritePictureOption = False,
     variant_column: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Column of the variants.", show_default="told"),
@@ -147,10 +152,8 @@ def mutate(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail, with code 3, if any row cannot be scored.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="CPU workers.", show_default="one a core")
-    ] = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
 ) -> None:
     """Score protein variants with a language model, or scan a protein."""
     from protclip_core.tasks.mutate import Mutation
@@ -229,9 +232,7 @@ def _check_plot(path: Path, *, scan: bool, overwrite: bool) -> None:
     if path.suffix.lower() != ".png":
         raise UsageError("--plot draws PNG", where=str(path), hint="use a name in .png")
     check_writable_target(path)
-    if path.exists() and not overwrite:
-        hint = "choose another name, or replace it with --overwrite"
-        raise UsageError("is there already", where=str(path), hint=hint)
+    refuse_existing(path, overwrite=overwrite, other="name")
 
 
 def _draw(mutation: Mutation, path: Path) -> None:

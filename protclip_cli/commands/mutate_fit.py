@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -12,17 +11,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from protclip_cli.boundary import EXIT_PARTIAL, say
-from protclip_cli.classify_options import (
+from protclip_cli.classify_options import HeadOption
+from protclip_cli.options import (
     RESAMPLES,
     DeviceOption,
+    Format,
     FormatOption,
-    HeadOption,
+    GlobalOptions,
+    HeadOutputOption,
+    OverwriteOption,
     ResamplesOption,
+    SeedOption,
+    ThreadsOption,
+    WorkersOption,
+    command_line,
 )
-from protclip_cli.options import Format, GlobalOptions
-from protclip_cli.output import Value, stdout, write_rows
+from protclip_cli.output import Value, defined, stdout, write_rows
 from protclip_cli.progress import make_progress
-from protclip_core.records import printable
 
 if TYPE_CHECKING:
     from protclip_core.tasks.mutate_fit import FitReport, SplitScore
@@ -79,9 +84,6 @@ VariantColumnOption = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Column of the variants.", show_default="told"),
 ]
-WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="CPU workers.", show_default="one a core")
-]
 
 
 def fit(
@@ -90,9 +92,7 @@ def fit(
         str, typer.Argument(metavar="ASSAY", help="Table of measured variants; '-': stdin.")
     ],
     *,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="HEAD", help="File.", show_default=False)
-    ],
+    output: HeadOutputOption,
     fasta: Annotated[
         str | None,
         typer.Option(
@@ -125,10 +125,10 @@ def fit(
     method: Annotated[
         ZeroShotName, typer.Option(help="Of the zero-shot score, as in protclip mutate.")
     ] = ZeroShotName.MASKED,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the fit.")] = 1,
+    seed: SeedOption = 0,
+    threads: ThreadsOption = 1,
     resamples: ResamplesOption = RESAMPLES,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: OverwriteOption = False,
     form: FormatOption = Format.AUTO,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
@@ -157,7 +157,7 @@ def fit(
         seed=seed,
         threads=threads,
         overwrite=overwrite,
-        command=printable(shlex.join(["protclip", *sys.argv[1:]]), 10_000),
+        command=command_line(),
     )
     report = run(request, make_progress(quiet=options.quiet))
     write_rows(_score_rows(report.scores), FIT_COLUMNS, form)
@@ -226,14 +226,12 @@ def predict(
 
 def _score_rows(scores: Iterable[SplitScore]) -> Iterator[dict[str, Value]]:
     for score in scores:
-        numbers = (score.spearman.value, score.spearman.low, score.spearman.high)
-        value, low, high = (None if number != number else number for number in numbers)
         yield {
             "split": score.split,
             "predictor": score.predictor,
-            "spearman": value,
-            "low": low,
-            "high": high,
+            "spearman": defined(score.spearman.value),
+            "low": defined(score.spearman.low),
+            "high": defined(score.spearman.high),
             "train": score.train,
             "test": score.test,
         }

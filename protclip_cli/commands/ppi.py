@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from protclip_cli.boundary import say
-from protclip_cli.commands.embed import OnError
-from protclip_cli.commands.search import Space
-from protclip_cli.options import Format, GlobalOptions
-from protclip_cli.output import Value, stdout, write_rows, write_tsv_line
-from protclip_cli.pair_options import (
+from protclip_cli.options import (
+    FORMAT,
+    RESAMPLES,
+    CurvesOption,
     DeviceOption,
     EmbeddingsOption,
-    Features,
+    FitModelOption,
+    Format,
     FormatOption,
-    HeadOption,
-    Kind,
-    Method,
-    ModelOption,
+    GlobalOptions,
+    HeadModelOption,
+    HeadOutputOption,
+    OnError,
     OnErrorOption,
     OutputOption,
     OverwriteOption,
+    ResamplesOption,
+    SeedOption,
+    Space,
+    ThreadsOption,
+    WorkersOption,
+    command_line,
+)
+from protclip_cli.output import Value, begun, stdout, write_rows, write_tsv_line
+from protclip_cli.output_file import checked_output, open_output
+from protclip_cli.pair_options import (
+    Features,
+    HeadOption,
+    Kind,
+    Method,
     PairsArgument,
-    PlotOption,
     RatioOption,
     Rule,
     RuleOption,
-    SeedOption,
     Task,
-    WorkersOption,
-    checked_output,
     cores,
-    opened,
     vectors_of,
 )
 from protclip_cli.pair_output import PairFormat, write_pairs
@@ -55,10 +59,6 @@ from protclip_cli.pair_report import (
 )
 from protclip_cli.progress import make_progress
 from protclip_cli.scores import check_plot
-from protclip_core.records import printable
-
-if TYPE_CHECKING:
-    from protclip_core.tasks.ppi_predict import Predicted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,9 +83,7 @@ def train(
     pairs: PairsArgument,
     *,
     embeddings: EmbeddingsOption,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="HEAD", help="File.", show_default=False)
-    ],
+    output: HeadOutputOption,
     overwrite: OverwriteOption = False,
     valid: Annotated[
         str | None,
@@ -120,14 +118,11 @@ def train(
         int, typer.Option(min=2, help="Pairs that are fitted on at most.")
     ] = 200_000,
     seed: SeedOption = 0,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the fit.")] = 1,
+    threads: ThreadsOption = 1,
     note: Annotated[str, typer.Option(help="Where the pairs are from, for the card.")] = "",
-    plot: PlotOption = None,
+    plot: CurvesOption = None,
     form: FormatOption = Format.AUTO,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Name or path of a model, for FASTA.", show_default="protclip-mini"),
-    ] = None,
+    model: FitModelOption = None,
     space: Annotated[
         Space | None,
         typer.Option(help="Which vectors to take.", show_default="joint, if the model has it"),
@@ -159,7 +154,7 @@ def train(
         seed=seed,
         threads=threads,
         data=note,
-        command=printable(shlex.join(["protclip", *sys.argv[1:]]), 10_000),
+        command=command_line(),
         overwrite=overwrite,
     )
     report = run(request, make_progress(quiet=options.quiet))
@@ -220,12 +215,10 @@ def predict(
     all_types: Annotated[
         bool, typer.Option("--all-types", help="A row for each type, not for the best one.")
     ] = False,
-    form: Annotated[
-        PairFormat, typer.Option("--format", help="auto: table on a terminal, TSV elsewhere.")
-    ] = PairFormat.AUTO,
+    form: Annotated[PairFormat, FORMAT] = PairFormat.AUTO,
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
-    model: ModelOption = None,
+    model: HeadModelOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     on_error: OnErrorOption = OnError.FAIL,
@@ -253,9 +246,9 @@ def predict(
     labels = prediction.head.card.labels if prediction.head.card.multilabel else None
     if all_types and labels is None:
         say("warning: --all-types is for heads for types; this one says whether, not how")
-    with opened(path) as out:
+    with open_output(path) as out:
         written = write_pairs(
-            _begun(prediction.blocks()),
+            begun(prediction.blocks()),
             labels,
             form,
             out,
@@ -281,12 +274,10 @@ def evaluate(
     ratio: RatioOption = 1.0,
     negatives: RuleOption = Rule.UNIFORM,
     seed: SeedOption = 0,
-    resamples: Annotated[
-        int, typer.Option(min=0, help="Resamples of the 95 % intervals; 0: none.")
-    ] = 1000,
-    plot: PlotOption = None,
+    resamples: ResamplesOption = RESAMPLES,
+    plot: CurvesOption = None,
     form: FormatOption = Format.AUTO,
-    model: ModelOption = None,
+    model: HeadModelOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     on_error: OnErrorOption = OnError.FAIL,
@@ -361,7 +352,7 @@ def split(
     settings = SplitSettings(method=method.value, valid=valid, test=test, seed=seed)
     report = split_list(SplitRequest(pairs=pairs, settings=settings, sequences=sequences))
     found = report.pairs
-    with opened(path) as out:
+    with open_output(path) as out:
         columns = ["protein_a", "protein_b"]
         columns += ["label"] if found.labels is not None else []
         columns += ["types"] if found.types is not None else []
@@ -381,9 +372,3 @@ def split(
         for part, leaks in report.leaks.items():
             say_leaks(leaks, part)
     end_partial([found.counts])
-
-
-def _begun(blocks: Iterator[Predicted]) -> Iterable[Predicted]:
-    """Wait for the first block: an error before it shall not leave a header behind."""
-    first = list(islice(blocks, 1))
-    return chain(first, blocks)

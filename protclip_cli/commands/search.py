@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from protclip_cli.options import Format, GlobalOptions
-from protclip_cli.output import Value, stdout, write_rows
+from protclip_cli.options import DeviceOption, Format, FormatOption, GlobalOptions, Space
+from protclip_cli.output import Value, begun, stdout, write_rows
 from protclip_cli.progress import make_progress
 
 if TYPE_CHECKING:
@@ -26,13 +25,6 @@ EPILOG = (
     "  cat y.fa | protclip search x.h5 --like -       proteins like these\n\n"
     "  protclip search x.h5 --texts terms.tsv         texts for each protein"
 )
-
-
-class Space(StrEnum):
-    """Where vectors are compared."""
-
-    JOINT = "joint"
-    ENCODER = "encoder"
 
 
 class Backend(StrEnum):
@@ -103,7 +95,7 @@ def search(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: DeviceOption = "auto",
     backend: Annotated[
         Backend,
         typer.Option(
@@ -111,7 +103,7 @@ def search(
             "auto is exact below a million proteins or without such an index."
         ),
     ] = Backend.AUTO,
-    form: Annotated[Format, typer.Option("--format", help="Form of the rows.")] = Format.AUTO,
+    form: FormatOption = Format.AUTO,
 ) -> None:
     """Search a store: proteins by words or likeness, texts by protein."""
     from protclip_core.tasks.search import SearchRequest
@@ -135,12 +127,9 @@ def search(
     # A bar and rows on one terminal would overwrite each other.
     quiet = options.quiet or (against is not None and stdout().isatty())
     hits = run(request, make_progress(quiet=quiet))
-    # What is wrong with a request shows before the first hit, and then no header is written.
-    first = next(hits, None)
-    found = chain([first] if first is not None else [], hits)
     name = "text_id" if against is not None else "protein_id"
     columns = ["query", "rank", name, "cosine", *(["text"] if against is not None else [])]
-    write_rows(_rows(found, name), columns, form)
+    write_rows(_rows(begun(hits), name), columns, form)
 
 
 def _rows(hits: Iterator[Hit], name: str) -> Iterator[dict[str, Value]]:

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from protclip_cli.boundary import EXIT_PARTIAL, say
-from protclip_cli.commands.embed import OnError
-from protclip_cli.commands.search import Space
-from protclip_cli.options import Format, GlobalOptions, inputs_or_pipe
-from protclip_cli.output import Value, stdout, write_rows, write_tsv_line
+from protclip_cli.left_out import end_partial
+from protclip_cli.options import (
+    FORMAT,
+    DeviceOption,
+    Format,
+    GlobalOptions,
+    InputsArgument,
+    ModelOption,
+    OnError,
+    OnErrorOption,
+    OverwritePictureOption,
+    Space,
+    WorkersOption,
+    inputs_or_pipe,
+)
+from protclip_cli.output import (
+    Value,
+    begun,
+    defined,
+    one_cell,
+    stdout,
+    write_rows,
+    write_tsv_line,
+)
+from protclip_cli.output_file import refuse_existing
 from protclip_cli.progress import make_progress
 from protclip_core.errors import UsageError
 from protclip_core.records import printable
@@ -56,14 +76,7 @@ class SimilarityFormat(StrEnum):
 
 def similarity(
     context: typer.Context,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="INPUT...",
-            help="A store, or FASTA files; '-' or nothing and a pipe: standard input.",
-            show_default=False,
-        ),
-    ] = None,
+    inputs: InputsArgument = None,
     *,
     listed: Annotated[
         str | None,
@@ -107,10 +120,7 @@ def similarity(
             show_default=False,
         ),
     ] = None,
-    form: Annotated[
-        SimilarityFormat,
-        typer.Option("--format", help="auto: table on a terminal, TSV elsewhere."),
-    ] = SimilarityFormat.AUTO,
+    form: Annotated[SimilarityFormat, FORMAT] = SimilarityFormat.AUTO,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -119,22 +129,11 @@ def similarity(
             show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a picture that is there.")
-    ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Name or path of a model.", show_default="the store's own, else protclip-mini"
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="CPU workers.", show_default="one a core")
-    ] = None,
-    on_error: Annotated[
-        OnError, typer.Option(help="Bad records: compare nothing, or leave them out.")
-    ] = OnError.FAIL,
+    overwrite: OverwritePictureOption = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Compare proteins with each other by their vectors."""
     from protclip_core.tasks.similarity import Similarity, SimilarityRequest
@@ -170,7 +169,7 @@ def similarity(
             _write_answers(comparison, listed, Format(form.value))
         else:
             _write_partners(comparison, Format(form.value))
-        _end_partial(comparison)
+        end_partial(comparison.num_failures, comparison.first_failures)
 
 
 def _check(listed: str | None, *, is_matrix: bool, narrowed: bool, plot: Path | None) -> None:
@@ -191,9 +190,7 @@ def _check_picture(path: Path, *, overwrite: bool) -> None:
 
     plot_form(path)
     check_writable_target(path)
-    if path.exists() and not overwrite:
-        hint = "choose another name, or replace it with --overwrite"
-        raise UsageError("is there already", where=str(path), hint=hint)
+    refuse_existing(path, overwrite=overwrite, other="name")
 
 
 def _draw(comparison: Similarity, path: Path) -> None:
@@ -216,14 +213,12 @@ def _draw(comparison: Similarity, path: Path) -> None:
 
 
 def _write_partners(comparison: Similarity, form: Format) -> None:
-    found = comparison.partners()
-    # An error before the first pair shall not leave a header behind.
-    begun = chain(list(islice(found, 1)), found)
+    found = begun(comparison.partners())
     out = stdout()
     if form is Format.TSV or (form is Format.AUTO and not out.isatty()):
-        _write_lines(comparison, begun)
+        _write_lines(comparison, found)
     else:
-        write_rows(_partner_rows(comparison, begun), COLUMNS, form)
+        write_rows(_partner_rows(comparison, found), COLUMNS, form)
 
 
 def _write_lines(comparison: Similarity, found: Iterable[Partners]) -> None:
@@ -235,8 +230,6 @@ def _write_lines(comparison: Similarity, found: Iterable[Partners]) -> None:
     if out.isatty():
         write_rows(_partner_rows(comparison, found), COLUMNS, Format.TSV)
         return
-    from protclip_cli.output import one_cell
-
     names = [one_cell(id) for id in comparison.right.ids]
     out.write("\t".join(COLUMNS) + "\n")
     for one in found:
@@ -254,15 +247,13 @@ def _partner_rows(comparison: Similarity, found: Iterable[Partners]) -> Iterator
 
 def _write_matrix(comparison: Similarity) -> None:
     """Write a header of ids, then a line a protein; cells without a similarity are empty."""
-    rows = comparison.matrix_rows()
-    begun = chain(list(islice(rows, 1)), rows)
+    rows = begun(comparison.matrix_rows())
     out = stdout()
     write_tsv_line(out, ["protein_id", *comparison.right.ids])
     names = iter(comparison.left.ids)
-    for some in begun:
+    for some in rows:
         for scores in some.tolist():
-            # NaN is the one value that is not itself.
-            write_tsv_line(out, [next(names), *(s if s == s else None for s in scores)])  # noqa: PLR0124
+            write_tsv_line(out, [next(names), *map(defined, scores)])
 
 
 def _write_answers(comparison: Similarity, listed: str, form: Format) -> None:
@@ -272,15 +263,14 @@ def _write_answers(comparison: Similarity, listed: str, form: Format) -> None:
 
     def rows() -> Iterator[dict[str, Value]]:
         nonlocal failed
-        for one in begun:
+        for one in answers:
             failed += bool(one.reason)
             yield _answer_row(one)
 
     def is_known(name: str) -> bool:
         return not isinstance(comparison.left.find(name), str)
 
-    answers = comparison.answers(read_pairs(listed, is_known))
-    begun = chain(list(islice(answers, 1)), answers)
+    answers = begun(comparison.answers(read_pairs(listed, is_known)))
     write_rows(rows(), [*COLUMNS, "reason"], form)
     if failed:
         say(f"warning: {failed:,} pair{'s have' if failed > 1 else ' has'} no similarity")
@@ -294,14 +284,3 @@ def _answer_row(one: Answer) -> dict[str, Value]:
         "similarity": one.similarity,
         "reason": one.reason,
     }
-
-
-def _end_partial(comparison: Similarity) -> None:
-    """Name what was not compared, if anything, and end with the code for it."""
-    if comparison.num_failures == 0:
-        return
-    for failure in comparison.first_failures:
-        say(f"warning: {failure.where}: {failure.reason}")
-    count = comparison.num_failures
-    say(f"warning: {count:,} record{'s' if count > 1 else ''} left out")
-    raise typer.Exit(EXIT_PARTIAL)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from protclip_cli.boundary import EXIT_PARTIAL, say
-from protclip_cli.commands.embed import OnError
-from protclip_cli.commands.search import Space
-from protclip_cli.options import Format, GlobalOptions
-from protclip_cli.output import Value, write_rows
+from protclip_cli.options import (
+    DeviceOption,
+    Format,
+    FormatOption,
+    GlobalOptions,
+    ModelOption,
+    OnError,
+    OnErrorOption,
+    ResamplesOption,
+    SeedOption,
+    Space,
+    WorkersOption,
+)
+from protclip_cli.output import Value, begun, defined, write_rows
 from protclip_cli.progress import make_progress
 
 if TYPE_CHECKING:
@@ -105,24 +114,13 @@ def evaluate(
     space: Annotated[
         Space | None, typer.Option(help="Only this one.", show_default="all that there are")
     ] = None,
-    resamples: Annotated[int, typer.Option(help="Draws for the intervals; 0: none.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
-    form: Annotated[
-        Format, typer.Option("--format", help="auto: table on a terminal, TSV elsewhere.")
-    ] = Format.AUTO,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Name or path of a model.", show_default="the store's own, else protclip-mini"
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="CPU workers.", show_default="one a core")
-    ] = None,
-    on_error: Annotated[
-        OnError, typer.Option(help="Bad records: compare nothing, or leave them out.")
-    ] = OnError.FAIL,
+    resamples: ResamplesOption = 200,
+    seed: SeedOption = 0,
+    form: FormatOption = Format.AUTO,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Correlate similarities with those of a table, or with those that GO gives."""
     from protclip_core.tasks.similarity_evaluate import EvaluateReport, EvaluateRequest
@@ -149,9 +147,7 @@ def evaluate(
     )
     report = EvaluateReport()
     found = run(request, report, make_progress(quiet=options.quiet))
-    # An error before the first row shall not leave a header behind.
-    begun = chain(list(islice(found, 1)), found)
-    write_rows(_rows(begun), COLUMNS, form)
+    write_rows(_rows(begun(found)), COLUMNS, form)
     if report.num_failures:
         for line in report.first_failures:
             say(f"warning: {line}")
@@ -168,12 +164,7 @@ def _rows(found: Iterable[Agreement]) -> Iterator[dict[str, Value]]:
             "method": one.method,
             "pairs": one.pairs,
             "proteins": one.proteins,
-            "spearman": _known(one.spearman),
-            "low": _known(one.low),
-            "high": _known(one.high),
+            "spearman": defined(one.spearman),
+            "low": defined(one.low),
+            "high": defined(one.high),
         }
-
-
-def _known(value: float) -> float | None:
-    """Return nothing for NaN, which JSON has no word for."""
-    return value if value == value else None  # noqa: PLR0124

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +9,9 @@ from typing import Annotated
 import typer
 
 from protclip_cli.boundary import say
-from protclip_cli.options import Format
+from protclip_cli.options import Format, FormatOption, OverwriteOption, command_line
 from protclip_cli.output import Value, stdout, write_rows, write_tsv_line
+from protclip_cli.output_file import refuse_existing
 from protclip_core.errors import ModelError, UsageError
 
 app = typer.Typer(
@@ -22,7 +21,6 @@ app = typer.Typer(
 )
 
 StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store that embed wrote.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="Form of the rows.")]
 
 
 class Layout(StrEnum):
@@ -129,7 +127,7 @@ def export(
     output: Annotated[
         str, typer.Option("-o", "--output", help="'-' (TSV to standard output), .tsv or .npy.")
     ] = "-",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write the vectors as TSV (protein_id, length, flags, e1, e2, …) or as a NumPy matrix."""
     from protclip_core.io.atomic import check_writable_target, open_atomic
@@ -148,9 +146,7 @@ def export(
         names = target.with_name(f"{target.name}.ids.txt")
         for written in (target, names) if target.suffix == ".npy" else (target,):
             check_writable_target(written)
-            if written.exists() and not overwrite:
-                hint = "choose another -o, or replace it with --overwrite"
-                raise UsageError("is there already", where=str(written), hint=hint)
+            refuse_existing(written, overwrite=overwrite)
         if target.suffix == ".npy":
             export_npy(store, target)
             with open_atomic(names) as file:
@@ -169,22 +165,20 @@ def merge(
     *,
     output: Annotated[Path, typer.Option("-o", "--output", help="The store to write.")],
     layout: Annotated[Layout, typer.Option(help="Shape of the new store.")] = Layout.PACKED,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Join stores that were made by one model with one set of settings."""
     from protclip_core._version import __version__
     from protclip_core.io.store_tools import merge_stores
     from protclip_core.records import printable
 
-    if output.exists() and not overwrite:
-        hint = "choose another -o, or replace it with --overwrite"
-        raise UsageError("is there already", where=str(output), hint=hint)
+    refuse_existing(output, overwrite=overwrite)
     if any(path.resolve() == output.resolve() for path in paths):
         hint = "give the new store a name of its own"
         raise UsageError("is an input as well as the output", where=str(output), hint=hint)
     attributes = {
         "created_by": f"protclip {__version__}",
-        "command": printable(shlex.join(["protclip", *sys.argv[1:]]), 10_000),
+        "command": command_line(),
         "input": " ".join(printable(str(path), 200) for path in paths),
     }
     count = merge_stores(paths, output, attributes=attributes, layout=layout.value)

@@ -1,14 +1,11 @@
 """Tables of pairs of proteins: names in two columns, and what else a table says of each pair.
 
-The first line says how columns are divided: by tabs where it has one, else by ``;`` or ``,``,
-else by blanks. It is a header if its cells are names of columns (``protein_a protein_b``,
-``Uniprot ID1;Uniprot ID2``, ``protein1,protein2``, …); without one, the first two columns are the
-proteins.
+How columns are divided, and which ones are the proteins, is told by
+`protclip_core.io.pair_columns`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import InputError
-from protclip_core.io.streams import open_input, source_name
-from protclip_core.io.text_rows import lines_of, made_visible, refuse_foreign
-from protclip_core.records import printable
+from protclip_core.io.pair_columns import PairColumns, no_pair, open_pairs
+from protclip_core.io.streams import source_name
+from protclip_core.io.text_rows import made_visible
 
 __all__ = ["ListedPair", "PairTable", "read_pair_table", "read_pairs"]
 
-#: Names of columns of proteins, without case, blanks, dots, dashes and underscores.
-_COLUMN = re.compile(
-    r"(?:uniprot|protein|prot|entity|gene|query|target)(?:id|ac|accession)?[ab12]?|id[ab12]"
-)
-_PLAIN = re.compile(r"[\s_.-]+")
 _SHOWN = 5
 
 
@@ -91,18 +83,9 @@ def read_pairs(
     InputError
         The file is missing, damaged, of another kind, or lists nothing.
     """
-    name = source_name(path)
-    reader: _Reader | None = None
-    listed = False
-    for number, text in _lines(path, name):
-        if reader is None:
-            reader = _Reader(text, is_known)
-            if reader.header is not None:
-                continue
-        listed = True
-        yield reader.pair(text, number)
-    if not listed:
-        raise InputError("lists no pairs", where=name, hint="give two names a line")
+    with open_pairs(path, "a table of pairs", is_known) as (columns, lines):
+        for number, text in lines:
+            yield _pair(columns, columns.cells(made_visible(text)), number, text)
 
 
 def read_pair_table(path: str | Path) -> PairTable:
@@ -121,21 +104,18 @@ def read_pair_table(path: str | Path) -> PairTable:
         lines without two names (the first five and the count).
     """
     name = source_name(path)
-    reader: _Reader | None = None
     pairs: list[tuple[str, str]] = []
     rows: list[list[str]] = []
     faults: list[str] = []
-    for number, text in _lines(path, name):
-        if reader is None:
-            reader = _Reader(text)
-            if reader.header is not None:
-                continue
-        pair = reader.pair(text, number)
-        if pair.fault:
-            faults.append(f"{name}:{pair.fault}")
-        else:
-            pairs.append((pair.protein_a, pair.protein_b))
-            rows.append(reader.cells(text))
+    with open_pairs(path, "a table of pairs") as (columns, lines):
+        for number, text in lines:
+            cells = columns.cells(made_visible(text))
+            pair = _pair(columns, cells, number, text)
+            if pair.fault:
+                faults.append(f"{name}:{pair.fault}")
+            else:
+                pairs.append((pair.protein_a, pair.protein_b))
+                rows.append(cells)
     if faults:
         raise InputError(
             f"{len(faults):,} of {len(faults) + len(pairs):,} lines name no pair",
@@ -143,67 +123,26 @@ def read_pair_table(path: str | Path) -> PairTable:
             hint="give two names a line",
             details=faults[:_SHOWN],
         )
-    if reader is None or not pairs:
-        raise InputError("lists no pairs", where=name, hint="give two names a line")
-    columns = _numbers(rows, reader)
-    if not columns:
+    numbers = _numbers(rows, columns)
+    if not numbers:
         raise InputError(
             "has no column of numbers beside the two of proteins",
             where=name,
             hint="give a similarity in a third column",
         )
-    return PairTable(name, pairs, columns)
+    return PairTable(name, pairs, numbers)
 
 
-class _Reader:
-    """Knows how the columns of a table are divided, from its first line."""
-
-    def __init__(self, first: str, is_known: Callable[[str], bool] | None = None) -> None:
-        self._divider = next((mark for mark in "\t;," if mark in first), None)
-        cells = self.cells(first)
-        named = [place for place, cell in enumerate(cells) if _names_protein(cell)]
-        is_header = len(named) > 1
-        if is_header and is_known is not None:
-            is_header = not all(is_known(cells[place]) for place in named[:2])
-        self.header = cells if is_header else None
-        self.places = (named[0], named[1]) if is_header else (0, 1)
-
-    def cells(self, text: str) -> list[str]:
-        """Split a line."""
-        return [made_visible(cell.strip()) for cell in text.split(self._divider)]
-
-    def pair(self, text: str, number: int) -> ListedPair:
-        """Return the pair of a line."""
-        cells = self.cells(text)
-        first, second = (cells[place] if place < len(cells) else "" for place in self.places)
-        if first and second:
-            return ListedPair(first, second)
-        shown = printable(text.strip())
-        return ListedPair(first, second, f"line {number} names no two proteins: {shown!r}")
+def _pair(columns: PairColumns, cells: list[str], number: int, text: str) -> ListedPair:
+    a, b = columns.names(cells)
+    return ListedPair(a, b, "" if a and b else f"line {number} {no_pair(text)}")
 
 
-def _names_protein(cell: str) -> bool:
-    plain = _PLAIN.sub("", cell.lower())
-    return bool(_COLUMN.fullmatch(plain))
-
-
-def _lines(path: str | Path, name: str) -> Iterator[tuple[int, str]]:
-    """Give the lines that are not blank and no comments, numbered; refuse files of other kinds."""
-    with open_input(path) as stream:
-        first = True
-        for number, text in lines_of(stream, name):
-            if first:
-                refuse_foreign(text, name, "a table of pairs")
-            first = False
-            if not text.startswith("#"):
-                yield number, text
-
-
-def _numbers(rows: list[list[str]], reader: _Reader) -> dict[str, npt.NDArray[np.float64]]:
+def _numbers(rows: list[list[str]], columns: PairColumns) -> dict[str, npt.NDArray[np.float64]]:
     width = max(len(row) for row in rows)
     found: dict[str, npt.NDArray[np.float64]] = {}
     for place in range(width):
-        if place in reader.places:
+        if place in columns.places:
             continue
         cells = [row[place] if place < len(row) else "" for row in rows]
         try:
@@ -211,7 +150,7 @@ def _numbers(rows: list[list[str]], reader: _Reader) -> dict[str, npt.NDArray[np
         except ValueError:
             continue
         if np.isfinite(values).any():
-            header = reader.header or []
-            title = header[place] if place < len(header) and header[place] else ""
+            header = columns.header or []
+            title = made_visible(header[place]) if place < len(header) else ""
             found[title or f"column {place + 1}"] = values
     return found

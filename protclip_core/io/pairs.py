@@ -1,8 +1,7 @@
 r"""Lists of pairs of proteins that may say whether, and how, the two interact.
 
-The first line decides how columns are divided: by tabs where it has one, else by ``;`` or ``,``,
-else by blanks. It is a header where it names two columns of proteins (``protein_a protein_b``,
-``item_id_a item_id_b``, ``protein1 protein2``, …); further columns are then known by name:
+How columns are divided, and which ones are the proteins, is told by
+`protclip_core.io.pair_columns`; of a list with a header further columns are known by name:
 
 ``label``
     Whether the two interact: 1 or 0 (``true``, ``yes``, ``+`` and their contraries).
@@ -23,9 +22,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from protclip_core.errors import InputError
-from protclip_core.io.streams import open_input, source_name
-from protclip_core.io.text_rows import is_decoded, lines_of, made_visible, refuse_foreign
+from protclip_core.io.pair_columns import PairColumns, no_pair, open_pairs
+from protclip_core.io.streams import source_name
+from protclip_core.io.text_rows import is_decoded, made_visible
 from protclip_core.records import printable
 
 __all__ = ["SPLITS", "STRING_TYPES", "PairBlock", "label_of", "read_pair_blocks"]
@@ -46,14 +45,7 @@ _LABELS = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "y", "+", "positive"), 1),
     **dict.fromkeys(("0", "0.0", "false", "no", "n", "-", "negative"), 0),
 }
-#: Names of columns of proteins, without blanks, dots, dashes and underscores.
-_PROTEIN = re.compile(
-    r"(?:item|uniprot|protein|prot|entity|gene|query|target|partner|interactor)"
-    r"(?:id|ac|accession)?[abxy012]?|id[ab012]"
-)
-_PLAIN = re.compile(r"[\s_.#-]+")
 _TYPE_COLUMNS = ("types", "type", "mode", "interaction_type", "interaction_types")
-_HINT = "give two names a line, protein_a<TAB>protein_b"
 _ROWS = 16_384
 
 
@@ -120,31 +112,14 @@ def read_pair_blocks(
         The file is missing, damaged, of another kind, or lists nothing.
     """
     name = source_name(path)
-    columns: _Columns | None = None
-    found = False
-    with open_input(path) as stream:
-        for number, text in lines_of(stream, name):
-            if columns is None:
-                refuse_foreign(text, name, "a list of pairs")
-                columns = _Columns(text, is_known, names_only=names_only)
-                block = columns.block(name)
-                if columns.has_header or text.startswith("#"):
-                    columns.wait = not columns.has_header
-                    continue
-            elif text.startswith("#"):
-                continue
-            elif columns.wait:  # only comments so far
-                columns = _Columns(text, is_known, names_only=names_only)
-                block = columns.block(name)
-                if columns.has_header:
-                    continue
-            found = True
-            columns.add(block, number, text)
+    with open_pairs(path, "a list of pairs", is_known) as (columns, lines):
+        reader = _Reader(columns, names_only=names_only)
+        block = reader.block(name)
+        for number, text in lines:
+            reader.add(block, number, text)
             if len(block) == rows:
                 yield block
-                block = columns.block(name)
-    if not found:
-        raise InputError("lists no pairs", where=name, hint=_HINT)
+                block = reader.block(name)
     if len(block):
         yield block
 
@@ -154,32 +129,20 @@ def label_of(cell: str) -> int | None:
     return _LABELS.get(cell.strip().lower())
 
 
-class _Columns:
-    """Which column is what, from the first line."""
+class _Reader:
+    """Which column is what."""
 
-    def __init__(
-        self, first: str, is_known: Callable[[str], bool] | None, *, names_only: bool
-    ) -> None:
-        self._divider = next((mark for mark in "\t;," if mark in first), None)
-        #: Whether the first line was a comment, and the next one tells.
-        self.wait = False
-        cells = self._cells(first.lstrip("#"))
-        plain = [_PLAIN.sub("", cell.lower()) for cell in cells]
-        proteins = [place for place, cell in enumerate(plain) if _PROTEIN.fullmatch(cell)]
-        self.has_header = len(proteins) > 1
-        if self.has_header and is_known is not None:
-            self.has_header = not all(is_known(cells[place]) for place in proteins[:2])
-        told = self.has_header and not names_only
-        names = [cell.lower() for cell in cells] if told else []
-        self._a, self._b = proteins[:2] if self.has_header else (0, 1)
+    def __init__(self, columns: PairColumns, *, names_only: bool) -> None:
+        self._columns = columns
+        names = [] if names_only else [cell.lower() for cell in columns.header or ()]
         self._label = _place(names, ("label", "labels", "interaction", "interacts"))
         self._types = _place(names, _TYPE_COLUMNS)
         self._split = _place(names, ("split", "part"))
         self._each = [(t, names.index(t)) for t in STRING_TYPES if t in names]
-        if not self.has_header and not names_only and len(cells) > 2:
+        if columns.header is None and not names_only and columns.width > 2:
             self._label = 2
         extra = self._each or (self._label, self._types, self._split) != (None, None, None)
-        self._is_plain = not extra and (self._a, self._b, self._divider) == (0, 1, "\t")
+        self._is_plain = not extra and columns.places == (0, 1) and columns.divider == "\t"
 
     def block(self, name: str) -> PairBlock:
         """Make an empty block with the columns that there are."""
@@ -204,10 +167,10 @@ class _Columns:
         if not is_decoded(text):
             text = made_visible(text)
             fault = "is not UTF-8"
-        cells = self._cells(text)
-        a, b = _cell(cells, self._a), _cell(cells, self._b)
+        cells = self._columns.cells(text)
+        a, b = self._columns.names(cells)
         if not (a and b):
-            fault = f"names no two proteins: {printable(text.strip())!r}"
+            fault = no_pair(text)
         if block.labels is not None:
             block.labels.append(_cell(cells, self._label))
         if block.types is not None:
@@ -222,12 +185,6 @@ class _Columns:
         block.a.append(a)
         block.b.append(b)
         block.lines.append(number)
-
-    def _cells(self, text: str) -> list[str]:
-        cells = text.split(self._divider)
-        if self._divider in (",", ";"):
-            return [cell.strip().strip('"') for cell in cells]
-        return [cell.strip() for cell in cells]
 
     def _types_of(self, cells: list[str]) -> tuple[str, ...]:
         if self._types is None:

@@ -20,6 +20,7 @@ from protclip_core.ontology import read_go_table
 from tests.train.frozen_text import make_text_bundle
 from tests.train.launch import CONFIGS
 from train import checkpoint, go_index
+from train.annotated import read_annotated
 from train.go_fmax import aspect_fmax
 from train.go_terms import GoTerms
 
@@ -113,4 +114,4 @@ def test_a_split_without_annotated_proteins(made, tmp_path):
         json.dumps({"split": "train", "sequence": "MK", "go": [ontology.ids[-1]]}) + "\n"
     )
     with pytest.raises(InputError, match="no protein of split 'valid' has a GO term"):
-        go_index.read_annotated(tmp_path / "few.jsonl", ontology, ("train", "valid"))
+        read_annotated(tmp_path / "few.jsonl", ontology, ("train", "valid"))

@@ -20,6 +20,7 @@ from tests.helpers import RESIDUES
 from tests.ontology_files import go_id
 from tests.unit.models.dual import Dual
 from train import go_transfer
+from train.annotated import read_annotated
 
 #: Families of proteins, and what each carries: a term of each aspect.
 FAMILIES = [[5, 16, 26], [8, 14, 21], [3, 13, 25]]
@@ -110,7 +111,7 @@ def test_a_line_that_cannot_be_read_is_named(bundle, tmp_path):
     path.write_text('{"split": "train", "go": ["GO:0000005"], "sequence": "MK"}\n{"split"\n')
     ontology = find_go_index(describe_model(str(bundle))).ontology
     with pytest.raises(InputError, match="pairs.jsonl:2: cannot be read"):
-        go_transfer.read_known(path, ontology, ("train",))
+        read_annotated(path, ontology, ("train",))
 
 
 def test_the_regression_finds_what_made_the_data():

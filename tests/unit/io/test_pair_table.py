@@ -30,6 +30,7 @@ def write(tmp_path):
         "label;Uniprot ID1;Uniprot ID2\r\n1;p1;p2\r\n0; p3 ;p4\r\n",
         "p1  p2\np3 p4\n",
         "id1 id2\np1 p2\np3 p4\n",
+        '#label,"partner_a","partner_b"\n1,"p1","p2"\n# between\n0,p3,p4\n',
         gzip.compress(b"\xef\xbb\xbfquery\ttarget\np1\tp2\np3\tp4\n"),
     ],
 )

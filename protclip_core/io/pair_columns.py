@@ -1,0 +1,130 @@
+"""How the lines of a list of pairs are divided, and which columns name the two proteins.
+
+The first line says how columns are divided: by tabs where it has one, else by ``;`` or ``,``,
+else by blanks. It is a header where it names two columns of proteins (``protein_a protein_b``,
+``Uniprot ID1;Uniprot ID2``, ``protein1,protein2``, …); without one, the first two columns are the
+proteins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
+from pathlib import Path
+
+from protclip_core.errors import InputError
+from protclip_core.io.streams import open_input, source_name
+from protclip_core.io.text_rows import Line, lines_of, refuse_foreign
+from protclip_core.records import printable
+
+__all__ = ["PairColumns", "no_pair", "open_pairs"]
+
+#: Names of columns of proteins, without case, blanks, dots, dashes and underscores.
+_PROTEIN = re.compile(
+    r"(?:item|uniprot|protein|prot|entity|gene|query|target|partner|interactor)"
+    r"(?:id|ac|accession)?[abxy012]?|id[ab012]"
+)
+_PLAIN = re.compile(r"[\s_.#-]+")
+
+
+class PairColumns:
+    """What the first line of a list tells.
+
+    Parameters
+    ----------
+    first
+        That line.
+    is_known
+        Tells names of proteins: a line that looks like a header, of two names that are known, is
+        a pair.
+
+    Attributes
+    ----------
+    divider
+        Between columns; None for blanks.
+    header
+        Names of columns, or None.
+    places
+        Of the two proteins.
+    """
+
+    def __init__(self, first: str, is_known: Callable[[str], bool] | None = None) -> None:
+        self.divider = next((mark for mark in "\t;," if mark in first), None)
+        cells = self.cells(first)
+        plain = [_PLAIN.sub("", cell.lower()) for cell in cells]
+        named = [place for place, cell in enumerate(plain) if _PROTEIN.fullmatch(cell)]
+        is_header = len(named) > 1
+        if is_header and is_known is not None:
+            is_header = not all(is_known(cells[place]) for place in named[:2])
+        self.header = cells if is_header else None
+        self.places = (named[0], named[1]) if is_header else (0, 1)
+        #: How many columns the first line has.
+        self.width = len(cells)
+
+    def cells(self, text: str) -> list[str]:
+        """Split a line; quotes around a cell belong to it only where blanks or tabs divide."""
+        cells = text.split(self.divider)
+        if self.divider in (",", ";"):
+            return [cell.strip().strip('"') for cell in cells]
+        return [cell.strip() for cell in cells]
+
+    def names(self, cells: list[str]) -> tuple[str, str]:
+        """Return the two names of a line, empty where there is none."""
+        a, b = (cells[place] if place < len(cells) else "" for place in self.places)
+        return a, b
+
+
+@contextmanager
+def open_pairs(
+    path: str | Path, wanted: str, is_known: Callable[[str], bool] | None = None
+) -> Iterator[tuple[PairColumns, Iterator[Line]]]:
+    """Open a list; give its columns, and an iterator over the lines of its pairs.
+
+    Blank lines and those that start with ``#`` are passed over, but that the first line may be a
+    header behind a ``#``. LF and CRLF end lines.
+
+    Parameters
+    ----------
+    path
+        File, plain or compressed, or ``-``.
+    wanted
+        What it should be: ``"a list of pairs"``.
+    is_known
+        See `PairColumns`.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, of another kind, or lists nothing; on iteration, what
+        `lines_of` raises.
+    """
+    name = source_name(path)
+    with open_input(path) as stream, closing(lines_of(stream, name)) as lines:
+        yield _begin(lines, name, wanted, is_known)
+
+
+def _begin(
+    lines: Iterator[Line], name: str, wanted: str, is_known: Callable[[str], bool] | None
+) -> tuple[PairColumns, Iterator[Line]]:
+    """Read up to the first pair."""
+    rows = (line for line in lines if not line[1].startswith("#"))
+    first = next(lines, None)
+    if first is not None:
+        refuse_foreign(first[1], name, wanted)
+        columns = PairColumns(first[1].lstrip("#"), is_known)
+        if columns.header is None and first[1].startswith("#"):  # a remark
+            first = next(rows, None)
+            columns = PairColumns(first[1] if first is not None else "", is_known)
+        if columns.header is not None:
+            first = next(rows, None)
+    if first is None:
+        hint = "give two names a line, protein_a<TAB>protein_b"
+        raise InputError("lists no pairs", where=name, hint=hint)
+    return columns, chain([first], rows)
+
+
+def no_pair(text: str) -> str:
+    """Say that a line names no two proteins."""
+    return f"names no two proteins: {printable(text.strip())!r}"
