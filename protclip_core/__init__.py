@@ -6,10 +6,13 @@
 Rooms, lowest first; imports point down this list only (a test holds that):
 
 ``errors, records, progress``  what travels everywhere
-``io``                         files: FASTA, HDF5 stores, crash-safe parts, downloads, archives
-``models, heads``              encoders, bundles, catalog, importers, loading, kernels; light heads
+``variants, nearest``          grammar of protein variants; exact search
+``pairwise, bench``            similarity of pairs and blocks of vectors; metrics, baselines
+``io``                         files: FASTA, HDF5 stores, tables, VCF, downloads, archives, aligners
+``ontology``                   GO and other vocabularies, annotations, semantic similarity
+``models, heads``              encoders, bundles, importers, GO index and calibration; light heads
 ``engines``                    where the work runs: one device, later several
-``tasks``                      one function for each command
+``tasks``                      what the commands do; modules begin with the name of the command
 
 Importing this package loads no torch; the names below come when they are asked for.
 """
