@@ -74,6 +74,21 @@ class Explaining:
         refuse_input_as_output(inputs, self.plot)
         refuse_existing(self.plot, overwrite=overwrite, other="--explain-plot")
 
+    def refuse_table(self, table: Path | None) -> None:
+        """Refuse one file for the table and the picture: one would replace the other.
+
+        Raises
+        ------
+        UsageError
+            Both go to the same file.
+        """
+        if self.plot is None or table is None:
+            return
+        if self.plot.resolve() == table.resolve():
+            hint = "choose another -o, or another --explain-plot"
+            message = "is asked for as the table and as the picture"
+            raise UsageError(message, where=str(self.plot), hint=hint)
+
     @property
     def is_asked(self) -> bool:
         """Whether there is anything to explain."""

@@ -228,8 +228,11 @@ def annotate(
         workers=workers,
         on_error=on_error.value,
     )
-    explaining.check(request.inputs, overwrite=overwrite, is_go_format=form in GO_FORMATS)
-    path = checked_output(output, overwrite=overwrite, inputs=request.inputs)
+    side = (annotations, homology, slim, go_index, neighbours, *(vocab or ()))
+    read = (*request.inputs, *(str(one) for one in side if one is not None))
+    explaining.check(read, overwrite=overwrite, is_go_format=form in GO_FORMATS)
+    path = checked_output(output, overwrite=overwrite, inputs=read)
+    explaining.refuse_table(path)
     with Annotation(request) as annotation, open_output(path) as out:
         _write(annotation, form, out, options, explaining)
     if not options.quiet:

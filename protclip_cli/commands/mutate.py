@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from protclip_core.tasks.mutate import Mutation
 
 EPILOG = (
-    "Columns: protein_id variant score percentile effect flags reason. A score is a sum of log "
-    "ratios: below 0 the model finds the variant less likely than the wild type. The percentile "
-    "is among all single substitutions of the protein; low is harmful. effect is empty as long as "
+    "Columns: protein_id variant score percentile effect flags reason. A low score is "
+    "harmful. It is a sum of log ratios, so below 0 the model finds the variant less likely than "
+    "the wild type; with a prior, which is added to it, 0 means nothing. The percentile is among "
+    "all single substitutions of the protein. effect is empty as long as "
     "no model has a calibration.\n\n"
     "Variants: A42G, p.Ala42Gly, A42G:L50P, NP_000537.3:p.Arg175His, deletions, insertions; as "
     "TSV or CSV (columns protein_id variant), a list, JSON Lines, or a VCF of VEP or SnpEff.\n\n"
@@ -162,7 +163,7 @@ def mutate(
 
     options: GlobalOptions = context.obj
     if plot is not None:
-        _check_plot(plot, scan=scan, overwrite=overwrite)
+        _check_plot(plot, method, scan=scan, overwrite=overwrite)
     request = MutateRequest(
         inputs=_inputs(inputs, variants),
         variants=variants,
@@ -224,11 +225,13 @@ def _region(text: str | None) -> tuple[int, int] | None:
     return first, last
 
 
-def _check_plot(path: Path, *, scan: bool, overwrite: bool) -> None:
+def _check_plot(path: Path, method: MethodName, *, scan: bool, overwrite: bool) -> None:
     from protclip_core.io.atomic import check_writable_target
 
     if not scan:
         raise UsageError("--plot is for scans", hint="add --scan")
+    if method in (MethodName.PSEUDO, MethodName.SHIFT):  # told before hours of passes, not after
+        raise UsageError(f"--method {method} draws no heat map", hint="use masked-marginals")
     if path.suffix.lower() != ".png":
         raise UsageError("--plot draws PNG", where=str(path), hint="use a name in .png")
     check_writable_target(path)

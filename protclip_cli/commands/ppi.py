@@ -227,7 +227,9 @@ def predict(
     from protclip_core.tasks.ppi_predict import Prediction, PredictRequest
 
     options: GlobalOptions = context.obj
-    path = checked_output(output, overwrite=overwrite)
+    inputs = [*(one for one in (pairs, *(bipartite or ())) if one is not None), *embeddings]
+    inputs += [str(head)] if head is not None else []
+    path = checked_output(output, overwrite=overwrite, inputs=inputs)
     request = PredictRequest(
         pairs=pairs,
         bipartite=bipartite,
@@ -348,7 +350,8 @@ def split(
     from protclip_core.tasks.ppi_split_list import SplitRequest, split_list
 
     options: GlobalOptions = context.obj
-    path = checked_output(output, overwrite=overwrite)
+    inputs = [pairs, *([sequences] if sequences is not None else [])]
+    path = checked_output(output, overwrite=overwrite, inputs=inputs)
     settings = SplitSettings(method=method.value, valid=valid, test=test, seed=seed)
     report = split_list(SplitRequest(pairs=pairs, settings=settings, sequences=sequences))
     found = report.pairs

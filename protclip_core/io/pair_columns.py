@@ -55,7 +55,8 @@ class PairColumns:
         cells = self.cells(first)
         plain = [_PLAIN.sub("", cell.lower()) for cell in cells]
         named = [place for place, cell in enumerate(plain) if _PROTEIN.fullmatch(cell)]
-        is_header = len(named) > 1
+        # A header has no numbers in it; the first pair of a table of labels or values has.
+        is_header = len(named) > 1 and not any(map(_is_number, cells))
         if is_header and is_known is not None:
             is_header = not all(is_known(cells[place]) for place in named[:2])
         self.header = cells if is_header else None
@@ -74,6 +75,14 @@ class PairColumns:
         """Return the two names of a line, empty where there is none."""
         a, b = (cells[place] if place < len(cells) else "" for place in self.places)
         return a, b
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def carried_by(
     Returns
     -------
     Carried
-        Those with a term other than the roots.
+        Those with a term other than the roots, each protein once.
 
     Raises
     ------
@@ -116,7 +116,12 @@ def carried_by(
     whole = annotations.propagated(ontology, roots=False)
     places = np.array([_place(whole.index, id) for id in ids], dtype=np.int64)
     counts = np.diff(whole.offsets)
-    rows = np.flatnonzero(places >= 0)
+    # A protein that is there twice would count twice; the first of its records stands for it.
+    first = np.unique(places, return_index=True)[1]
+    rows = np.sort(first[places[first] >= 0])
+    if repeated := int((places >= 0).sum()) - len(rows):
+        text = "%s: %s further records of annotated proteins, which are there already, are left out"
+        _log.warning(text, where, f"{repeated:,}")
     rows = rows[counts[places[rows]] > 0]
     source = annotations.provenance.source
     if not len(rows):

@@ -196,9 +196,12 @@ class Annotation:
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
-        self._stack.close()
+        self._stack.__exit__(kind, error, trace)
 
     @property
     def rule(self) -> str:

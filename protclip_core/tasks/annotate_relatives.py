@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from protclip_core.engines.local import usable_cores
-from protclip_core.errors import UsageError
+from protclip_core.errors import ProtclipError, UsageError
 from protclip_core.io.aligners import Aligner, Hit, align
 from protclip_core.io.atomic import disk_error
 from protclip_core.io.fasta import read_fasta
 from protclip_core.io.store import EmbeddingStore
-from protclip_core.io.streams import open_input
+from protclip_core.io.streams import open_input, source_name
 from protclip_core.models.go_votes import (
     MOST_HOMOLOGS,
     MOST_NEIGHBOURS,
@@ -300,6 +300,8 @@ def _sequences_at(path: str, rows: np.ndarray) -> Iterator[str]:
 def rereadable(inputs: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Give inputs that can be read twice: standard input becomes a temporary file.
 
+    Errors that leave the block name standard input, not that file.
+
     Raises
     ------
     ResourceError
@@ -315,4 +317,11 @@ def rereadable(inputs: Sequence[str]) -> Iterator[tuple[str, ...]]:
                 shutil.copyfileobj(source, file)
         except OSError as error:
             raise disk_error(error, folder) from error
-        yield tuple(str(path) if one == "-" else one for one in inputs)
+        try:
+            yield tuple(str(path) if one == "-" else one for one in inputs)
+        except ProtclipError as error:
+            # The user knows nothing of that file.
+            shown = source_name("-")
+            error.where = error.where and error.where.replace(str(path), shown)
+            error.details = tuple(line.replace(str(path), shown) for line in error.details)
+            raise

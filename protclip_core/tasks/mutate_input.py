@@ -10,6 +10,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from protclip_core.errors import InputError
 from protclip_core.io.fasta import read_fasta
@@ -114,8 +115,10 @@ class Proteins:
 def carries_sequences(path: str) -> bool:
     """Whether a file of variants is JSON Lines whose first object holds a wild type.
 
-    Such a file needs no FASTA beside it.
+    Such a file needs no FASTA beside it. A pipe is not looked into, as it can be read once only.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        return False
     with open_input(path) as stream:
         for raw in stream:
             if raw.strip():

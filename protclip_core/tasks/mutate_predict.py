@@ -11,6 +11,7 @@ import numpy as np
 from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.heads import Head, load_head
 from protclip_core.heads.variant_features import RECIPE, VariantFeatures
+from protclip_core.io.variants import ProteinNames
 from protclip_core.models.head_card import HeadInput, check_input
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.mutate_assay import (
@@ -158,7 +159,7 @@ class Fitness:
         request, known = self.request, self.recipe.wild_type
         proteins = Proteins(() if request.fasta is None else (request.fasta,))
         for id, sequence in proteins.sequences.items():
-            if "X" not in known and sequence != known:
+            if not self._is_own(sequence):
                 raise InputError(
                     f"{id} is not the protein of the head, which has {len(known):,} residues "
                     f"({known[:10]}…)",
@@ -174,6 +175,8 @@ class Fitness:
         variant = at_home(row.variant, self._offset)
         if not self.recipe.takes(variant):
             return None, None, "has a residue beyond the 20"
+        if reason := self._foreign(row):
+            return None, None, reason
         known = self.recipe.wild_type
         for old, position, _ in variant.substitutions:
             if not 1 <= position <= len(known):
@@ -193,6 +196,21 @@ class Fitness:
         if vector is None:
             return None, None, f"has no vector in {self.request.embeddings}"
         return variant, vector, ""
+
+    def _is_own(self, sequence: str) -> bool:
+        """Whether it can be the head's wild type, of which a head without a model knows parts."""
+        known = self.recipe.wild_type
+        fits = len(sequence) == len(known) if self._scorer else len(sequence) >= len(known)
+        return fits and all(own in (letter, "X") for letter, own in zip(sequence, known))
+
+    def _foreign(self, row: AskedRow) -> str:
+        """Why a row is of another protein than the head; empty where it may be of the same."""
+        if row.sequence is not None:
+            return "" if self._is_own(row.sequence) else "its wild type is not the head's"
+        names = ProteinNames([self._protein])
+        if row.protein_id and self._protein and row.protein_id not in names:
+            return f"is of {row.protein_id}, and the head is of {self._protein}"
+        return ""
 
     def _values(
         self, found: list[tuple[Variant | None, np.ndarray | None, str]], progress: Progress

@@ -88,10 +88,13 @@ def split_pairs(a: Rows, b: Rows, groups: Rows, settings: SplitSettings) -> Rows
     _check(settings)
     one, other = groups[a], groups[b]
     rng = np.random.default_rng(settings.seed)
-    if settings.method == "random":
-        found = _random(len(a), settings, rng)
-    elif settings.method == "c1":
-        found = _known(one, other, settings, rng)
+    if settings.method in ("random", "c1"):
+        # Pairs of the same two groups are one pair under other names: they stay together.
+        first, own = _distinct(one, other)
+        if settings.method == "random":
+            found = _random(len(first), settings, rng)[own]
+        else:
+            found = _known(one[first], other[first], settings, rng)[own]
     elif settings.method in ("bfs", "dfs"):
         found = _walked(one, other, settings, rng)
     else:
@@ -116,6 +119,17 @@ def _check(settings: SplitSettings) -> None:
             f"shares of {settings.valid:g} for validation and {settings.test:g} for test",
             hint="use shares from 0, together more than 0 and less than 1",
         )
+
+
+def _distinct(one: Rows, other: Rows) -> tuple[Rows, Rows]:
+    """Give the first pair of each two groups, in order, and which of them each pair is."""
+    width = int(max(one.max(initial=0), other.max(initial=0))) + 1
+    codes = np.minimum(one, other) * width + np.maximum(one, other)
+    _, first, own = np.unique(codes, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return first[order], place[own]
 
 
 def _random(count: int, settings: SplitSettings, rng: np.random.Generator) -> Rows:

@@ -21,6 +21,7 @@ from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.pair_features import RECIPES, pair_features, pair_input
 from protclip_core.io.atomic import check_writable_target
 from protclip_core.progress import Progress, SilentProgress
+from protclip_core.tasks.embed_input import refuse_input_as_output
 from protclip_core.tasks.ppi_evaluate import Measured, measure_pairs
 from protclip_core.tasks.ppi_leaks import PAIRS, LeakReport, TrainedOn
 from protclip_core.tasks.ppi_negatives import RULES, draw_negatives
@@ -185,6 +186,8 @@ def _check(request: TrainRequest) -> None:
     if [request.pairs, request.valid, request.test, *request.vectors.inputs].count("-") > 1:
         raise UsageError("standard input (-) can be read once only")
     check_writable_target(request.output)
+    lists = [path for path in (request.pairs, request.valid, request.test) if path is not None]
+    refuse_input_as_output((*lists, *request.vectors.inputs), request.output)
     if request.output.exists() and not request.overwrite:
         raise UsageError(
             "is there already",
@@ -216,10 +219,10 @@ def _parts(
     if task == "interaction":
         held = _held(parts, len(proteins))
         known = np.concatenate([p.codes() for p in (*sets.values(),)])
-        parts = {
-            name: _with_negatives(request, part, held, known, name, report)
-            for name, part in parts.items()
-        }
+        for name, part in parts.items():
+            parts[name] = _with_negatives(request, part, held, known, name, report)
+            # What is drawn for one part must not be drawn for another.
+            known = np.concatenate([known, parts[name].codes()])
     if len(parts["train"]) > request.most_pairs:
         drawn = np.random.default_rng(request.seed).permutation(len(parts["train"]))
         _log.warning(

@@ -141,7 +141,9 @@ class GoReference:
         self._measure = SemanticSimilarity(self._ontology, content, measure)
         self._listed = None
         if pairs is not None:
-            self._listed = [(pair.protein_a, pair.protein_b) for pair in read_pairs(pairs)]
+            known = set(self._annotations.protein_ids)
+            listed = read_pairs(pairs, known.__contains__)
+            self._listed = [(pair.protein_a, pair.protein_b) for pair in listed]
 
     def pairs(
         self, proteins: Proteins, usable: npt.NDArray[np.bool_], report: EvaluateReport

@@ -177,3 +177,9 @@ def test_a_failed_picture_leaves_no_table_behind(annotate, tmp_path):
     arguments = ("--explain-plot", "x.png", "--protein", "p99", "-o", "x.tsv")
     one_error(annotate("x.fa", *arguments), 3, "no protein 'p99'")
     assert not (tmp_path / "x.tsv").exists()
+
+
+def test_table_and_picture_do_not_share_a_file(annotate, tmp_path):
+    both = annotate("one.fa", "--explain", "--explain-plot", "x.svg", "-o", tmp_path / "x.svg")
+    one_error(both, 2, "x.svg: is asked for as the table and as the picture", "another -o")
+    assert not (tmp_path / "x.svg").exists()

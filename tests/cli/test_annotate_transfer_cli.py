@@ -117,3 +117,10 @@ def test_refusals(annotate):
 def test_a_failing_aligner_is_one_line(annotate):
     done = annotate(*HOMOLOGY, fault="fails")
     one_error(done, 8, "mmseqs easy-search: ended with code 3: Try again")
+
+
+@pytest.mark.parametrize("name", ["reference.fa", "known.tsv"])
+def test_what_is_learned_from_is_not_replaced(annotate, tmp_path, name):
+    kept = (tmp_path / name).read_bytes()
+    one_error(annotate(*HOMOLOGY, "-o", name, "--overwrite"), 2, f"{name}: is an input as well")
+    assert (tmp_path / name).read_bytes() == kept

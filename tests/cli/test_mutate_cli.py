@@ -183,6 +183,7 @@ def test_strict_prints_nothing_where_a_row_cannot_be_scored(mutate, tmp_path):
         (["one.fa", "--scan", "--region", "1-99"], 3, "p0: region 1-99 is outside"),
         (["x.fa", "--scan", "--plot", "a.png"], 2, "--plot draws one protein, there are 3"),
         (["x.fa", "--variants", "v.tsv", "--plot", "a.png"], 2, "--plot is for scans"),
+        (["x.fa", "--scan", "--plot", "a.png", "--method", "pll"], 2, "draws no heat map"),
         (["one.fa", "--scan", "--plot", "a.pdf"], 2, "--plot draws PNG"),
         (["-", "--variants", "-"], 2, "can be read once only"),
         (["x.fa", "--variants", "nosuch.tsv"], 3, "nosuch.tsv: no such file"),

@@ -161,3 +161,19 @@ def test_what_is_refused_in_one_line(ppi, place, tmp_path):
     ones = write_pairs(tmp_path / "o.tsv", [("P1", "P2", 1)], "protein_a\tprotein_b\tlabel")
     done = ppi("evaluate", ones, *given, "--head", "x.head", "--ratio", "0")
     one_error(done, 3, "all of its 1 pairs interact")
+
+
+def test_no_input_is_replaced(ppi, place):
+    before = {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+    told, given = "is an input as well as the output", ("--embeddings", "x.h5", "--overwrite")
+    for asked in (
+        ("split", "pairs.tsv", "-o", "pairs.tsv", "--overwrite"),
+        ("split", "pairs.tsv", "--sequences", "example.fasta", "-o", "example.fasta"),
+        ("predict", "pairs.tsv", "-o", "pairs.tsv", *given),
+        ("predict", "--all", "-o", "x.h5", *given),
+        ("predict", "--all", "--head", "x.head", "-o", "x.head", *given),
+        ("train", "pairs.tsv", "-o", "pairs.tsv", *given),
+        ("train", "pairs.tsv", "--test", "x.head", "-o", "x.head", *given),
+    ):
+        one_error(ppi(*asked), 2, told)
+    assert before == {name: (place / name).read_bytes() for name in before}

@@ -46,6 +46,12 @@ def test_a_header_is_a_pair_where_it_names_proteins(write):
     assert len(list(read_pairs(path, lambda name: name == "protein1"))) == 1
 
 
+def test_a_line_with_a_number_is_no_header(write):
+    table = read_pair_table(write("prot1\tprot2\t0.5\nprot1\tprot3\t0.25\n"))
+    assert table.pairs == [("prot1", "prot2"), ("prot1", "prot3")]
+    assert table.columns["column 3"].tolist() == [0.5, 0.25]
+
+
 def test_every_line_is_answered(write):
     found = list(read_pairs(write(b"p1\tp2\nalone\n\tp2\nB\xe9\tp3\n")))
     assert [pair.fault for pair in found] == [

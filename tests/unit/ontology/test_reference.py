@@ -74,6 +74,16 @@ def test_terms_come_with_their_ancestors_and_without_roots(tmp_path, caplog):
     assert "x.fa: 3 of 5 proteins are annotated in" in caplog.text
 
 
+def test_a_protein_that_is_there_twice_counts_once(tmp_path, caplog):
+    ontology, path = small(), tmp_path / "known.tsv"
+    path.write_text(f"P1\t{go_id(5)}\nP2\t{go_id(16)}\n")
+    known = read_annotations(path, ontology)
+    found = carried_by(known, ontology, ["P9", "P2", "sp|P1|A", "P1", "P9", "P2"], "x.fa")
+    assert found.ids == ("P2", "sp|P1|A")
+    assert found.rows.tolist() == [1, 2]
+    assert "x.fa: 2 further records" in caplog.text
+
+
 def test_none_annotated_is_an_error(tmp_path):
     ontology, path = small(), tmp_path / "known.tsv"
     path.write_text(f"P1\t{go_id(5)}\nP3\t{go_id(3674)}\n")

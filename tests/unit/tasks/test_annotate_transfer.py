@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, ModelError, UsageError, WorkerLostError
+from protclip_core.io.fasta import read_fasta
 from protclip_core.models.bundle import open_bundle
 from protclip_core.models.go_index_file import add_to_bundle
 from protclip_core.models.go_transfer import TransferWeights, add_transfer
 from protclip_core.models.go_votes import NEIGHBOUR_STEEPNESS
 from protclip_core.models.loading import load_model
 from protclip_core.tasks.annotate import AnnotateRequest, Annotation, TransferRequest
+from protclip_core.tasks.annotate_relatives import rereadable
 from protclip_core.tasks.embed import EmbedRequest, embed_to_store
 from tests.aligner_programs import write_aligner
 from tests.go_indexes import ancestors_of, index_of
@@ -320,3 +322,12 @@ def test_damaged_weights_are_refused(place, tmp_path):
     path.write_text(path.read_text().replace("homology", "Homology"))
     with pytest.raises(ModelError, match="sha256 mismatch"):
         run(place, kinds=("neighbours",), model=copy)
+
+
+def test_errors_of_what_is_kept_for_reading_twice_name_standard_input(tmp_path, monkeypatch):
+    (tmp_path / "in").write_bytes(b"no FASTA")
+    with (tmp_path / "in").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        with pytest.raises(InputError) as caught, rereadable(["-"]) as inputs:
+            list(read_fasta(inputs[0]))
+    assert str(caught.value.where).startswith("<stdin>")

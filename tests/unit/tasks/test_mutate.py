@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import numpy as np
@@ -13,6 +14,7 @@ from protclip_core.models.masked import LETTERS, MaskedReader
 from protclip_core.models.substitution_prior import prior_table
 from protclip_core.tasks.mutate import Mutation
 from protclip_core.tasks.mutate_ensemble import combine
+from protclip_core.tasks.mutate_input import carries_sequences
 from protclip_core.tasks.mutate_job import MutateRequest
 from protclip_core.tasks.mutate_scores import (
     MarginalScorer,
@@ -294,3 +296,14 @@ def test_options_that_do_not_fit(mutate, options, said):
 def test_one_id_with_two_sequences_is_refused(mutate):
     with pytest.raises(InputError, match="another sequence"):
         mutate([("a", SEQUENCE), ("a", SEQUENCE[1:])], [ONE])
+
+
+def test_a_pipe_of_variants_is_not_read_ahead():
+    source, sink = os.pipe()
+    try:
+        os.write(sink, b'{"original_sequence": "MA", "variant": "A2G"}\n')
+        assert not carries_sequences(f"/dev/fd/{source}")
+        assert os.read(source, 9) == b'{"origina'
+    finally:
+        os.close(sink)
+        os.close(source)

@@ -174,6 +174,24 @@ def test_a_head_of_another_model_or_protein_is_refused(run, tmp_path):
         predicted(head, ["WT"], tmp_path, fasta=str(other), model=str(tiny))
 
 
+def test_rows_of_another_protein_are_not_predicted(run, tiny_bundle, tmp_path):
+    run(kind="ridge")
+    own = {"device": "cpu", "workers": 1, "model": str(tiny_bundle)}
+    same = next(text for text in VALUES if ":" not in text)
+    _, rows = predicted(
+        tmp_path / "x.head", [f"q9:p.{same}", f"p0:p.{same}"], tmp_path, model=own["model"]
+    )
+    assert rows[0].fitness is None and rows[0].reason == "is of q9, and the head is of p0"
+    assert rows[1].fitness is not None
+    ask = tmp_path / "ask.jsonl"
+    lines = [{"original_sequence": SEQUENCE + tail, "variant": same} for tail in ("", "W")]
+    ask.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    request = PredictRequest(variants=str(ask), head=tmp_path / "x.head", **own)
+    rows = Fitness(request).predictions()
+    assert rows[0].fitness is not None
+    assert rows[1].fitness is None and rows[1].reason == "its wild type is not the head's"
+
+
 def test_a_changed_recipe_is_refused(run, tmp_path):
     run(kind="ridge")
     head = tmp_path / "x.head"

@@ -103,6 +103,15 @@ def test_negatives_are_drawn_where_a_list_has_none(place, tmp_path):
     assert load_head(tmp_path / "t.head").card.fit["negatives"].startswith("drawn, uniform, 0.5")
 
 
+def test_no_negative_is_drawn_for_two_parts(place, tmp_path):
+    pairs = write_pairs(
+        tmp_path / "p.tsv", [(IDS[a], IDS[b]) for a, b in zip(A, B, strict=True)][::3]
+    )
+    report = train(asked(place, pairs, tmp_path / "t.head"))
+    assert set(report.drawn) == {"train", "valid", "test"}
+    assert [leaks.pairs_seen for leaks in report.leaks.values()] == [0, 0]
+
+
 def test_types_of_interaction(place, tmp_path):
     table = pair_features(*(unit_rows(VECTORS)[r] for r in (A, B)), RECIPES["squares"])[:, :3] > 0
     names = [";".join(np.array(TYPES)[row]) for row in table]
