@@ -201,7 +201,11 @@ class MarginalScorer:
         if reference is not Percentile.NONE:
             result.singles = _singles(asked.sequence, table)
             for index, variant in enumerate(asked.variants):
-                if len(variant.substitutions) == 1 and index not in result.reasons:
+                if index in result.reasons or len(variant.substitutions) != 1:
+                    continue
+                # The scan is of the 20 residues, so others have no place in it.
+                old, _, new = variant.substitutions[0]
+                if max(_INDEX[old], _INDEX[new]) < NUM_STANDARD:
                     result.placed[index] = _sum(table, variant, asked.offset)
         return result
 
@@ -294,6 +298,12 @@ class MarginalScorer:
         for old, _, new in variant.substitutions:
             if unknown := [letter for letter in (old, new) if letter not in _INDEX]:
                 return f"{variant} holds {unknown[0]}, which models have no token for"
+            rare = [letter for letter in (old, new) if _INDEX[letter] >= NUM_STANDARD]
+            if rare and self.prior:
+                return (
+                    f"{variant} holds {rare[0]}, none of the 20 residues that the prior is of; "
+                    "--prior none scores it"
+                )
         if self.method is Method.PSEUDO or variant.is_wild_type or variant.only_substitutions:
             return ""
         other = next(c for c in variant.changes if str(c.kind) not in _SAME_LENGTH)

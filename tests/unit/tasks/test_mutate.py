@@ -114,6 +114,18 @@ def test_what_is_no_substitution_has_a_reason(tiny_model, method):
     assert "is a deletion" in found.reasons[1] and "--method pll" in found.reasons[1]
 
 
+def test_rare_residues_have_neither_prior_nor_percentile(tiny_model):
+    texts, sequence = ["U2A", "A3U", "A3G"], "MUAYIAKQRQ"
+    options = {"sequence": sequence, "reference": Percentile.SCAN}
+    found = score(tiny_model, texts, Method.MASKED, **options)
+    assert np.isfinite(found.scores).all()
+    assert np.isfinite(found.placed).tolist() == [False, False, True]
+    found = score(tiny_model, texts, Method.MASKED, prior=True, **options)
+    assert sorted(found.reasons) == [0, 1]
+    assert "none of the 20 residues" in found.reasons[1]
+    assert np.isfinite(found.scores).tolist() == [False, False, True]
+
+
 def test_percentiles_count_ties_half():
     singles = np.array([[1.0, 2.0, 2.0, np.nan], [3.0, np.nan, np.nan, np.nan]])
     placed = np.array([1.0, 2.0, 3.0, 9.0, np.nan])
