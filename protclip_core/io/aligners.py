@@ -127,6 +127,7 @@ def align(
     references: Iterable[str],
     *,
     threads: int | None = None,
+    most: int = MOST_HITS,
 ) -> list[Hit]:
     """Search sequences among others.
 
@@ -138,12 +139,15 @@ def align(
         Residues; taken one at a time and kept in files of a temporary folder.
     threads
         Of the aligner; None as it sees fit, which is one a core.
+    most
+        Hits of a query to keep; memory grows with them, not with what the aligner finds. More
+        than `MOST_HITS` it does not look for.
 
     Returns
     -------
     list
         By query, the highest bit score first, then by number of the target; a target once for
-        each query. At most `MOST_HITS` for a query. Nothing for no queries or no references.
+        each query. Nothing for no queries or no references.
 
     Raises
     ------
@@ -171,7 +175,7 @@ def align(
         if not found.is_file():
             raise WorkerLostError("ended without a table of hits", where=aligner.name)
         with found.open(encoding="utf-8", errors="replace") as lines:
-            return _best(parse_hits(lines, aligner.name, counts[0], counts[1]))
+            return _best(parse_hits(lines, aligner.name, counts[0], counts[1]), most)
 
 
 def parse_hits(lines: Iterable[str], name: str, queries: int, references: int) -> Iterator[Hit]:
@@ -216,14 +220,20 @@ def parse_hits(lines: Iterable[str], name: str, queries: int, references: int) -
         yield Hit(query, target, identity, evalue, bits, coverage * scale)
 
 
-def _best(hits: Iterable[Hit]) -> list[Hit]:
-    """Sort hits, and keep the best of each pair."""
-    found, seen = list[Hit](), set[tuple[int, int]]()
-    for hit in sorted(hits, key=lambda one: (one.query, -one.bits, one.target)):
-        if (pair := (hit.query, hit.target)) not in seen:
-            seen.add(pair)
-            found.append(hit)
-    return found
+def _best(hits: Iterable[Hit], most: int) -> list[Hit]:
+    """Keep the best hit of each pair, and the best pairs of each query, sorted."""
+    found: dict[int, dict[int, Hit]] = {}
+    for hit in hits:
+        own = found.setdefault(hit.query, {})
+        if hit.target not in own or own[hit.target].bits < hit.bits:
+            own[hit.target] = hit
+        if len(own) > 2 * most:
+            found[hit.query] = {one.target: one for one in _first(own, most)}
+    return [hit for query in sorted(found) for hit in _first(found[query], most)]
+
+
+def _first(hits: dict[int, Hit], most: int) -> list[Hit]:
+    return sorted(hits.values(), key=lambda one: (-one.bits, one.target))[:most]
 
 
 def _commands(aligner: Aligner, folder: Path, threads: int | None) -> list[list[str]]:

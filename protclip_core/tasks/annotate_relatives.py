@@ -254,13 +254,12 @@ class Homologs(RelativeSource):
             self._read_queries(inputs),
             _sequences_at(reference, carried.rows),
             threads=threads or usable_cores(),
+            # One more than are needed, should the first be the protein itself.
+            most=self.most + 1,
         )
         self._hits: dict[int, list[Hit]] = {}
         for hit in hits:
-            # One more than are needed, should the first be the protein itself.
-            own = self._hits.setdefault(hit.query, [])
-            if len(own) <= self.most:
-                own.append(hit)
+            self._hits.setdefault(hit.query, []).append(hit)
 
     @property
     def provenance(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from protclip_core.errors import UsageError, WorkerLostError
-from protclip_core.io.aligners import Hit, align, find_aligner, parse_hits
+from protclip_core.io.aligners import Hit, _best, align, find_aligner, parse_hits
 from tests.aligner_programs import write_aligner
 from tests.helpers import RESIDUES
 
@@ -70,6 +70,22 @@ def test_hits_are_by_query_the_best_first(programs, name):
     assert found[0] == Hit(0, 4, 100.0, found[0].evalue, 110.0, 100.0)
     assert found[1].bits == 50.0
     assert found[2].coverage == pytest.approx(40.0)
+
+
+def test_so_many_hits_of_a_query_are_kept_whatever_their_order():
+    rng = random.Random(5)
+    hits = [Hit(rng.randrange(4), rng.randrange(60), 50.0, 0.0, rng.randrange(40), 90.0)
+            for _ in range(3000)]  # fmt: skip
+    wanted = []
+    for query in range(4):
+        best: dict[int, float] = {}
+        for hit in hits:
+            if hit.query == query:
+                best[hit.target] = max(hit.bits, best.get(hit.target, 0))
+        ranked = sorted((-bits, target) for target, bits in best.items())[:7]
+        wanted += [(query, target, -bits) for bits, target in ranked]
+    found = _best(iter(hits), 7)
+    assert [(hit.query, hit.target, hit.bits) for hit in found] == wanted
 
 
 @pytest.mark.parametrize("name", BOTH)
