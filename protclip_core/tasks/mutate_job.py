@@ -145,6 +145,13 @@ def check_request(request: MutateRequest) -> None:
     if not request.models:
         raise UsageError("no model is given", hint="use --model NAME")
     no_singles = request.method in (Method.SHIFT, Method.PSEUDO)
+    if no_singles and request.percentile in (Percentile.SCAN, Percentile.WILD_TYPE):
+        raise UsageError(
+            f"--percentile is not for --method {request.method}, which has no scan to place in",
+            hint="drop it",
+        )
+    if request.method is Method.SHIFT and request.prior == "blosum62":
+        raise UsageError("--prior is for log ratios, not for the embedding shift", hint="drop it")
     if len(request.models) > 1 and no_singles:
         raise UsageError(
             f"--method {request.method} has no spread to standardise the scores of models by",

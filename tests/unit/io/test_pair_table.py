@@ -31,7 +31,7 @@ def write(tmp_path):
         "p1  p2\np3 p4\n",
         "id1 id2\np1 p2\np3 p4\n",
         '#label,"partner_a","partner_b"\n1,"p1","p2"\n# between\n0,p3,p4\n',
-        gzip.compress(b"\xef\xbb\xbfquery\ttarget\np1\tp2\np3\tp4\n"),
+        gzip.compress(b"\xef\xbb\xbfquery\ttarget\np1\tp2\np3\tp4\n", mtime=0),
     ],
 )
 def test_columns_are_found(write, text):

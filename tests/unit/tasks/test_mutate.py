@@ -298,6 +298,14 @@ def test_towards_a_text(mutate):
         ({"scan": True, "prior": "other"}, "prior 'other'"),
         ({"scan": True, "models": ("a", "b"), "method": Method.PSEUDO}, "has no spread"),
         ({"scan": True, "method": Method.SHIFT, "toward": "heme"}, "takes no texts"),
+        (
+            {"scan": True, "method": Method.PSEUDO, "percentile": Percentile.SCAN},
+            "no scan to place",
+        ),
+        (
+            {"scan": True, "method": Method.SHIFT, "prior": "blosum62"},
+            "not for the embedding shift",
+        ),
     ],
 )
 def test_options_that_do_not_fit(mutate, options, said):
