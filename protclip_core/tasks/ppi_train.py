@@ -365,6 +365,8 @@ def _measure(
     report: TrainReport,
 ) -> None:
     own = np.unique(np.concatenate([parts["train"].a, parts["train"].b]))
+    if "test" not in parts:
+        _log.warning("there is no test: figures are of the pairs that chose the head")
     for name in ("valid", "test"):
         if name in parts:
             part = parts[name]

@@ -71,7 +71,7 @@ def predicted(place, **changed):
     return prediction, rows
 
 
-def test_training_measures_what_it_says(place, tmp_path):
+def test_training_measures_what_it_says(place, tmp_path, caplog):
     report = train(asked(place, place / "labelled.tsv", tmp_path / "t.head"))
     assert {name: size for name, (size, _) in report.parts.items()} == {
         "train": 468, "valid": 156, "test": 156,
@@ -85,6 +85,7 @@ def test_training_measures_what_it_says(place, tmp_path):
     assert head.card.metrics["auroc_test"] == auroc.value
     assert head.card.input.features == "pair: sum, difference, product, cosine"
     assert head.card.fit["split"] == "random, seed 1"
+    assert "chose the head" not in caplog.text
     trained = TrainedOn.of_card(head.card, "x")
     assert len(trained.pairs) == 468 and report.leaks["test"].pairs_seen == 0
     again = train(asked(place, place / "labelled.tsv", tmp_path / "u.head"))
@@ -92,7 +93,7 @@ def test_training_measures_what_it_says(place, tmp_path):
     assert (tmp_path / "t.head").read_bytes() == (tmp_path / "u.head").read_bytes()
 
 
-def test_negatives_are_drawn_where_a_list_has_none(place, tmp_path):
+def test_negatives_are_drawn_where_a_list_has_none(place, tmp_path, caplog):
     yes = [(IDS[a], IDS[b]) for a, b, label in zip(A, B, LABELS, strict=True) if label][:150]
     pairs = write_pairs(tmp_path / "p.tsv", yes)
     split = SplitSettings(method="c2", valid=0.3, test=0.0)
@@ -101,6 +102,7 @@ def test_negatives_are_drawn_where_a_list_has_none(place, tmp_path):
     assert negatives == report.drawn["train"] == round((size - negatives) / 2) > 0
     assert report.leaks["valid"].classes["c2"] == report.parts["valid"][0]
     assert load_head(tmp_path / "t.head").card.fit["negatives"].startswith("drawn, uniform, 0.5")
+    assert "figures are of the pairs that chose the head" in caplog.text
 
 
 def test_no_negative_is_drawn_for_two_parts(place, tmp_path):
