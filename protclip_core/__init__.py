@@ -5,7 +5,8 @@
 
 Rooms, lowest first; imports point down this list only (a test holds that):
 
-``errors, records, progress``  what travels everywhere
+``errors, records,``           what travels everywhere
+``progress, interrupts``
 ``variants, nearest``          grammar of protein variants; exact search
 ``pairwise, bench``            similarity of pairs and blocks of vectors; metrics, baselines
 ``io``                         files: FASTA, HDF5 stores, tables, VCF, downloads, archives, aligners

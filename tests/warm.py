@@ -95,8 +95,14 @@ class Program:
         theirs.close()
 
     def close(self):
+        # Told, not only closed: a process that a test forked may hold the socket open as well.
+        self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._server.wait(10)
+        try:
+            self._server.wait(30)
+        except subprocess.TimeoutExpired:
+            self._server.kill()  # it served all runs; that it does not end is no test's failure
+            self._server.wait()
 
     def __call__(self, *arguments, timeout=60.0, **options):
         return self.start(*arguments, **options).wait(timeout)
@@ -113,13 +119,16 @@ class Program:
         limits=None,
         prelude="",
         fresh=False,
+        measured=True,
     ):
         """Start a run.
 
         ``stdin`` holds bytes or is a descriptor; ``stdout`` and ``stderr`` are descriptors, else
         they are kept for the outcome. ``closed`` names descriptors that the run does not get,
         ``limits`` maps names of `resource` to values. ``prelude`` is code run before the program,
-        to make it meet what a test machine cannot offer.
+        to make it meet what a test machine cannot offer. A run that is to meet a signal of the
+        user must not be ``measured``: the signal may strike while coverage holds its lock, which
+        nobody opens then.
         """
         if isinstance(stdin, bytes):
             source = tempfile.TemporaryFile()  # noqa: SIM115
@@ -142,6 +151,7 @@ class Program:
             "limits": limits or {},
             "closed": list(closed),
             "prelude": prelude,
+            "measured": measured,
         }
         with source:
             launch = self._launch_fresh if fresh else self._launch
@@ -179,10 +189,15 @@ class Program:
             stdout=descriptors[1],
             stderr=descriptors[2],
             cwd=request["cwd"],
-            env={**os.environ, **request["env"]},
+            env={**(os.environ if request["measured"] else unmeasured()), **request["env"]},
             preexec_fn=prepare if request["closed"] or request["limits"] else None,
         )
         return process.pid, process.wait
+
+
+def unmeasured():
+    """Environment of a process that coverage leaves alone; why: see `Program.start`."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
 
 
 def _set_limits(limits):
@@ -231,6 +246,10 @@ def _become_program(request, standard):
     """Be as a new interpreter would be, run the program, and end as it would."""
     code = 70
     try:
+        if not request["measured"] and "coverage" in sys.modules:
+            coverage = sys.modules["coverage"].Coverage.current()
+            if coverage is not None:
+                coverage.stop()
         for number, descriptor in enumerate(standard):
             os.dup2(descriptor, number)
             os.close(descriptor)

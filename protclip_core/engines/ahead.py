@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
+
+from protclip_core.engines.pool import WorkerPool
 
 __all__ = ["compute_ahead"]
 
@@ -32,17 +34,13 @@ def compute_ahead(
     Exception
         What ``works`` and ``compute`` raise; pieces that have not begun are then given up.
     """
-    with ThreadPoolExecutor(workers) as pool:
+    with WorkerPool(workers) as pool:  # which gives up what is left when an error leaves it
         waiting: deque[tuple[Work, Future[Result]]] = deque()
-        try:
-            for work in works:
-                waiting.append((work, pool.submit(compute, work)))
-                if len(waiting) > workers:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            while waiting:
+        for work in works:
+            waiting.append((work, pool.submit(compute, work)))
+            if len(waiting) > workers:
                 done, future = waiting.popleft()
-                yield done, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+                yield done, pool.result(future)
+        while waiting:
+            done, future = waiting.popleft()
+            yield done, pool.result(future)

@@ -11,7 +11,9 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 
 from protclip_core.engines.memory import is_out_of_memory, keep_freed_memory
+from protclip_core.engines.pool import WorkerPool
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS, Embedded, ProteinModel
 from protclip_core.models.settings import EmbedSettings
 
@@ -64,16 +67,11 @@ class LocalEngine:
         self.batch_tokens = batch_tokens or (DEFAULT_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
         self._threads_each = threads_each or (1 if on_cpu else torch.get_num_threads())
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: WorkerPool | None = None
 
     def __enter__(self) -> LocalEngine:
         keep_freed_memory()
-        self._pool = ThreadPoolExecutor(
-            self.workers,
-            thread_name_prefix="protclip-embed",
-            initializer=torch.set_num_threads,
-            initargs=(self._threads_each,),
-        )
+        self._pool = WorkerPool(self.workers, partial(torch.set_num_threads, self._threads_each))
         return self
 
     def __exit__(
@@ -83,7 +81,7 @@ class LocalEngine:
         trace: TracebackType | None,
     ) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.__exit__(kind, error, trace)
             self._pool = None
 
     def run(self, sequences: Sequence[str], settings: EmbedSettings) -> Iterator[Result]:
@@ -103,7 +101,7 @@ class LocalEngine:
             is none: memory does not suffice even for this protein alone, or the model gave
             numbers that are not finite.
         """
-        if self._pool is None:
+        if (pool := self._pool) is None:
             msg = "use the engine in a with statement"
             raise RuntimeError(msg)
         # Longest first: memory runs out at the start or not at all, and the short ones fill
@@ -115,21 +113,20 @@ class LocalEngine:
         try:
             while True:
                 while len(running) < 2 * self.workers and (batch := next(batches, None)):
-                    running.add(self._pool.submit(self._embed, batch, sequences, settings))
+                    running.add(pool.submit(self._embed, batch, sequences, settings))
                 if not running:
                     break
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for result in (found for future in done for found in future.result()):
+                done, running = pool.first_finished(running)
+                for result in chain.from_iterable(done):
                     # The neighbours may have held the memory: such a protein gets its chance alone.
                     if self.workers > 1 and result[1] == _lacking(sequences[result[0]]):
                         postponed.append(result[0])
                     else:
                         yield result
             for index in postponed:
-                yield from self._pool.submit(self._embed, [index], sequences, settings).result()
+                yield from pool.result(pool.submit(self._embed, [index], sequences, settings))
         finally:
-            for future in running:
-                future.cancel()
+            pool.give_up(running)
 
     def _batches(self, order: list[int], sequences: Sequence[str]) -> Iterator[list[int]]:
         """Group neighbours up to the token budget, as it is at that moment."""

@@ -9,7 +9,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
+from functools import partial
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +20,7 @@ import torch
 
 from protclip_core.engines.local import GPU_BATCH_TOKENS, usable_cores
 from protclip_core.engines.memory import is_out_of_memory, keep_freed_memory
+from protclip_core.engines.pool import WorkerPool
 from protclip_core.errors import ResourceError
 from protclip_core.models.masked import MaskedReader, ReadJob, job_batches
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS
@@ -53,23 +56,21 @@ class MaskedEngine:
         self.batch_tokens = batch_tokens or (DEFAULT_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
         self._threads_each = 1 if on_cpu else torch.get_num_threads()
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: WorkerPool | None = None
 
     def __enter__(self) -> Self:
         keep_freed_memory()
-        self._pool = ThreadPoolExecutor(
-            self.workers,
-            thread_name_prefix="protclip-masked",
-            initializer=torch.set_num_threads,
-            initargs=(self._threads_each,),
-        )
+        self._pool = WorkerPool(self.workers, partial(torch.set_num_threads, self._threads_each))
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.__exit__(kind, error, trace)
             self._pool = None
 
     def run(
@@ -118,7 +119,7 @@ class MaskedEngine:
         return (time.perf_counter() - began) / size / self.workers
 
     def _spread(self, jobs: Sequence[ReadJob]) -> Iterator[tuple[int, np.ndarray]]:
-        if self._pool is None:
+        if (pool := self._pool) is None:
             msg = "use the engine in a with statement"
             raise RuntimeError(msg)
         batches = job_batches(jobs, self.batch_tokens)
@@ -126,15 +127,13 @@ class MaskedEngine:
         try:
             while True:
                 while len(running) < 2 * self.workers and (batch := next(batches, None)):
-                    running.add(self._pool.submit(self._read, batch, jobs))
+                    running.add(pool.submit(self._read, batch, jobs))
                 if not running:
                     return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield from future.result()
+                done, running = pool.first_finished(running)
+                yield from chain.from_iterable(done)
         finally:
-            for future in running:
-                future.cancel()
+            pool.give_up(running)
 
     def _read(self, batch: list[int], jobs: Sequence[ReadJob]) -> list[tuple[int, np.ndarray]]:
         """Read one batch; on lack of memory its halves, down to a single job."""

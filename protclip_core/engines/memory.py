@@ -48,7 +48,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error means that memory ran out.
 
     torch raises `torch.OutOfMemoryError` on CUDA, but a plain `RuntimeError` on the CPU, which
-    only its words give away; NumPy raises `MemoryError`.
+    only its words give away; NumPy raises `MemoryError`. oneDNN, which torch multiplies with on
+    many processors, gives no reason when it finds no room for its kernels.
     """
     if isinstance(error, MemoryError):
         return True
@@ -62,4 +63,5 @@ def is_out_of_memory(error: BaseException) -> bool:
         or "std::bad_alloc" in text
         or "alloc_failed" in text  # cuBLAS and cuDNN, for their workspaces
         or "can't start new thread" in text
+        or text.endswith(("could not create a primitive", "could not create a memory object"))
     )

@@ -1,22 +1,19 @@
-"""A file object that never fails towards HDF5, and signals that wait until HDF5 has returned.
+"""A file object that never fails towards HDF5.
 
 A write that fails inside the HDF5 library, and equally a Python exception such as
 KeyboardInterrupt inside a file object that HDF5 writes to, ends in a segmentation fault while the
 file is closed. Python cannot catch that. So the library is only ever told that all went well; the
-error is kept, and raised by `GuardedFile.check` once control is back in Python.
+error is kept, and raised by `GuardedFile.check` once control is back in Python. Signals wait
+meanwhile: `protclip_core.interrupts`.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["GuardedFile", "signals_deferred"]
+__all__ = ["GuardedFile"]
 
 
 class GuardedFile:
@@ -140,32 +137,3 @@ def _read_all(fd: int, view: memoryview, offset: int) -> None:
         if n == 0:
             return
         view, offset = view[n:], offset + n
-
-
-@contextmanager
-def signals_deferred() -> Iterator[None]:
-    """Let signals with a Python handler wait until the block ends, then deliver them.
-
-    Python runs handlers in the main thread only, so elsewhere there is nothing to do. Signals
-    whose action is the system's (kill -9, or SIGTERM without a handler) act at once.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pending: list[int] = []
-
-    def keep(number: int, _frame: FrameType | None) -> None:
-        pending.append(number)
-
-    replaced: dict[signal.Signals, Any] = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if callable(handler := signal.getsignal(number)):
-                replaced[number] = handler
-                signal.signal(number, keep)
-        yield
-    finally:
-        for number, handler in replaced.items():
-            signal.signal(number, handler)
-        for caught in dict.fromkeys(pending):
-            signal.raise_signal(caught)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import ModelError
+from protclip_core.interrupts import signals_deferred
 from protclip_core.io.atomic import (
     check_writable_target,
     disk_error,
@@ -28,7 +29,7 @@ from protclip_core.io.atomic import (
     publish,
     remove_stale_temps,
 )
-from protclip_core.io.guarded_file import GuardedFile, signals_deferred
+from protclip_core.io.guarded_file import GuardedFile
 from protclip_core.io.store_format import (
     FLAGS_MEANING,
     FORMAT,

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 #: From the ground up: a room imports itself and what stands below it.
 FLOORS = (
-    ("errors", "records", "progress"),
+    ("errors", "interrupts", "records", "progress"),
     ("nearest", "pairwise", "bench", "variants"),
     ("io",),
     ("ontology",),

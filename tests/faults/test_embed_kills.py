@@ -114,7 +114,7 @@ def test_adding_to_a_finished_store_killed_leaves_the_old_one(bench, wanted):
 )
 def test_signal_keeps_what_is_finished(bench, wanted, number):
     """Faults 6, 7 and 8: 143, 130 and 129, one error line, the way on, lossless."""
-    run = bench.start(prelude=SLOW)
+    run = bench.start(prelude=SLOW, measured=False)
     bench.until_part(2)
     run.send(number)
     done = run.wait(20)
@@ -130,7 +130,7 @@ def test_signal_keeps_what_is_finished(bench, wanted, number):
 def test_signal_before_anything_is_finished_leaves_nothing(bench, wanted):
     """Fault 7, early: no word of finished work where there is none, no folder left."""
     stuck = SLOW.replace("0.03", "0.5")
-    run = bench.start(prelude=stuck)
+    run = bench.start(prelude=stuck, measured=False)
     while not bench.partial.exists():
         time.sleep(0.005)
     time.sleep(0.1)
@@ -145,7 +145,7 @@ def test_signal_before_anything_is_finished_leaves_nothing(bench, wanted):
 
 def test_second_interrupt_ends_at_once(bench, wanted):
     """Fault 7: the first waits for the batch in work, the second for nothing; lossless."""
-    run = bench.start(prelude=SLOW)
+    run = bench.start(prelude=SLOW, measured=False)
     bench.until_part(1)
     run.send(signal.SIGSTOP)
     run.send(signal.SIGINT)
@@ -163,7 +163,7 @@ def test_second_interrupt_ends_at_once(bench, wanted):
 def test_hang_up_that_the_caller_ignores_stays_ignored(bench, wanted):
     """Fault 8 under nohup."""
     nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-    run = bench.start(prelude=nohup + SLOW)
+    run = bench.start(prelude=nohup + SLOW, measured=False)
     bench.until_part(1)
     run.send(signal.SIGHUP)
     assert run.wait().rc == 0
@@ -220,7 +220,7 @@ def test_resume_of_a_run_that_replaces_does_replace(bench, arguments, number):
     assert bench.run().rc == 0
     old = bench.store.read_bytes()
     write_fasta(bench.folder / "x.fa", PROTEINS)
-    run = bench.start(*arguments, "--overwrite", prelude=SLOW)
+    run = bench.start(*arguments, "--overwrite", prelude=SLOW, measured=False)
     bench.until_part(2)
     run.send(number)
     run.wait()

@@ -37,10 +37,12 @@ class Pull:
         found = list((self.cache / "downloads/small").glob("*/model.zip.part"))
         return found[0] if found else self.cache / "nothing"
 
-    def start(self, *more, url=None, sha256=None, timeout="1"):
+    def start(self, *more, url=None, sha256=None, timeout="1", **options):
         source = ["--from", url or self.url, "--sha256", sha256 or self.sha256]
         environment = {"PROTCLIP_CACHE": self.cache, "PROTCLIP_TIMEOUT": timeout}
-        return self.program.start("models", "pull", "small", *source, *more, env=environment)
+        return self.program.start(
+            "models", "pull", "small", *source, *more, env=environment, **options
+        )
 
     def run(self, *more, **options):
         return self.start(*more, **options).wait()
@@ -139,7 +141,7 @@ def test_interrupted_and_resumed(pull, server):
 
 def test_interrupt_by_the_user_keeps_what_came(pull, server):
     pull.served.faults = [Fault(stall=len(pull.data) // 2)]
-    run = pull.start(timeout="30")
+    run = pull.start(timeout="30", measured=False)
     wait_until(lambda: pull.part.exists() and pull.part.stat().st_size > 0, "nothing arrived")
     run.send(signal.SIGINT)
     done = run.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from protclip_core.io.store import EmbeddingStore
 from protclip_core.io.store_format import USER_BLOCK
 from protclip_core.io.store_tools import verify_store
 from protclip_core.io.store_writer import StoreWriter
+from tests.warm import unmeasured
 
 DIM = 64
 KEY = {"pooling": "mean"}
@@ -68,12 +68,12 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def start(script, *arguments, environment=None):
+def start(script, *arguments, measured=True):
     return subprocess.Popen(
         [sys.executable, "-c", COMMON + script, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **(environment or {})},
+        env=None if measured else unmeasured(),
     )
 
 
@@ -245,7 +245,7 @@ def test_interrupt_inside_a_write_ends_cleanly(tmp_path):
     save(path, 0)
     left = 0
     for number in [signal.SIGINT, signal.SIGTERM] * 3:
-        process = start(INTERRUPT, path)
+        process = start(INTERRUPT, path, measured=False)
         assert process.stdout.readline() == b"ready\n"
         time.sleep(rng.uniform(0.02, 0.2))
         process.send_signal(number)

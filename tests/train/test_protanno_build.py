@@ -26,6 +26,7 @@ from tests.train.protanno_data import (
     run,
     write_entries,
 )
+from tests.warm import unmeasured
 from train.data import read_proteins
 from train.protanno.sampling import Sampling
 from train.protanno.shards import ShardSet, read_shards
@@ -445,6 +446,7 @@ def test_an_interrupt_ends_it_in_one_line(tmp_path, entries):
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        env=unmeasured(),
     )
     os.close(reader)
     os.write(writer, entries.read_bytes()[:20_000])

@@ -128,7 +128,13 @@ def test_windows_of_a_long_protein_go_one_by_one_when_memory_is_short(tiny_model
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory."), RuntimeError(CPU_WORDS)]
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError(CPU_WORDS),
+        RuntimeError("could not create a primitive"),  # oneDNN, met under a limit of memory
+    ],
 )
 def test_lack_of_memory_by_all_its_names(tiny_model, error):
     assert is_out_of_memory(error)
@@ -212,3 +218,4 @@ def test_memory_settings_take_effect_where_glibc_is():
     assert keep_freed_memory() in (True, False)
     assert not is_out_of_memory(ValueError("out of memory"))
     assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor"))

@@ -17,6 +17,7 @@ from protclip_core.errors import UsageError, WorkerLostError
 from protclip_core.io.aligners import Hit, _best, align, find_aligner, parse_hits
 from tests.aligner_programs import write_aligner
 from tests.helpers import RESIDUES
+from tests.warm import unmeasured
 
 BOTH = ("diamond", "mmseqs")
 
@@ -176,7 +177,7 @@ def test_the_aligner_ends_with_its_caller(tmp_path, number):
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
     run = subprocess.Popen(
         [sys.executable, "-c", SEARCH],
-        env={**os.environ, "PATH": path},
+        env={**unmeasured(), "PATH": path},
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
