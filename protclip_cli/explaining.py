@@ -16,8 +16,8 @@ from protclip_core.errors import InputError, UsageError
 if TYPE_CHECKING:
     from protclip_core.models.explain import TermResidues
     from protclip_core.progress import Progress
-    from protclip_core.tasks.annotate import Annotation, ProteinTerms
-    from protclip_core.tasks.annotate_explain import ExplainedProtein
+    from protclip_core.tasks.annotate.explain import ExplainedProtein
+    from protclip_core.tasks.annotate.task import Annotation, ProteinTerms
 
 __all__ = ["EXPLAIN_COLUMNS", "Explaining"]
 
@@ -66,8 +66,8 @@ class Explaining:
                 )
             return
         from protclip_core.io.atomic import check_writable_target
-        from protclip_core.tasks.annotate_plot import plot_form
-        from protclip_core.tasks.embed_input import refuse_input_as_output
+        from protclip_core.tasks.annotate.plot import plot_form
+        from protclip_core.tasks.embed.input import refuse_input_as_output
 
         plot_form(self.plot)
         check_writable_target(self.plot)
@@ -102,7 +102,7 @@ class Explaining:
         UsageError
             Several proteins, and none is named for the picture.
         """
-        from protclip_core.tasks.annotate_explain import explained_proteins
+        from protclip_core.tasks.annotate.explain import explained_proteins
 
         only = None if self.columns else self.protein
         proteins: Iterable[ExplainedProtein] = explained_proteins(annotation, progress, only=only)
@@ -143,11 +143,11 @@ class Explaining:
         InputError
             The protein is not in the input.
         UsageError, ResourceError
-            As `protclip_core.tasks.annotate_plot.save_plot`.
+            As `protclip_core.tasks.annotate.plot.save_plot`.
         """
         if self.plot is None:
             return
-        from protclip_core.tasks.annotate_plot import save_plot
+        from protclip_core.tasks.annotate.plot import save_plot
 
         if self._drawn is None:
             named = "no protein" if self.protein is None else f"no protein {self.protein!r}"

@@ -9,8 +9,8 @@ from protclip_cli.output import Value, write_tsv_line
 
 if TYPE_CHECKING:
     from protclip_core.ontology import GafRow, Ontology
-    from protclip_core.tasks.annotate import Annotation, ProteinTerms
-    from protclip_core.tasks.annotate_transfer import Support
+    from protclip_core.tasks.annotate.task import Annotation, ProteinTerms
+    from protclip_core.tasks.annotate.transfer import Support
 
 __all__ = [
     "COLUMNS",

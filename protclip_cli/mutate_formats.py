@@ -12,7 +12,7 @@ from protclip_cli.options import Format
 from protclip_cli.output import Value, write_rows
 
 if TYPE_CHECKING:
-    from protclip_core.tasks.mutate_job import ScoredRow
+    from protclip_core.tasks.mutate.job import ScoredRow
 
 __all__ = ["COLUMNS", "MutateFormat", "write_scores"]
 

@@ -11,7 +11,7 @@ import typer
 from protclip_cli.options import OnError, Space
 
 if TYPE_CHECKING:
-    from protclip_core.tasks.ppi_vectors import VectorOptions
+    from protclip_core.tasks.ppi.vectors import VectorOptions
 
 
 class Task(StrEnum):
@@ -91,7 +91,7 @@ def vectors_of(
     on_error: OnError,
 ) -> VectorOptions:
     """Gather what says where vectors come from."""
-    from protclip_core.tasks.ppi_vectors import VectorOptions
+    from protclip_core.tasks.ppi.vectors import VectorOptions
 
     return VectorOptions(
         inputs=tuple(embeddings),

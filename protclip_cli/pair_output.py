@@ -12,7 +12,7 @@ from protclip_cli.output import Value, one_cell, write_rows
 from protclip_core.records import printable
 
 if TYPE_CHECKING:
-    from protclip_core.tasks.ppi_predict import Predicted
+    from protclip_core.tasks.ppi.predict import Predicted
 
 __all__ = ["PairFormat", "columns_of", "write_pairs"]
 

@@ -17,10 +17,10 @@ from protclip_core.records import printable
 if TYPE_CHECKING:
     from protclip_core.heads import Head
     from protclip_core.records import Failure
-    from protclip_core.tasks.ppi_evaluate import Measured
-    from protclip_core.tasks.ppi_leaks import LeakReport
-    from protclip_core.tasks.ppi_pairs import PairCounts
-    from protclip_core.tasks.ppi_predict import Prediction
+    from protclip_core.tasks.ppi.evaluate import Measured
+    from protclip_core.tasks.ppi.leaks import LeakReport
+    from protclip_core.tasks.ppi.pairs import PairCounts
+    from protclip_core.tasks.ppi.predict import Prediction
 
 FIGURE_COLUMNS = ("part", "pairs", "interacting", "metric", "value", "low", "high")
 
@@ -47,7 +47,7 @@ def draw_measured(folder: Path, measured: Measured, title: str, options: GlobalO
     import numpy as np
 
     from protclip_core.heads import Targets
-    from protclip_core.tasks.ppi_pairs import INTERACTION
+    from protclip_core.tasks.ppi.pairs import INTERACTION
 
     said = measured.said.astype(np.float64)
     if said.ndim == 1:

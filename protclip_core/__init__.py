@@ -13,7 +13,7 @@ Rooms, lowest first; imports point down this list only (a test holds that):
 ``ontology``                   GO and other vocabularies, annotations, semantic similarity
 ``models, heads``              encoders, bundles, importers, GO index and calibration; light heads
 ``engines``                    where the work runs: one device, later several
-``tasks``                      what the commands do; modules begin with the name of the command
+``tasks``                      what the commands do: a folder for each, `task` its first module
 
 Importing this package loads no torch; the names below come when they are asked for.
 """

@@ -33,7 +33,7 @@ def one_error(outcome, rc, *parts):
 
 
 NO_MODEL = """
-import protclip_core.tasks.embed as task
+import protclip_core.tasks.embed.task as task
 def load_job(request, info):
     raise SystemExit("the model was loaded")
 task.load_job = load_job

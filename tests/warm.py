@@ -32,8 +32,8 @@ IMPORTS = (
     "rich.progress",
     "rich.table",
     "protclip_cli.main",
-    "protclip_core.tasks.embed",
-    "protclip_core.tasks.embed_plan",
+    "protclip_core.tasks.embed.task",
+    "protclip_core.tasks.embed.plan",
     "protclip_core.models.weights",
     "protclip_core.io.store_tools",
     "skops.io",  # which brings all of scikit-learn

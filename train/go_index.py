@@ -37,7 +37,7 @@ from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings
 from protclip_core.progress import Progress
-from protclip_core.tasks.annotate_fdr import FalseDiscovery
+from protclip_core.tasks.annotate.fdr import FalseDiscovery
 from protclip_core.tasks.go_data import read_go
 from train import checkpoint
 from train.annotated import Annotated, read_annotated

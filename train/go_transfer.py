@@ -48,7 +48,7 @@ from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.reference import Carried
 from protclip_core.ontology.terms import ASPECTS
 from protclip_core.progress import Progress
-from protclip_core.tasks.annotate_relatives import (
+from protclip_core.tasks.annotate.relatives import (
     Relative,
     as_relatives,
     homolog_votes,

@@ -41,7 +41,7 @@ from protclip_core.errors import UsageError
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from protclip_core.tasks.annotate import Annotation, TransferRequest
+    from protclip_core.tasks.annotate.task import Annotation, TransferRequest
 
 EPILOG = (
     "Columns: protein_id term name aspect cosine probability rank go_release. A probability is "
@@ -196,7 +196,7 @@ def annotate(
     on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Annotate proteins with terms of GO and others, by comparing them with what they say."""
-    from protclip_core.tasks.annotate import AnnotateRequest, Annotation
+    from protclip_core.tasks.annotate.task import AnnotateRequest, Annotation
 
     options: GlobalOptions = context.obj
     chosen = {"go": go, "ec": ec, "location": location, "keywords": keywords}
@@ -249,7 +249,7 @@ def _transfer(
     exclude_self: bool,
 ) -> TransferRequest | None:
     """Return where relatives are looked for; None where they are not asked for."""
-    from protclip_core.tasks.annotate import TransferRequest
+    from protclip_core.tasks.annotate.task import TransferRequest
 
     if annotations is None:
         asked = {

@@ -48,8 +48,8 @@ from protclip_cli.scores import SCORE_COLUMNS, check_plot, draw, score_rows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from protclip_core.tasks.classify_fit import FitReport
-    from protclip_core.tasks.classify_predict import Predicting, Prediction
+    from protclip_core.tasks.classify.fit import FitReport
+    from protclip_core.tasks.classify.predict import Predicting, Prediction
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -114,8 +114,8 @@ def fit(
 ) -> None:
     """Fit a head to labels, and measure it beside baselines."""
     from protclip_core.heads import FitSettings
-    from protclip_core.tasks.classify_fit import FitRequest
-    from protclip_core.tasks.classify_fit import fit as run
+    from protclip_core.tasks.classify.fit import FitRequest
+    from protclip_core.tasks.classify.fit import fit as run
 
     options: GlobalOptions = context.obj
     check_plot(plot, is_regression=task is Task.REGRESSION)
@@ -184,7 +184,7 @@ def predict(
     on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Predict the labels of proteins."""
-    from protclip_core.tasks.classify_predict import Predicting, PredictRequest
+    from protclip_core.tasks.classify.predict import Predicting, PredictRequest
 
     options: GlobalOptions = context.obj
     request = PredictRequest(
@@ -236,8 +236,8 @@ def evaluate(
     on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Measure a head on labels that it has not seen."""
-    from protclip_core.tasks.classify_evaluate import EvaluateRequest
-    from protclip_core.tasks.classify_evaluate import evaluate as run
+    from protclip_core.tasks.classify.evaluate import EvaluateRequest
+    from protclip_core.tasks.classify.evaluate import evaluate as run
 
     options: GlobalOptions = context.obj
     check_plot(plot)

@@ -13,7 +13,7 @@ from protclip_cli.output import Value, write_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from protclip_core.tasks.doctor import Check
+    from protclip_core.tasks.doctor.task import Check
 
 EPILOG = "Example:\n\n  protclip doctor --format tsv > report.tsv     to send with a question"
 
@@ -36,7 +36,7 @@ def doctor(
     Asks no server. Ends with 0 if nothing failed, warnings or not; else with the code of the most
     serious failure: 4 for a library or a model, 5 for disk or memory, 2 for a folder.
     """
-    from protclip_core.tasks.doctor import run_checks, verdict
+    from protclip_core.tasks.doctor.task import run_checks, verdict
 
     seen: list[Check] = []
 

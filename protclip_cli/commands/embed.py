@@ -33,7 +33,7 @@ from protclip_core.models.info import DEFAULT_MODEL
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from protclip_core.tasks.embed import EmbedReport, EmbedRequest
+    from protclip_core.tasks.embed.task import EmbedReport, EmbedRequest
 
 EPILOG = (
     "Examples:\n\n"
@@ -155,7 +155,7 @@ def embed(
     ] = False,
 ) -> None:
     """Embed proteins: FASTA in, vectors out, nothing lost."""
-    from protclip_core.tasks.embed import EmbedRequest
+    from protclip_core.tasks.embed.task import EmbedRequest
 
     options: GlobalOptions = context.obj
     sources = inputs_or_pipe(inputs)
@@ -214,7 +214,7 @@ def _store_path(output: str | None, sources: tuple[str, ...]) -> Path:
 
 
 def _to_store(request: EmbedRequest, options: GlobalOptions) -> None:
-    from protclip_core.tasks.embed import embed_to_store
+    from protclip_core.tasks.embed.task import embed_to_store
 
     report = embed_to_store(request, make_progress(quiet=options.quiet))
     if not options.quiet:
@@ -244,7 +244,7 @@ def _to_tsv(request: EmbedRequest, output: str | None, options: GlobalOptions) -
 
 
 def _write_vectors(request: EmbedRequest, out: TextIO, options: GlobalOptions) -> EmbedReport:
-    from protclip_core.tasks.embed import EmbedReport, embed_rows
+    from protclip_core.tasks.embed.task import EmbedReport, embed_rows
 
     header_done = False
     # A bar and rows on one terminal would overwrite each other.
@@ -264,7 +264,7 @@ def _write_vectors(request: EmbedRequest, out: TextIO, options: GlobalOptions) -
 
 
 def _show_plan(request: EmbedRequest, options: GlobalOptions) -> None:
-    from protclip_core.tasks.embed_plan import plan_embedding
+    from protclip_core.tasks.embed.plan import plan_embedding
 
     plan = plan_embedding(request, make_progress(quiet=options.quiet))
     rows = [{"what": what, "value": value} for what, value in plan.rows()]

@@ -16,7 +16,7 @@ from protclip_core.records import printable
 
 if TYPE_CHECKING:
     from protclip_core.models.importers import Imported
-    from protclip_core.tasks.models_install import PullPlan
+    from protclip_core.tasks.models.install import PullPlan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,7 +47,7 @@ def list_(
     form: FormatOption = Format.AUTO,
 ) -> None:
     """List bundled, installed and available models."""
-    from protclip_core.tasks.models import list_models
+    from protclip_core.tasks.models.task import list_models
 
     rows: list[dict[str, Value]] = []
     for row in list_models(cache):
@@ -148,7 +148,7 @@ def pull(
     cache: CacheOption = None,
 ) -> None:
     """Fetch a model, check it and install it."""
-    from protclip_core.tasks import models_install as models
+    from protclip_core.tasks.models import install as models
 
     options: GlobalOptions = context.obj
     plan = models.plan_pull(
@@ -217,7 +217,7 @@ def import_(
     cache: CacheOption = None,
 ) -> None:
     """Install a model from files: official ProtCLIP, ESM-2, ESM-1b, ProtBERT, PubMedBERT."""
-    from protclip_core.tasks.models_install import import_local
+    from protclip_core.tasks.models.install import import_local
 
     options: GlobalOptions = context.obj
     imported = import_local(
@@ -238,7 +238,7 @@ def verify(
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Compare every file of models with its hash."""
-    from protclip_core.tasks.models import list_models, verify_model
+    from protclip_core.tasks.models.task import list_models, verify_model
 
     chosen = names or [row.name for row in list_models(cache) if row.state != "available"]
     rows: list[dict[str, Value]] = []
@@ -269,7 +269,7 @@ def remove(
     cache: CacheOption = None,
 ) -> None:
     """Remove installed models and what was downloaded of them."""
-    from protclip_core.tasks.models import remove_model
+    from protclip_core.tasks.models.task import remove_model
 
     for name in names:
         say(f"{name}: removed from {remove_model(name, cache).parent}")

@@ -26,7 +26,7 @@ from protclip_cli.progress import make_progress
 from protclip_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from protclip_core.tasks.mutate import Mutation
+    from protclip_core.tasks.mutate.task import Mutation
 
 EPILOG = (
     "Columns: protein_id variant score percentile effect flags reason. A low score is "
@@ -157,9 +157,9 @@ def mutate(
     workers: WorkersOption = None,
 ) -> None:
     """Score protein variants with a language model, or scan a protein."""
-    from protclip_core.tasks.mutate import Mutation
-    from protclip_core.tasks.mutate_job import MutateRequest
-    from protclip_core.tasks.mutate_scores import Method, Percentile
+    from protclip_core.tasks.mutate.job import MutateRequest
+    from protclip_core.tasks.mutate.scores import Method, Percentile
+    from protclip_core.tasks.mutate.task import Mutation
 
     options: GlobalOptions = context.obj
     if plot is not None:
@@ -206,7 +206,7 @@ def _inputs(inputs: list[str] | None, variants: str | None) -> tuple[str, ...]:
         return inputs_or_pipe(None)
     if variants == "-":
         return ()
-    from protclip_core.tasks.mutate_input import carries_sequences
+    from protclip_core.tasks.mutate.input import carries_sequences
 
     return () if carries_sequences(variants) else inputs_or_pipe(None)
 
@@ -240,7 +240,7 @@ def _check_plot(path: Path, method: MethodName, *, scan: bool, overwrite: bool) 
 
 def _draw(mutation: Mutation, path: Path) -> None:
     from protclip_core.io.atomic import open_atomic
-    from protclip_core.tasks.mutate_plot import heat_map
+    from protclip_core.tasks.mutate.plot import heat_map
 
     request = mutation.request
     (id,) = mutation.proteins.sequences

@@ -30,8 +30,8 @@ from protclip_cli.output import Value, defined, stdout, write_rows
 from protclip_cli.progress import make_progress
 
 if TYPE_CHECKING:
-    from protclip_core.tasks.mutate_fit import FitReport, SplitScore
-    from protclip_core.tasks.mutate_predict import FitnessRow
+    from protclip_core.tasks.mutate.fit import FitReport, SplitScore
+    from protclip_core.tasks.mutate.predict import FitnessRow
 
 FIT_COLUMNS = ("split", "predictor", "spearman", "low", "high", "train", "test")
 PREDICT_COLUMNS = ("protein_id", "variant", "predicted_fitness", "flags", "reason")
@@ -135,8 +135,8 @@ def fit(
 ) -> None:
     """Fit a head to measured variants of one protein, and measure it."""
     from protclip_core.models.info import DEFAULT_MODEL
-    from protclip_core.tasks.mutate_fit import FitRequest
-    from protclip_core.tasks.mutate_fit import fit as run
+    from protclip_core.tasks.mutate.fit import FitRequest
+    from protclip_core.tasks.mutate.fit import fit as run
 
     options: GlobalOptions = context.obj
     request = FitRequest(
@@ -200,7 +200,7 @@ def predict(
     workers: WorkersOption = None,
 ) -> None:
     """Predict the effects of variants with a fitted head."""
-    from protclip_core.tasks.mutate_predict import Fitness, PredictRequest
+    from protclip_core.tasks.mutate.predict import Fitness, PredictRequest
 
     options: GlobalOptions = context.obj
     fitness = Fitness(

@@ -132,9 +132,9 @@ def train(
     on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Fit a head to pairs, and measure it."""
-    from protclip_core.tasks.ppi_split import SplitSettings
-    from protclip_core.tasks.ppi_train import TrainRequest
-    from protclip_core.tasks.ppi_train import train as run
+    from protclip_core.tasks.ppi.split import SplitSettings
+    from protclip_core.tasks.ppi.train import TrainRequest
+    from protclip_core.tasks.ppi.train import train as run
 
     options: GlobalOptions = context.obj
     check_plot(plot)
@@ -224,7 +224,7 @@ def predict(
     on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Predict interactions of listed pairs, of two groups, or of all proteins."""
-    from protclip_core.tasks.ppi_predict import Prediction, PredictRequest
+    from protclip_core.tasks.ppi.predict import Prediction, PredictRequest
 
     options: GlobalOptions = context.obj
     inputs = [*(one for one in (pairs, *(bipartite or ())) if one is not None), *embeddings]
@@ -285,8 +285,8 @@ def evaluate(
     on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Measure a head on pairs, and say what of them it was trained on."""
-    from protclip_core.tasks.ppi_evaluate import EvaluateRequest
-    from protclip_core.tasks.ppi_evaluate import evaluate as run
+    from protclip_core.tasks.ppi.evaluate import EvaluateRequest
+    from protclip_core.tasks.ppi.evaluate import evaluate as run
 
     options: GlobalOptions = context.obj
     check_plot(plot)
@@ -346,8 +346,8 @@ def split(
 ) -> None:
     """Split pairs into train, valid and test, and say what these share."""
     from protclip_core.io.pairs import SPLITS
-    from protclip_core.tasks.ppi_split import SplitSettings
-    from protclip_core.tasks.ppi_split_list import SplitRequest, split_list
+    from protclip_core.tasks.ppi.split import SplitSettings
+    from protclip_core.tasks.ppi.split_list import SplitRequest, split_list
 
     options: GlobalOptions = context.obj
     inputs = [pairs, *([sequences] if sequences is not None else [])]

@@ -15,7 +15,7 @@ from protclip_cli.progress import make_progress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from protclip_core.tasks.search import Hit
+    from protclip_core.tasks.search.task import Hit
 
 EPILOG = (
     "Examples:\n\n"
@@ -106,8 +106,8 @@ def search(
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Search a store: proteins by words or likeness, texts by protein."""
-    from protclip_core.tasks.search import SearchRequest
-    from protclip_core.tasks.search import search as run
+    from protclip_core.tasks.search.task import SearchRequest
+    from protclip_core.tasks.search.task import search as run
 
     options: GlobalOptions = context.obj
     request = SearchRequest(

@@ -41,7 +41,7 @@ from protclip_core.records import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from protclip_core.tasks.similarity import Answer, Partners, Similarity
+    from protclip_core.tasks.similarity.task import Answer, Partners, Similarity
 
 COLUMNS = ("protein_a", "protein_b", "similarity")
 EPILOG = (
@@ -136,7 +136,7 @@ def similarity(
     on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Compare proteins with each other by their vectors."""
-    from protclip_core.tasks.similarity import Similarity, SimilarityRequest
+    from protclip_core.tasks.similarity.task import Similarity, SimilarityRequest
 
     options: GlobalOptions = context.obj
     is_matrix = form is SimilarityFormat.MATRIX
@@ -186,7 +186,7 @@ def _check(listed: str | None, *, is_matrix: bool, narrowed: bool, plot: Path | 
 
 def _check_picture(path: Path, *, overwrite: bool) -> None:
     from protclip_core.io.atomic import check_writable_target
-    from protclip_core.tasks.annotate_plot import plot_form
+    from protclip_core.tasks.annotate.plot import plot_form
 
     plot_form(path)
     check_writable_target(path)
@@ -194,7 +194,7 @@ def _check_picture(path: Path, *, overwrite: bool) -> None:
 
 
 def _draw(comparison: Similarity, path: Path) -> None:
-    from protclip_core.tasks.similarity_plot import check_drawable, save_heat_map
+    from protclip_core.tasks.similarity.plot import check_drawable, save_heat_map
 
     left, right = comparison.left, comparison.right
     check_drawable(max(len(left), len(right)), path)

@@ -27,7 +27,7 @@ from protclip_cli.progress import make_progress
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from protclip_core.tasks.similarity_evaluate import Agreement
+    from protclip_core.tasks.similarity.evaluate import Agreement
 
 COLUMNS = (
     "reference",
@@ -123,8 +123,8 @@ def evaluate(
     on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Correlate similarities with those of a table, or with those that GO gives."""
-    from protclip_core.tasks.similarity_evaluate import EvaluateReport, EvaluateRequest
-    from protclip_core.tasks.similarity_evaluate import evaluate as run
+    from protclip_core.tasks.similarity.evaluate import EvaluateReport, EvaluateRequest
+    from protclip_core.tasks.similarity.evaluate import evaluate as run
 
     options: GlobalOptions = context.obj
     request = EvaluateRequest(

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from protclip_core.heads import FitSettings
-from protclip_core.tasks.classify_fit import FitRequest, fit
+from protclip_core.tasks.classify.fit import FitRequest, fit
 
 TEN = (
     "Cell.membrane",

@@ -40,7 +40,7 @@ from protclip_core.models.kernels import choose_cpu_kernels, processor_name
 from protclip_core.models.loading import load_model
 from protclip_core.models.masked import LETTERS, MaskedReader
 from protclip_core.models.substitution_prior import blosum62, prior_table, share_ratios
-from protclip_core.tasks.mutate_scores import MarginalScorer, Method, Percentile, ProteinAsked
+from protclip_core.tasks.mutate.scores import MarginalScorer, Method, Percentile, ProteinAsked
 from protclip_core.variants import Variant, parse_variant
 from tests.benchmarks.embed_speed import SHAPES, our_model, peak_gflops
 from tests.unit.models.encoders import transformers_esm

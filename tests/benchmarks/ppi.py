@@ -29,9 +29,9 @@ from protclip_core.heads.pair_features import unit_rows
 from protclip_core.heads.pair_scores import PairScorer
 from protclip_core.io.store import EmbeddingStore
 from protclip_core.io.store_writer import StoreWriter
-from protclip_core.tasks.embed import EmbedRequest, embed_to_store
-from protclip_core.tasks.ppi_train import TrainRequest, train
-from protclip_core.tasks.ppi_vectors import VectorOptions
+from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.ppi.train import TrainRequest, train
+from protclip_core.tasks.ppi.vectors import VectorOptions
 
 TRIADS = {c: n for n, group in enumerate(("AGV", "ILFP", "YMTS", "HNQW", "RK", "DE", "C"))
           for c in group}  # fmt: skip

@@ -26,7 +26,7 @@ KILLS = int(os.environ.get("PROTCLIP_KILLS", "6"))
 #: Parts of 20 proteins, and a note of every sequence that goes through the model.
 SMALL_PARTS = """
 import hashlib, os
-import protclip_core.tasks.embed_compute as compute
+import protclip_core.tasks.embed.compute as compute
 from protclip_core.models.protein import ProteinModel
 compute._PART_BYTES, compute._WINDOW_SEQUENCES = 20 * 64 * 4, 100
 embed_batch = ProteinModel.embed_batch

@@ -21,7 +21,7 @@ from tests.helpers import random_proteins, write_fasta, write_tiny_bundle
 
 LITTLE_MEMORY = """
 import resource
-import protclip_core.tasks.embed as task
+import protclip_core.tasks.embed.task as task
 compute_parts = task.compute_parts
 def limited(*arguments):
     pages = int(open("/proc/self/statm").read().split()[0])

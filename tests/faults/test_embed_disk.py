@@ -94,7 +94,7 @@ def test_disk_that_fills_up_meanwhile(bench, small_disk):
 
 
 NO_MODEL = """
-import protclip_core.tasks.embed as task
+import protclip_core.tasks.embed.task as task
 def load_job(*arguments): raise SystemExit("the model was loaded")
 task.load_job = load_job
 """

@@ -250,7 +250,7 @@ def test_resume_does_not_replace_another_store_than_the_one_meant(bench):
     write_fasta(bench.folder / "x.fa", PROTEINS[:60])
     deadly = """
 import os
-import protclip_core.tasks.embed as task
+import protclip_core.tasks.embed.task as task
 assemble = task.assemble_store
 def deadly(*arguments):
     assemble(*arguments)

@@ -22,8 +22,8 @@ from protclip_core.models.kmer_inference import KmerInference, build_kmer
 from protclip_core.models.kmer_start import residue_vectors, start_alike, start_values
 from protclip_core.models.packing import pack, pack_sequences, pool
 from protclip_core.models.protein import window_starts
-from protclip_core.tasks.embed_job import EmbedRequest
-from protclip_core.tasks.embed_plan import plan_embedding
+from protclip_core.tasks.embed.job import EmbedRequest
+from protclip_core.tasks.embed.plan import plan_embedding
 from tests.terminal import read
 
 TABLES = [

@@ -18,8 +18,8 @@ from protclip_core.models.info import BUNDLED, DEFAULT_MODEL, describe_model
 from protclip_core.models.packing import pack_sequences
 from protclip_core.models.tensor_names import transformers_names
 from protclip_core.models.windows import window_starts
-from protclip_core.tasks.embed_job import EmbedRequest
-from protclip_core.tasks.embed_plan import plan_embedding
+from protclip_core.tasks.embed.job import EmbedRequest
+from protclip_core.tasks.embed.plan import plan_embedding
 from tests.unit.models.dual import (
     JOINT,
     PROTEIN,

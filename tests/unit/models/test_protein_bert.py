@@ -17,8 +17,8 @@ from protclip_core.models.bundle import write_bundle
 from protclip_core.models.info import describe_model
 from protclip_core.models.settings import resolve_settings
 from protclip_core.models.windows import window_starts
-from protclip_core.tasks.embed_job import EmbedRequest, load_job
-from protclip_core.tasks.embed_plan import plan_embedding
+from protclip_core.tasks.embed.job import EmbedRequest, load_job
+from protclip_core.tasks.embed.plan import plan_embedding
 from tests.unit.models.dual import rounded
 from tests.unit.models.encoders import randomise
 

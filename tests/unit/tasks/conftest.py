@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protclip_core.tasks.embed import EmbedRequest, embed_to_store
+from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
 from tests.helpers import write_fasta
 
 

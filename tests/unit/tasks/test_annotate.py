@@ -18,11 +18,11 @@ from protclip_core.models.go_index_file import add_to_bundle, write_go_index
 from protclip_core.models.go_scores import GoScorer
 from protclip_core.models.loading import load_model
 from protclip_core.ontology import ASPECTS, map_to_slim
-from protclip_core.tasks import annotate_input
-from protclip_core.tasks.annotate import AnnotateRequest, Annotation
-from protclip_core.tasks.annotate_fdr import CAUTION, FalseDiscovery
-from protclip_core.tasks.annotate_select import Selection
-from protclip_core.tasks.embed import EmbedRequest, embed_to_store
+from protclip_core.tasks.annotate import input as annotate_input
+from protclip_core.tasks.annotate.fdr import CAUTION, FalseDiscovery
+from protclip_core.tasks.annotate.selection import Selection
+from protclip_core.tasks.annotate.task import AnnotateRequest, Annotation
+from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
 from tests.go_indexes import ancestors_of, index_of, naive_log_odds, random_index, unit
 from tests.helpers import random_proteins, write_fasta
 from tests.ontology_files import go_id
@@ -241,7 +241,7 @@ def test_stores_of_both_spaces_give_what_the_file_gives(bundle, proteins, stores
 def test_results_do_not_depend_on_blocks_order_or_company(bundle, stores, tmp_path, monkeypatch):
     wanted = by_protein(run(stores["joint"], model=bundle, top_k=4)[0])
     monkeypatch.setattr(annotate_input, "_STORE_ROWS", 7)
-    monkeypatch.setattr("protclip_core.tasks.annotate.BLOCK_PROTEINS", 3)
+    monkeypatch.setattr("protclip_core.tasks.annotate.task.BLOCK_PROTEINS", 3)
     assert by_protein(run(stores["joint"], model=bundle, top_k=4)[0]) == wanted
     with EmbeddingStore.open(stores["joint"]) as store:
         ids, vectors, made = store.ids[::-2], store.read(slice(None))[::-2], dict(store.attributes)

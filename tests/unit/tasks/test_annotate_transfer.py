@@ -16,9 +16,9 @@ from protclip_core.models.go_index_file import add_to_bundle
 from protclip_core.models.go_transfer import TransferWeights, add_transfer
 from protclip_core.models.go_votes import NEIGHBOUR_STEEPNESS
 from protclip_core.models.loading import load_model
-from protclip_core.tasks.annotate import AnnotateRequest, Annotation, TransferRequest
-from protclip_core.tasks.annotate_relatives import rereadable
-from protclip_core.tasks.embed import EmbedRequest, embed_to_store
+from protclip_core.tasks.annotate.relatives import rereadable
+from protclip_core.tasks.annotate.task import AnnotateRequest, Annotation, TransferRequest
+from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
 from tests.aligner_programs import write_aligner
 from tests.go_indexes import ancestors_of, index_of
 from tests.helpers import random_proteins, write_fasta

@@ -18,8 +18,8 @@ from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.vocabularies import TextSide, index_of_phrases, vocabulary_file
 from protclip_core.ontology.vocabulary import tree_of_ec
-from protclip_core.tasks import annotate_input
-from protclip_core.tasks.annotate import AnnotateRequest, Annotation
+from protclip_core.tasks.annotate import input as annotate_input
+from protclip_core.tasks.annotate.task import AnnotateRequest, Annotation
 from tests.go_indexes import index_of
 from tests.helpers import random_proteins, write_fasta
 from tests.unit.models.dual import Dual

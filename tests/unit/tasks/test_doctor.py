@@ -12,10 +12,10 @@ import pytest
 from protclip_core.errors import ModelError, ResourceError, UsageError
 from protclip_core.models import reference
 from protclip_core.models.info import BUNDLED
-from protclip_core.tasks.doctor import run_checks, verdict
-from protclip_core.tasks.doctor_checks import Check
-from protclip_core.tasks.doctor_folders import folder_checks
-from protclip_core.tasks.doctor_models import model_checks
+from protclip_core.tasks.doctor.checks import Check
+from protclip_core.tasks.doctor.folders import folder_checks
+from protclip_core.tasks.doctor.models import model_checks
+from protclip_core.tasks.doctor.task import run_checks, verdict
 from tests.helpers import write_tiny_bundle
 
 MINI = BUNDLED / "protclip-mini"
@@ -209,7 +209,7 @@ def test_a_cache_that_can_be_no_folder(tmp_path, monkeypatch, kind):
 
 
 def test_a_large_model_is_not_hashed_but_must_be_there(tmp_path, monkeypatch):
-    monkeypatch.setattr("protclip_core.tasks.doctor_models._HASHED_BYTES", 10_000)
+    monkeypatch.setattr("protclip_core.tasks.doctor.models._HASHED_BYTES", 10_000)
     folder = write_tiny_bundle(tmp_path / "models" / "large")
     flip(folder / "model.safetensors")
     found = by_name(model_checks(cache=tmp_path))["installed large"]

@@ -12,7 +12,7 @@ from protclip_core.io.store import EmbeddingStore
 from protclip_core.models.packing import pack_sequences
 from protclip_core.models.protein import ProteinModel
 from protclip_core.records import RecordFlag
-from protclip_core.tasks.embed import EmbedReport, embed_rows
+from protclip_core.tasks.embed.task import EmbedReport, embed_rows
 from tests.helpers import random_proteins
 from tests.unit.tasks.reading import PROTEINS, read
 

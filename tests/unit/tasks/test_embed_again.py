@@ -8,8 +8,8 @@ import pytest
 from protclip_core.errors import InputError, ModelError, ResourceError, UsageError
 from protclip_core.io.store import EmbeddingStore
 from protclip_core.models.protein import ProteinModel
-from protclip_core.tasks import embed as embed_task
-from protclip_core.tasks.embed import embed_rows
+from protclip_core.tasks.embed import task as embed_task
+from protclip_core.tasks.embed.task import embed_rows
 from tests.helpers import random_proteins
 from tests.unit.tasks.reading import PROTEINS, read
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from protclip_core.errors import ResourceError, UsageError
-from protclip_core.tasks import embed_plan
-from protclip_core.tasks.embed import EmbedRequest, embed_rows
-from protclip_core.tasks.embed_plan import plan_embedding
+from protclip_core.tasks.embed import plan as embed_plan
+from protclip_core.tasks.embed.plan import plan_embedding
+from protclip_core.tasks.embed.task import EmbedRequest, embed_rows
 from tests.unit.tasks.reading import PROTEINS, read, run_text
 
 
@@ -133,7 +133,7 @@ def test_records_of_the_store_that_fail_now_are_told(run, tmp_path, caplog, how)
 
 
 def test_parts_grow_older_with_the_run(monkeypatch):
-    from protclip_core.tasks.embed_compute import part_seconds
+    from protclip_core.tasks.embed.compute import part_seconds
 
     assert [part_seconds(s) for s in (0, 40, 200, 600, 100_000)] == [2, 2, 10, 30, 30]
 

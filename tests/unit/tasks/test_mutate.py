@@ -12,11 +12,10 @@ from protclip_core.engines.masked import MaskedEngine
 from protclip_core.errors import InputError, UsageError
 from protclip_core.models.masked import LETTERS, MaskedReader
 from protclip_core.models.substitution_prior import prior_table
-from protclip_core.tasks.mutate import Mutation
-from protclip_core.tasks.mutate_ensemble import combine
-from protclip_core.tasks.mutate_input import carries_sequences
-from protclip_core.tasks.mutate_job import MutateRequest
-from protclip_core.tasks.mutate_scores import (
+from protclip_core.tasks.mutate.ensemble import combine
+from protclip_core.tasks.mutate.input import carries_sequences
+from protclip_core.tasks.mutate.job import MutateRequest
+from protclip_core.tasks.mutate.scores import (
     MarginalScorer,
     Method,
     Percentile,
@@ -24,6 +23,7 @@ from protclip_core.tasks.mutate_scores import (
     ProteinScores,
     percentiles,
 )
+from protclip_core.tasks.mutate.task import Mutation
 from protclip_core.variants import parse_variant
 from tests.helpers import random_proteins, write_fasta
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, ModelError, UsageError
-from protclip_core.tasks.embed import EmbedRequest, embed_to_store
-from protclip_core.tasks.mutate_fit import FitRequest, fit
-from protclip_core.tasks.mutate_predict import Fitness, PredictRequest
-from protclip_core.tasks.mutate_splits import held_out_splits
+from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.mutate.fit import FitRequest, fit
+from protclip_core.tasks.mutate.predict import Fitness, PredictRequest
+from protclip_core.tasks.mutate.splits import held_out_splits
 from protclip_core.variants import parse_variant
 from tests.heads import entries_of, rewrite
 from tests.helpers import random_proteins, write_fasta, write_tiny_bundle

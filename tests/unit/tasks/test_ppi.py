@@ -10,14 +10,14 @@ from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.heads import load_head
 from protclip_core.heads.pair_features import RECIPES, pair_features, unit_rows
 from protclip_core.progress import SilentProgress
-from protclip_core.tasks.embed import EmbedRequest, embed_to_store
-from protclip_core.tasks.ppi_evaluate import EvaluateRequest, evaluate
-from protclip_core.tasks.ppi_leaks import TrainedOn
-from protclip_core.tasks.ppi_pairs import read_pair_set
-from protclip_core.tasks.ppi_predict import Prediction, PredictRequest
-from protclip_core.tasks.ppi_split import SplitSettings
-from protclip_core.tasks.ppi_train import TrainRequest, train
-from protclip_core.tasks.ppi_vectors import VectorOptions, load_proteins
+from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.ppi.evaluate import EvaluateRequest, evaluate
+from protclip_core.tasks.ppi.leaks import TrainedOn
+from protclip_core.tasks.ppi.pairs import read_pair_set
+from protclip_core.tasks.ppi.predict import Prediction, PredictRequest
+from protclip_core.tasks.ppi.split import SplitSettings
+from protclip_core.tasks.ppi.train import TrainRequest, train
+from protclip_core.tasks.ppi.vectors import VectorOptions, load_proteins
 from tests.helpers import random_proteins, write_fasta
 from tests.pairs import (
     TYPES,
@@ -171,8 +171,8 @@ def naive(place):
 
 
 def test_all_with_all_and_two_groups(place, tmp_path, monkeypatch):
-    monkeypatch.setattr("protclip_core.tasks.ppi_predict._MOST", 7)
-    monkeypatch.setattr("protclip_core.tasks.ppi_predict._FEWEST", 7)
+    monkeypatch.setattr("protclip_core.tasks.ppi.predict._MOST", 7)
+    monkeypatch.setattr("protclip_core.tasks.ppi.predict._FEWEST", 7)
     table = naive(place)
     prediction, every = predicted(place, every=True, workers=2)
     assert [row[:2] for row in every] == [(IDS[a], IDS[b]) for a, b in zip(A, B, strict=True)]

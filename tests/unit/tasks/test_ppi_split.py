@@ -11,11 +11,11 @@ from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.pair_features import RECIPES, pair_input
 from protclip_core.io.pairs import SPLITS
 from protclip_core.models.head_card import HeadCard
-from protclip_core.tasks.ppi_leaks import PAIRS, LeakReport, TrainedOn
-from protclip_core.tasks.ppi_negatives import draw_negatives
-from protclip_core.tasks.ppi_pairs import codes_of
-from protclip_core.tasks.ppi_split import METHODS, SplitSettings, split_pairs
-from protclip_core.tasks.ppi_split_list import SplitRequest, split_list
+from protclip_core.tasks.ppi.leaks import PAIRS, LeakReport, TrainedOn
+from protclip_core.tasks.ppi.negatives import draw_negatives
+from protclip_core.tasks.ppi.pairs import codes_of
+from protclip_core.tasks.ppi.split import METHODS, SplitSettings, split_pairs
+from protclip_core.tasks.ppi.split_list import SplitRequest, split_list
 from tests.helpers import write_fasta
 from tests.pairs import INPUT, write_pairs
 

@@ -11,10 +11,10 @@ import pytest
 from protclip_core.errors import UsageError
 from protclip_core.io.store import EmbeddingStore
 from protclip_core.io.store_writer import StoreWriter
-from protclip_core.tasks import search_index
-from protclip_core.tasks.search import SearchRequest, search
-from protclip_core.tasks.search_index import choose_backend
-from protclip_core.tasks.search_model import StoreModel, StoreVectors
+from protclip_core.tasks.search import index as search_index
+from protclip_core.tasks.search.index import choose_backend
+from protclip_core.tasks.search.model import StoreModel, StoreVectors
+from protclip_core.tasks.search.task import SearchRequest, search
 
 
 def write_store(path, *, seed=0, count=3000, dim=24):

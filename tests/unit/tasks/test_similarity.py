@@ -13,10 +13,9 @@ from protclip_core.io.pair_table import ListedPair
 from protclip_core.io.store import EmbeddingStore
 from protclip_core.io.store_writer import StoreWriter
 from protclip_core.models.loading import load_model
-from protclip_core.tasks import similarity as task
-from protclip_core.tasks import similarity_plot as plot
-from protclip_core.tasks.embed import EmbedRequest, embed_to_store
-from protclip_core.tasks.similarity import Similarity, SimilarityRequest
+from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.similarity import plot, task
+from protclip_core.tasks.similarity.task import Similarity, SimilarityRequest
 from tests.helpers import random_proteins, write_fasta
 from tests.unit.models.dual import Dual
 

@@ -9,9 +9,9 @@ from scipy.stats import spearmanr
 from protclip_core.errors import InputError, UsageError
 from protclip_core.ontology.annotations import Annotations, Provenance
 from protclip_core.ontology.semantic import SemanticSimilarity, terms_of_aspect
-from protclip_core.tasks.similarity import Similarity, SimilarityRequest
-from protclip_core.tasks.similarity_correlation import rank_correlations
-from protclip_core.tasks.similarity_evaluate import EvaluateReport, EvaluateRequest, evaluate
+from protclip_core.tasks.similarity.correlation import rank_correlations
+from protclip_core.tasks.similarity.evaluate import EvaluateReport, EvaluateRequest, evaluate
+from protclip_core.tasks.similarity.task import Similarity, SimilarityRequest
 from tests.helpers import random_proteins, write_fasta
 from tests.ontology_files import SMALL, small
 

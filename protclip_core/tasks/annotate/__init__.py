@@ -1,0 +1,1 @@
+"""Annotation of proteins with GO terms and other vocabularies."""

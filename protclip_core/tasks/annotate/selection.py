@@ -1,0 +1,191 @@
+"""From scored pairs to the terms that are listed for each protein.
+
+Legend: E pairs of a protein and a term, C terms of one protein.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+
+import numpy as np
+
+from protclip_core.errors import UsageError
+from protclip_core.models.go_calibration import sigmoid
+from protclip_core.models.go_combine import Supported
+from protclip_core.models.go_scores import Scored
+from protclip_core.ontology import graph
+from protclip_core.ontology.ontology import Ontology
+from protclip_core.ontology.slims import SlimMap
+from protclip_core.tasks.annotate.transfer import Support, Transfer
+
+__all__ = ["PredictedTerm", "ProteinTerms", "Selection"]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedTerm:
+    """One term of a protein.
+
+    Attributes
+    ----------
+    term
+        Number in the ontology.
+    cosine
+        Of protein and term themselves, to four digits.
+    probability
+        Calibrated, to four digits; None where the model has no calibration.
+    rank
+        Place among the terms that are listed for the protein in this aspect, from 1.
+    support
+        What speaks for it; None where transfer is not asked for.
+    """
+
+    term: int
+    cosine: float
+    probability: float | None
+    rank: int
+    support: Support | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProteinTerms:
+    """A protein with its terms of one vocabulary, by aspect, the best first; there may be none.
+
+    Attributes
+    ----------
+    protein_id, terms
+        The protein, and its terms.
+    vocabulary
+        Place in `Annotation.vocabularies`.
+    """
+
+    protein_id: str
+    terms: list[PredictedTerm]
+    vocabulary: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What is listed of what was found.
+
+    Attributes
+    ----------
+    ontology
+        The terms.
+    aspects
+        Places in ``aspect_names``, those that are asked for.
+    least
+        Least log odds of each aspect, ``(3,)`` for GO; None where the best are asked for,
+        whatever they are, and nothing else.
+    top_k
+        Terms of each aspect at most; None for all.
+    propagate
+        List all ancestors of what is listed as well, but no roots.
+    specific
+        List only terms without a listed descendant.
+    slim
+        List the closest terms of a slim instead.
+    vocabulary
+        Place among those that are asked for.
+    transfer
+        Tells what speaks for pairs that are `Supported`; None where none are.
+    """
+
+    ontology: Ontology
+    aspects: tuple[int, ...]
+    least: np.ndarray | None
+    top_k: int | None = None
+    propagate: bool = False
+    specific: bool = False
+    slim: SlimMap | None = None
+    vocabulary: int = 0
+    transfer: Transfer | None = None
+
+    def __post_init__(self) -> None:
+        if self.propagate + self.specific + (self.slim is not None) > 1:
+            raise UsageError(
+                "--propagate, --specific and --slim exclude each other", hint="keep one"
+            )
+
+    def of(self, ids: Sequence[str], scored: Scored) -> Iterator[ProteinTerms]:
+        """Yield the proteins of a block with their terms, all of them and in their order.
+
+        Parameters
+        ----------
+        ids
+            Proteins of the block.
+        scored
+            From `GoScorer.above` or `GoScorer.best`.
+        """
+        order, ranks = self._listed(scored)
+        terms = [
+            PredictedTerm(term, cosine, None if np.isnan(chance) else chance, rank, support)
+            for term, cosine, chance, rank, support in zip(
+                scored.terms[order].tolist(),
+                _digits(scored.cosines[order]),
+                _digits(sigmoid(scored.log_odds[order])),
+                ranks.tolist(),
+                self._supports(scored, order),
+            )
+        ]
+        starts = np.searchsorted(scored.rows[order], np.arange(len(ids) + 1)).tolist()
+        for protein, start, stop in zip(ids, starts, starts[1:]):
+            yield ProteinTerms(protein, terms[start:stop], self.vocabulary)
+
+    def _supports(self, scored: Scored, order: np.ndarray) -> Iterable[Support | None]:
+        if self.transfer is None or not isinstance(scored, Supported):
+            return repeat(None)
+        return [self.transfer.support(scored, place) for place in order.tolist()]
+
+    def _listed(self, scored: Scored) -> tuple[np.ndarray, np.ndarray]:
+        """Return places of the pairs that are listed, in their order, and their ranks."""
+        aspect = self.ontology.aspects[scored.terms].astype(np.int64)
+        asked = np.isin(aspect, self.aspects)
+        listed = scored.chosen & asked
+        if self.least is not None:
+            listed &= scored.log_odds >= self.least[aspect]
+        # By protein and aspect, the likeliest first, then the nearest, then by id.
+        group = scored.rows * len(self.ontology.aspect_names) + aspect
+        odds = np.where(np.isnan(scored.log_odds), 0.0, scored.log_odds)
+        order = np.lexsort((self._id_order[scored.terms], -scored.cosines, -odds, group))
+        if self.top_k is not None:
+            kept = order[listed[order]]
+            listed[kept[_ranks(group[kept]) > self.top_k]] = False
+        shown = order[(self._reduced(scored, listed) & asked)[order]]
+        return shown, _ranks(group[shown])
+
+    def _reduced(self, scored: Scored, listed: np.ndarray) -> np.ndarray:
+        """Apply what the user wants to see of a list."""
+        if not (self.specific or self.propagate or self.slim is not None):
+            return listed
+        rows, terms = scored.rows[listed], scored.terms[listed]
+        table = self.ontology.closure
+        if self.slim is not None:
+            table = self.slim.offsets, self.slim.targets
+        places, others = graph.expand(table, terms)
+        found = np.isin(
+            scored.rows * len(self.ontology) + scored.terms,
+            rows[places] * len(self.ontology) + others,
+        )
+        if self.specific:
+            return listed & ~found
+        return found if self.slim is not None else listed | found
+
+    @cached_property
+    def _id_order(self) -> np.ndarray:
+        """Place of each term in the order of ids, ``(G,)``."""
+        return np.argsort(np.argsort(np.array(self.ontology.ids)))
+
+
+def _ranks(groups: np.ndarray) -> np.ndarray:
+    """Count the members of each group from 1; groups lie together."""
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    sizes = np.diff(starts, append=len(groups))
+    return np.arange(1, len(groups) + 1) - np.repeat(starts, sizes)
+
+
+def _digits(values: np.ndarray) -> list[float]:
+    """Return numbers to four significant digits."""
+    return [float(f"{value:.4g}") for value in values.tolist()]

@@ -1,0 +1,433 @@
+"""Annotate proteins with terms of GO and other vocabularies: each is compared with their texts.
+
+Proteins stream through in blocks, whatever their number. With ``fdr`` the least probability
+depends on all of them, so what was found is kept in a temporary file until all are seen. A
+protein is embedded once, however many vocabularies there are.
+
+Legend: N proteins, E pairs of a protein and a term.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+import numpy as np
+
+from protclip_core.errors import UsageError
+from protclip_core.io.atomic import disk_error
+from protclip_core.models.go_calibration import LEAST_PROBABILITY, logit, sigmoid
+from protclip_core.models.go_combine import Supported
+from protclip_core.models.go_scores import BLOCK_PROTEINS, GoScorer, Scored
+from protclip_core.ontology.terms import ASPECTS
+from protclip_core.progress import Progress, SilentProgress
+from protclip_core.records import Failure
+from protclip_core.tasks.annotate.fdr import FalseDiscovery
+from protclip_core.tasks.annotate.input import open_source
+from protclip_core.tasks.annotate.relatives import rereadable
+from protclip_core.tasks.annotate.selection import PredictedTerm, ProteinTerms, Selection
+from protclip_core.tasks.annotate.sequence_queue import SequenceQueue
+from protclip_core.tasks.annotate.transfer import Transfer, TransferRequest
+from protclip_core.tasks.annotate.vocabularies import (
+    DEFAULT_PROBABILITY,
+    DEFAULT_TOP_K,
+    VOCABULARY_NAMES,
+    Vocabulary,
+    choose_vocabularies,
+)
+
+__all__ = [
+    "DEFAULT_PROBABILITY",
+    "DEFAULT_TOP_K",
+    "AnnotateReport",
+    "AnnotateRequest",
+    "Annotation",
+    "PredictedTerm",
+    "ProteinTerms",
+    "TransferRequest",
+    "Vocabulary",
+]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateRequest:
+    """What ``protclip annotate`` was asked for.
+
+    Attributes
+    ----------
+    inputs
+        FASTA files, ``-``, or one store.
+    model
+        Name or path; None: the one that made the store, else the default model.
+    go_index
+        File of the index; None: the model's.
+    vocabularies
+        Of ``go``, ``ec``, ``location`` and ``keywords``, in any order.
+    vocabulary_files, labels
+        Files of phrases, see `protclip_core.io.phrases`, and phrases to compare with as well.
+    aspects
+        Of GO, names of `ASPECTS`; None for all.
+    top_k
+        Terms of each aspect at most; alone: so many, whatever their probability.
+    min_probability
+        Least probability, 0.01 to 1; at most one of it and ``fdr``.
+    fdr
+        Least probability of each aspect so that at most this share of what is listed, 0 to 1, is
+        expected to be wrong; see `FalseDiscovery`.
+    propagate, specific
+        See `Selection`.
+    slim
+        File of a GO slim; like ``aspects`` and ``go_index`` for GO alone.
+    transfer
+        Where annotated relatives are looked for, for GO alone; None for the text alone.
+    explain
+        Whether sequences are kept, for `protclip_core.tasks.annotate.explain`; not of a store.
+    device, workers, on_error
+        As in `EmbedRequest`.
+    """
+
+    inputs: tuple[str, ...]
+    model: str | None = None
+    go_index: Path | None = None
+    vocabularies: tuple[str, ...] = ("go",)
+    vocabulary_files: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    aspects: tuple[str, ...] | None = None
+    top_k: int | None = None
+    min_probability: float | None = None
+    fdr: float | None = None
+    propagate: bool = False
+    specific: bool = False
+    slim: str | None = None
+    transfer: TransferRequest | None = None
+    explain: bool = False
+    device: str = "auto"
+    workers: int | None = None
+    on_error: str = "fail"
+
+
+@dataclass(kw_only=True)
+class AnnotateReport:
+    """What came of it.
+
+    Attributes
+    ----------
+    proteins, with_terms, terms
+        Proteins that were compared, those with a term in the list, and the terms of all.
+    num_failures, first_failures
+        Proteins that could not be embedded; the first five of them.
+    """
+
+    proteins: int = 0
+    with_terms: int = 0
+    terms: int = 0
+    num_failures: int = 0
+    first_failures: list[Failure] = field(default_factory=list)
+
+
+class Annotation:
+    """An annotation that is ready to run; a context manager.
+
+    Parameters
+    ----------
+    request
+        What to do.
+
+    Attributes
+    ----------
+    vocabularies
+        Those that are asked for, in the order of the request's fields; GO is the first.
+    index
+        Terms of the first vocabulary, with the release of GO.
+    rule
+        In words, what is listed.
+    report
+        Complete when `proteins` has ended.
+    transfer
+        Of the request, ready; None where it is not asked for.
+    sequences
+        With ``explain``, those of the proteins, each ready before its protein is yielded.
+
+    Raises
+    ------
+    UsageError
+        Options that contradict each other, or need a calibration that the model does not have.
+    ModelError
+        No such model, or no index that fits it.
+    InputError
+        A slim that cannot be used.
+    """
+
+    def __init__(self, request: AnnotateRequest) -> None:
+        _check(request)
+        self.request = request
+        self.report = AnnotateReport()
+        with ExitStack() as stack:
+            inputs = request.inputs
+            if request.transfer is not None and request.transfer.homology is not None:
+                inputs = stack.enter_context(rereadable(inputs))
+            self.sequences = stack.enter_context(SequenceQueue()) if request.explain else None
+            self._source = stack.enter_context(
+                open_source(
+                    inputs,
+                    model=request.model,
+                    device=request.device,
+                    workers=request.workers,
+                    on_error=request.on_error,
+                    sequences=self.sequences,
+                )
+            )
+            self.info = self._source.info
+            self.vocabularies = choose_vocabularies(request, self.info)
+            self.transfer = self._prepare_transfer(inputs)
+            self._stack = stack.pop_all()
+        self.index = self.vocabularies[0].index
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @property
+    def rule(self) -> str:
+        """What is listed, in words."""
+        rules = [self._rule_of(vocabulary) for vocabulary in self.vocabularies]
+        if len(set(rules)) == 1:
+            return rules[0]
+        # GO may have probabilities where a list of phrases has none.
+        return "; ".join(f"{v.name}: {rule}" for v, rule in zip(self.vocabularies, rules))
+
+    def _rule_of(self, vocabulary: Vocabulary) -> str:
+        parts = []
+        if self.request.fdr is not None:
+            parts.append(f"expected share of wrong terms at most {self.request.fdr:g}")
+        elif vocabulary.least is not None:
+            parts.append(f"probability at least {vocabulary.least:g}")
+        if vocabulary.top_k is not None:
+            parts.append(f"at most {vocabulary.top_k} of each aspect")
+        return ", ".join(parts)
+
+    def proteins(self, progress: Progress | None = None) -> Iterator[ProteinTerms]:
+        """Yield all proteins in input order with their terms; once.
+
+        With several vocabularies each protein comes as many times, in the order of
+        ``vocabularies``.
+
+        Raises
+        ------
+        InputError, ModelError, ResourceError
+            As `protclip_core.tasks.embed.task.embed_rows` and `EmbeddingStore`.
+        """
+        scorers = [GoScorer(vocabulary.index) for vocabulary in self.vocabularies]
+        blocks = self._scored(scorers, progress or SilentProgress())
+        with ExitStack() as stack:
+            limits = [vocabulary.limits for vocabulary in self.vocabularies]
+            if self.request.fdr is not None:
+                file = stack.enter_context(tempfile.TemporaryFile(prefix="protclip-"))
+                limits = self._gather(blocks, self.request.fdr, cast(BinaryIO, file))
+                blocks = _read_blocks(cast(BinaryIO, file), len(self.vocabularies))
+            selections = [
+                Selection(
+                    ontology=vocabulary.index.ontology,
+                    aspects=vocabulary.aspects,
+                    least=limits[place],
+                    top_k=vocabulary.top_k,
+                    propagate=self.request.propagate,
+                    specific=self.request.specific,
+                    slim=vocabulary.slim,
+                    vocabulary=place,
+                    transfer=self.transfer if vocabulary.index.ontology.is_go else None,
+                )
+                for place, vocabulary in enumerate(self.vocabularies)
+            ]
+            for ids, parts in blocks:
+                lists = [one.of(ids, scored) for one, scored in zip(selections, parts)]
+                for found in zip(*lists):
+                    count = sum(len(one.terms) for one in found)
+                    self.report.proteins += 1
+                    self.report.with_terms += count > 0
+                    self.report.terms += count
+                    yield from found
+        if self.transfer is not None:
+            self.transfer.tell()
+        self.report.num_failures = self._source.num_failures
+        self.report.first_failures = self._source.first_failures
+
+    def _scored(self, scorers: Sequence[GoScorer], progress: Progress) -> Iterator[_Block]:
+        """Compare block by block."""
+        for ids, vectors in self._source.blocks(progress):
+            for start in range(0, len(ids), BLOCK_PROTEINS):
+                part = vectors[start : start + BLOCK_PROTEINS]
+                some = ids[start : start + BLOCK_PROTEINS]
+                yield (
+                    some,
+                    [self._compare(v, s, some, part) for v, s in zip(self.vocabularies, scorers)],
+                )
+
+    def _prepare_transfer(self, inputs: Sequence[str]) -> Transfer | None:
+        """Find the relatives that are asked for."""
+        if self.request.transfer is None:
+            return None
+        index = self.vocabularies[0].index  # GO is the first
+        if index.calibration is None:
+            raise UsageError(
+                "transfer needs probabilities, and the GO index has no calibration for model "
+                f"{self.info.name}",
+                where=index.source,
+                hint="drop --annotations, or use a model that has one",
+            )
+        return Transfer(
+            self.request.transfer,
+            inputs,
+            self.info,
+            index.ontology,
+            device=self.request.device,
+            workers=self.request.workers,
+        )
+
+    def _compare(
+        self, vocabulary: Vocabulary, scorer: GoScorer, ids: Sequence[str], vectors: np.ndarray
+    ) -> Scored:
+        """Compare some proteins with one vocabulary."""
+        least = vocabulary.least if self.request.fdr is None else LEAST_PROBABILITY
+        if self.transfer is not None and vocabulary.index.ontology.is_go:
+            if least is not None:
+                return self.transfer.above(scorer, ids, vectors, logit(least))
+            assert vocabulary.top_k is not None
+            return self.transfer.best(scorer, ids, vectors, vocabulary.top_k, vocabulary.aspects)
+        if least is not None:
+            return scorer.above(vectors, logit(least))
+        assert vocabulary.top_k is not None
+        return scorer.best(vectors, vocabulary.top_k, vocabulary.aspects)
+
+    def _gather(
+        self, blocks: Iterator[_Block], share: float, file: BinaryIO
+    ) -> list[np.ndarray | None]:
+        """Keep what was found in a file; return the least log odds by vocabulary and aspect."""
+        ontologies = [vocabulary.index.ontology for vocabulary in self.vocabularies]
+        lists = [[FalseDiscovery() for _ in ontology.aspect_names] for ontology in ontologies]
+        try:
+            for ids, parts in blocks:
+                for scored, ontology, own in zip(parts, ontologies, lists):
+                    chances, aspect = sigmoid(scored.log_odds), ontology.aspects[scored.terms]
+                    for number, one in enumerate(own):
+                        one.add(chances[aspect == number])
+                _write_block(file, ids, parts)
+        except OSError as error:
+            raise disk_error(error, tempfile.gettempdir()) from error
+        file.seek(0)
+        return [
+            _least_odds(vocabulary, own, share) for vocabulary, own in zip(self.vocabularies, lists)
+        ]
+
+
+#: Ids of some proteins, and what was found for them in each vocabulary.
+_Block = tuple[list[str], list[Scored]]
+
+
+def _least_odds(
+    vocabulary: Vocabulary, lists: Sequence[FalseDiscovery], share: float
+) -> np.ndarray:
+    """Return the least log odds of each aspect; infinity for those that are not asked for."""
+    limits = np.full(len(lists), np.inf)
+    for number in vocabulary.aspects:
+        name = vocabulary.index.ontology.aspect_names[number]
+        found = lists[number].threshold(share)
+        if found is not None:
+            limits[number] = logit(max(found, LEAST_PROBABILITY))
+            _log.info("%s: least probability %.4f", name, found)
+        else:
+            _log.warning(
+                "%s: no term is sure enough for an expected share of %g wrong", name, share
+            )
+    return limits
+
+
+def _check(request: AnnotateRequest) -> None:
+    """Refuse options that contradict each other, or are out of range."""
+    if unknown := [name for name in request.vocabularies if name not in VOCABULARY_NAMES]:
+        known = ", ".join(VOCABULARY_NAMES)
+        raise UsageError(f"vocabulary {unknown[0]!r} is not known", hint=f"use {known}")
+    if not (request.vocabularies or request.vocabulary_files or request.labels):
+        raise UsageError("no vocabulary is asked for", hint=f"use {', '.join(VOCABULARY_NAMES)}")
+    if (*request.inputs, *request.vocabulary_files).count("-") > 1:
+        hint = "give one of them as a file"
+        raise UsageError("standard input is asked for more than once", hint=hint)
+    _check_go(request)
+    if request.min_probability is not None and request.fdr is not None:
+        raise UsageError("--min-probability and --fdr contradict each other", hint="drop one")
+    if request.top_k is not None and request.top_k < 1:
+        raise UsageError(f"--top-k {request.top_k} lists nothing", hint="use 1 or more")
+    value = request.min_probability
+    if value is not None and not LEAST_PROBABILITY <= value <= 1:
+        raise UsageError(
+            f"--min-probability {value:g} is out of range",
+            hint=f"use {LEAST_PROBABILITY:g} to 1; --top-k lists less likely terms",
+        )
+    if request.fdr is not None and not 0 < request.fdr < 1:
+        raise UsageError(f"--fdr {request.fdr:g} is out of range", hint="use more than 0, below 1")
+    if request.propagate + request.specific + (request.slim is not None) > 1:
+        raise UsageError("--propagate, --specific and --slim exclude each other", hint="keep one")
+
+
+def _check_go(request: AnnotateRequest) -> None:
+    """Refuse what is for GO where GO is not asked for, and aspects that it does not have."""
+    known = ", ".join(ASPECTS)
+    if unknown := [name for name in request.aspects or () if name not in ASPECTS]:
+        raise UsageError(f"aspect {unknown[0]!r} is not known", hint=f"use {known}")
+    if request.aspects == ():
+        raise UsageError("no aspect is asked for", hint=f"use {known}")
+    if "go" in request.vocabularies:
+        return
+    for value, name in (
+        (request.aspects, "--aspect"),
+        (request.slim, "--slim"),
+        (request.go_index, "--go-index"),
+        (request.transfer, "--annotations"),
+    ):
+        if value is not None:
+            raise UsageError(f"{name} is for GO alone", hint="add --go, or drop it")
+
+
+_ARRAYS = ("rows", "terms", "cosines", "log_odds", "chosen")
+_SUPPORT = ("support", "sources", "identity")
+
+
+def _write_block(file: BinaryIO, ids: list[str], parts: Sequence[Scored]) -> None:
+    """Append a block to a file of plain arrays."""
+    np.save(file, np.frombuffer(json.dumps(ids).encode(), np.uint8), allow_pickle=False)
+    for scored in parts:
+        names = _ARRAYS + (_SUPPORT if isinstance(scored, Supported) else ())
+        np.save(file, np.array(len(names)), allow_pickle=False)
+        for name in names:
+            np.save(file, getattr(scored, name), allow_pickle=False)
+
+
+def _read_blocks(file: BinaryIO, vocabularies: int) -> Iterator[_Block]:
+    """Give back what `_write_block` has written."""
+    while True:
+        try:
+            names = np.load(file, allow_pickle=False)
+        except EOFError:
+            return
+        parts = []
+        for _ in range(vocabularies):
+            count = int(np.load(file, allow_pickle=False))
+            arrays = [np.load(file, allow_pickle=False) for _ in range(count)]
+            parts.append(Scored(*arrays) if count == len(_ARRAYS) else Supported(*arrays))
+        yield json.loads(names.tobytes()), parts

@@ -1,0 +1,199 @@
+"""Transfer of GO terms from annotated relatives, beside the text: what is asked for, and given.
+
+Legend: N proteins of a block, P joint width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from protclip_core.errors import UsageError
+from protclip_core.io.aligners import find_aligner
+from protclip_core.models.go_combine import TEXT, Supported, best_with_votes, with_votes
+from protclip_core.models.go_scores import GoScorer
+from protclip_core.models.go_transfer import KINDS, TransferWeights, find_transfer
+from protclip_core.models.go_votes import Votes, count_votes
+from protclip_core.models.info import ModelInfo
+from protclip_core.ontology.ontology import Ontology
+from protclip_core.ontology.reference import read_annotations
+from protclip_core.tasks.annotate.input import is_store
+from protclip_core.tasks.annotate.relatives import Homologs, Neighbours, RelativeSource
+
+__all__ = ["Support", "Transfer", "TransferRequest"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferRequest:
+    """Where annotated relatives are looked for.
+
+    Attributes
+    ----------
+    annotations
+        GAF, or a table of protein and term.
+    neighbours
+        Store of annotated proteins, embedded by the same model; None to look for none.
+    homology
+        FASTA file of annotated proteins for an aligner; None to look for none.
+    aligner
+        ``auto``, ``diamond`` or ``mmseqs``.
+    exclude_self
+        Whether a protein learns nothing from one of the same id.
+    """
+
+    annotations: str
+    neighbours: Path | None = None
+    homology: str | None = None
+    aligner: str = "auto"
+    exclude_self: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What speaks for a term of a protein.
+
+    Attributes
+    ----------
+    evidence
+        ``text`` and names of `KINDS`, at least one of them.
+    source
+        Id of the closest annotated protein that carries the term, of homology if there is one.
+    identity
+        Percent of identical residues of that, to three digits; None but for homology.
+    """
+
+    evidence: tuple[str, ...]
+    source: str | None
+    identity: float | None
+
+
+class Transfer:
+    """Relatives of all kinds that are asked for, and the rule that joins them with the text.
+
+    Parameters
+    ----------
+    request
+        What to look for.
+    inputs
+        The proteins that are annotated: FASTA files that can be read twice, or a store.
+    info
+        The model that embeds them.
+    ontology
+        Of the model's index.
+    device, workers
+        Where the model, or the aligner, runs.
+
+    Raises
+    ------
+    UsageError
+        No kind is asked for, a store where sequences are needed, or no aligner.
+    InputError
+        Annotations or a reference that cannot be used.
+    ModelError
+        A store of another model, or weights that are damaged.
+    WorkerLostError
+        The aligner failed.
+    """
+
+    def __init__(
+        self,
+        request: TransferRequest,
+        inputs: Sequence[str],
+        info: ModelInfo,
+        ontology: Ontology,
+        *,
+        device: str = "auto",
+        workers: int | None = None,
+    ) -> None:
+        if request.neighbours is None and request.homology is None:
+            raise UsageError(
+                "--annotations names proteins to learn from, but not where they are",
+                hint="add --neighbours or --homology",
+            )
+        self.ontology = ontology
+        self._kinds: dict[str, RelativeSource] = {}
+        if request.homology is not None and (stores := [path for path in inputs if is_store(path)]):
+            raise UsageError(
+                "is a store: it keeps no sequences to align",
+                where=stores[0],
+                hint="give the FASTA file that it was made of",
+            )
+        # What is missing is told before long files are read.
+        aligner = None if request.homology is None else find_aligner(request.aligner)
+        self.weights: TransferWeights = find_transfer(info)
+        known = read_annotations(request.annotations, ontology)
+        own = request.exclude_self
+        if request.neighbours is not None:
+            self._kinds["neighbours"] = Neighbours(
+                request.neighbours, known, ontology, info, device, exclude_self=own
+            )
+        if request.homology is not None and aligner is not None:
+            self._kinds["homology"] = Homologs(
+                request.homology,
+                inputs,
+                known,
+                ontology,
+                aligner=aligner,
+                threads=workers,
+                exclude_self=own,
+            )
+        if not self.weights.is_fitted:
+            _log.warning(
+                "model %s has no weights for transfer: where a protein has annotated relatives, "
+                "the share of them that carry a term is its probability, and the text has no say",
+                info.name,
+            )
+
+    @property
+    def provenance(self) -> tuple[str, ...]:
+        """What was looked in and with what, a line for each kind."""
+        return tuple(one.provenance for one in self._kinds.values())
+
+    def above(
+        self, scorer: GoScorer, ids: Sequence[str], vectors: np.ndarray, least: float
+    ) -> Supported:
+        """Return what `with_votes` does, for proteins of some ids."""
+        return with_votes(scorer, vectors, self._votes(ids, vectors), self.weights, least)
+
+    def best(
+        self,
+        scorer: GoScorer,
+        ids: Sequence[str],
+        vectors: np.ndarray,
+        k: int,
+        aspects: Sequence[int],
+    ) -> Supported:
+        """Return what `best_with_votes` does, for proteins of some ids."""
+        votes = self._votes(ids, vectors)
+        return best_with_votes(scorer, vectors, votes, self.weights, k, aspects)
+
+    def support(self, scored: Supported, place: int) -> Support:
+        """Tell what speaks for a pair, given by its place."""
+        bits = int(scored.support[place])
+        evidence = ["text"] if bits & TEXT else []
+        evidence += [kind for n, kind in enumerate(KINDS) if bits & (TEXT << (n + 1))]
+        source = None
+        for number, kind in reversed(list(enumerate(KINDS))):
+            if (found := int(scored.sources[place, number])) >= 0:
+                source = self._kinds[kind].carried.ids[found]
+                break
+        identity = float(scored.identity[place])
+        percent = None if np.isnan(identity) else float(f"{100 * identity:.3g}")
+        return Support(tuple(evidence), source, percent)
+
+    def tell(self) -> None:
+        """Say what came of it, once all proteins have passed."""
+        for kind in self._kinds.values():
+            kind.tell()
+
+    def _votes(self, ids: Sequence[str], vectors: np.ndarray) -> dict[str, Votes]:
+        return {
+            name: count_votes(kind.of(ids, vectors), kind.carried, len(ids), len(self.ontology))
+            for name, kind in self._kinds.items()
+        }

@@ -1,0 +1,1 @@
+"""Heads on labels of one's own: fitted, measured, used."""

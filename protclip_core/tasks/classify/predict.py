@@ -1,0 +1,173 @@
+"""Predict the labels of proteins with a head; any number of them, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from protclip_core.errors import UsageError
+from protclip_core.heads import load_head
+from protclip_core.heads.targets import VALUES
+from protclip_core.progress import Progress, SilentProgress
+from protclip_core.records import Failure
+from protclip_core.tasks.classify.input import open_vectors
+
+__all__ = ["PredictRequest", "Predicting", "Prediction"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictRequest:
+    """What ``protclip classify predict`` was asked for.
+
+    Attributes
+    ----------
+    inputs
+        FASTA files, ``-``, or one store.
+    head
+        Head file.
+    top_k
+        Labels of a protein at most; None: 1, or all where ``min_probability`` is given.
+    min_probability
+        Least probability of what is listed, 0 to 1.
+    model, device, workers, on_error
+        As `open_vectors` has them.
+    """
+
+    inputs: tuple[str, ...]
+    head: Path
+    top_k: int | None = None
+    min_probability: float | None = None
+    model: str | None = None
+    device: str = "auto"
+    workers: int | None = None
+    on_error: str = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A label of a protein.
+
+    Attributes
+    ----------
+    label
+        Of the head; of a regression, the name of the value.
+    probability
+        Of the label; of a regression, the value.
+    rank
+        From 1 by probability, equals in the order of the head's labels.
+    """
+
+    protein_id: str
+    label: str
+    probability: float
+    rank: int
+
+
+class Predicting:
+    """Predictions that are ready to be made; a context manager.
+
+    Attributes
+    ----------
+    head
+        The head.
+    proteins, listed
+        Proteins that were looked at, and those with a label in the list, so far.
+
+    Raises
+    ------
+    UsageError
+        Options that are out of range or that a regression cannot do.
+    ModelError
+        A head that cannot be loaded, or vectors that it was not made for.
+    """
+
+    def __init__(self, request: PredictRequest) -> None:
+        self._request = request
+        _check(request)
+        self.head = load_head(request.head)
+        self.proteins = self.listed = 0
+        if self.is_regression and (request.top_k or request.min_probability is not None):
+            raise UsageError(
+                "the head gives values, so there are no labels to choose from",
+                where=str(request.head),
+                hint="drop --top-k and --min-probability",
+            )
+        with ExitStack() as stack:
+            self._source = stack.enter_context(
+                open_vectors(
+                    request.inputs,
+                    like=self.head.card.input,
+                    model=request.model,
+                    device=request.device,
+                    workers=request.workers,
+                    on_error=request.on_error,
+                )
+            )
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether values are predicted."""
+        return self.head.task == VALUES
+
+    @property
+    def num_failures(self) -> int:
+        """Proteins without a vector, once `predictions` has ended."""
+        return self._source.num_failures
+
+    @property
+    def first_failures(self) -> list[Failure]:
+        """The first five of them."""
+        return self._source.first_failures
+
+    def predictions(self, progress: Progress | None = None) -> Iterator[Prediction]:
+        """Yield the labels of all proteins, in input order, the most probable first; once.
+
+        Raises
+        ------
+        InputError, ModelError, ResourceError
+            As `open_vectors` and `protclip_core.tasks.embed.task.embed_rows`.
+        """
+        names = self.head.card.labels
+        for block in self._source.blocks(progress or SilentProgress()):
+            self.proteins += len(block.ids)
+            if self.is_regression:
+                self.listed += len(block.ids)
+                values = self.head.predict(block.vectors).tolist()
+                for id, value in zip(block.ids, values, strict=True):
+                    yield Prediction(id, names[0], value, 1)
+                continue
+            table = self.head.predict_proba(block.vectors)
+            order = np.argsort(-table, axis=1, kind="stable")[:, : self._most(len(names))]
+            for id, chances, columns in zip(block.ids, table, order.tolist(), strict=True):
+                found = [c for c in columns if chances[c] >= (self._request.min_probability or 0)]
+                self.listed += bool(found)
+                for rank, column in enumerate(found, 1):
+                    yield Prediction(id, names[column], float(chances[column]), rank)
+
+    def _most(self, labels: int) -> int:
+        if self._request.top_k is not None:
+            return self._request.top_k
+        return 1 if self._request.min_probability is None else labels
+
+
+def _check(request: PredictRequest) -> None:
+    if request.top_k is not None and request.top_k < 1:
+        raise UsageError(f"--top-k {request.top_k} lists nothing", hint="use 1 or more")
+    least = request.min_probability
+    if least is not None and not 0 <= least <= 1:
+        raise UsageError(f"--min-probability {least:g} is out of range", hint="use 0 to 1")

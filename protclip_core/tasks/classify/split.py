@@ -1,0 +1,175 @@
+"""Parts of labelled proteins: to fit on, to choose by, to measure on; none shares a sequence.
+
+Legend: N proteins.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from protclip_core.errors import InputError, UsageError
+from protclip_core.heads.folds import deal, group_numbers, strata
+from protclip_core.heads.targets import Targets
+from protclip_core.io.labels import SPLITS
+from protclip_core.tasks.classify.data import LabelledProteins
+from protclip_core.tasks.clusters import COVERAGE, IDENTITY, similar_groups, some_aligner
+
+__all__ = ["SPLIT_KINDS", "TEST", "TRAIN", "VALID", "Split", "split_proteins"]
+
+_log = logging.getLogger(__name__)
+
+AUTO, COLUMN, CLUSTER, RANDOM, NONE = SPLIT_KINDS = ("auto", "column", "cluster", "random", "none")
+TRAIN, VALID, TEST = range(3)
+#: Part of proteins whose sequence stands in a part that is measured on as well.
+DROPPED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which protein is in which part.
+
+    Attributes
+    ----------
+    kind
+        Of `SPLIT_KINDS`, but ``"auto"``.
+    parts
+        `TRAIN`, `VALID`, `TEST` or `DROPPED` ``(N,)``.
+    groups
+        Sequences, or clusters of them ``(N,)``: folds within training do not tear them either.
+    leakage
+        What is known of likeness between training and test, in words, a line each.
+    """
+
+    kind: str
+    parts: np.ndarray
+    groups: np.ndarray
+    leakage: tuple[str, ...]
+
+    def take(self, rows: np.ndarray) -> Split:
+        """Give that of some proteins."""
+        return replace(self, parts=self.parts[rows], groups=self.groups[rows])
+
+
+def split_proteins(
+    proteins: LabelledProteins, targets: Targets, asked: str, *, test_share: float, seed: int
+) -> Split:
+    """Divide proteins.
+
+    Parameters
+    ----------
+    proteins, targets
+        What is divided; classes are spread evenly.
+    asked
+        ``"column"``: as the table says; ``"cluster"``: by groups of similar sequences, which
+        needs sequences and MMseqs2 or DIAMOND; ``"random"``; ``"none"``: all is fitted on;
+        ``"auto"``: the first of these that can be done. Equal sequences are always together: of
+        those that a table puts apart, the ones to be measured on stay.
+    test_share
+        Of proteins that are made the test, between 0 and 1.
+    seed
+        Of what is drawn.
+
+    Raises
+    ------
+    UsageError
+        An unknown word, a share out of range, or clusters that cannot be made.
+    InputError
+        Nothing is left to fit on, or to measure on.
+    """
+    if asked not in SPLIT_KINDS:
+        raise UsageError(f"split {asked!r} is not known", hint=f"use {', '.join(SPLIT_KINDS)}")
+    if not 0 < test_share < 1:
+        raise UsageError(f"--test-share {test_share:g} is out of range", hint="use 0.1 to 0.5")
+    has_column = any(p.split for p in proteins.labelled)
+    if asked == COLUMN and not has_column:
+        raise UsageError("the table has no column 'split'", hint="use --split random")
+    sequences = _sequence_numbers(proteins)
+    aligner = some_aligner() if asked in (AUTO, CLUSTER) and proteins.sequences else None
+    kind = asked
+    if asked == AUTO:
+        kind = COLUMN if has_column else CLUSTER if aligner is not None else RANDOM
+    if kind == CLUSTER:
+        groups = _clusters(proteins, aligner)
+    else:
+        groups = sequences
+    if kind == COLUMN:
+        parts, told = _by_column(proteins, sequences)
+    elif kind == NONE:
+        parts, told = np.full(len(proteins), TRAIN), ()
+    else:
+        parts = np.where(
+            deal(groups, [1 - test_share, test_share], seed, strata(targets)) == 0, TRAIN, TEST
+        )
+        told = (_repeats(sequences),)
+    _check_parts(parts, kind)
+    return Split(kind, parts, groups, (*told, _kinship(kind)))
+
+
+def _sequence_numbers(proteins: LabelledProteins) -> np.ndarray:
+    """Give equal sequences one number; a protein whose sequence is unknown is alone."""
+    keys = [
+        digest.tobytes() if digest.any() else row
+        for row, digest in enumerate(np.ascontiguousarray(proteins.digests))
+    ]
+    return group_numbers(keys)
+
+
+def _clusters(proteins: LabelledProteins, aligner: object) -> np.ndarray:
+    if not proteins.sequences:
+        raise UsageError(
+            "clusters need sequences, which a store does not hold",
+            hint="give the FASTA file with --sequences, or use --split random",
+        )
+    if aligner is None:
+        raise UsageError(
+            "neither mmseqs nor diamond is on the path",
+            hint="install one, such as with: conda install -c bioconda mmseqs2; or use "
+            "--split random",
+        )
+    return similar_groups(aligner, proteins.sequences)  # type: ignore[arg-type]
+
+
+def _by_column(
+    proteins: LabelledProteins, sequences: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Take the parts of the table; a sequence that stands in two stays in the later one."""
+    parts = np.array([SPLITS.index(p.split) for p in proteins.labelled])
+    latest = np.zeros(int(sequences.max()) + 1, np.int64)
+    np.maximum.at(latest, sequences, parts)
+    torn = parts < latest[sequences]
+    told = "no sequence stands in two parts"
+    if torn.any():
+        told = (
+            f"{int(torn.sum()):,} proteins are left out of train and valid, because their "
+            "sequences stand in a part that is measured on"
+        )
+        _log.warning("%s", told)
+    return np.where(torn, DROPPED, parts), (told,)
+
+
+def _repeats(sequences: np.ndarray) -> str:
+    repeated = len(sequences) - len(np.unique(sequences))
+    return f"{repeated:,} proteins repeat the sequence of another, and are in its part"
+
+
+def _kinship(kind: str) -> str:
+    if kind == CLUSTER:
+        return (
+            f"no two parts hold sequences of {IDENTITY:g} % identity over {COVERAGE:g} % of one "
+            "of them, as far as the aligner finds"
+        )
+    if kind == NONE:
+        return "measured on folds, which may hold similar sequences; that flatters the figures"
+    return "similar sequences may stand in two parts, which flatters the figures"
+
+
+def _check_parts(parts: np.ndarray, kind: str) -> None:
+    if not (parts == TRAIN).any():
+        raise InputError("no protein is left to fit on", hint="see the column split")
+    if kind in (CLUSTER, RANDOM) and not (parts == TEST).any():
+        raise InputError(
+            "too few groups of sequences for a test", hint="use --split none, or give more data"
+        )

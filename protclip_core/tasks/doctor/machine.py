@@ -1,0 +1,131 @@
+"""Self-test of the machine: processor, devices, arithmetic, threads, memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from protclip_core.tasks.doctor.checks import OK, WARN, Check, gigabytes
+
+__all__ = ["available_memory", "machine_checks"]
+
+#: What embedding with a 650M-parameter model in float32 needs: 3.5 GB, that of 150M 0.86 GB.
+_LITTLE_MEMORY = 4_000_000_000
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "sve", "bf16")
+
+
+def machine_checks() -> Iterator[Check]:
+    """Yield what the machine offers; only lack of memory and an unused GPU are warnings."""
+    yield _memory()
+    # The rest needs torch; a torch that cannot be imported is told by the caller.
+    import torch
+
+    from protclip_core.engines.local import usable_cores
+    from protclip_core.models.kernels import choose_cpu_kernels, cpu_has_bfloat16, processor_name
+
+    cores, usable = os.cpu_count() or 1, usable_cores()
+    flags = [flag for flag in _FLAGS if flag in _cpu_flags()]
+    yield Check(
+        name="processor",
+        status=OK,
+        found=f"{processor_name()}, {usable} of {cores} cores usable"
+        + (f" ({', '.join(flags)})" if flags else ""),
+        advice="a CPU quota or affinity holds cores back" if usable < cores else "",
+    )
+    kernels = choose_cpu_kernels()
+    yield Check(
+        name="float32 on the CPU",
+        status=OK,
+        found=f"products by {kernels.linear}, attention {kernels.attention} "
+        f"(PyTorch uses {torch.backends.cpu.get_cpu_capability()})",
+    )
+    fast, variable = cpu_has_bfloat16(), os.environ.get("OMP_NUM_THREADS", "not set")
+    yield Check(
+        name="bfloat16 on the CPU",
+        status=OK,
+        found="in hardware" if fast else "emulated, several times slower than float32",
+        advice="" if fast else "keep --dtype float32 on the CPU",
+    )
+    yield Check(
+        name="threads",
+        status=OK,
+        found=f"{usable} workers of one thread each for embed; PyTorch itself uses "
+        f"{torch.get_num_threads()} (OMP_NUM_THREADS={variable})",
+    )
+    yield from _gpus()
+
+
+def _gpus() -> Iterator[Check]:
+    import torch
+
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        free, total = torch.cuda.mem_get_info(number)
+        yield Check(
+            name=f"cuda:{number}",
+            status=OK,
+            found=f"{properties.name}, compute capability {properties.major}.{properties.minor}, "
+            f"{gigabytes(free)} of {gigabytes(total)} free, bfloat16 "
+            + ("in hardware" if properties.major >= 8 else "emulated"),
+        )
+    if not torch.cuda.device_count():
+        driver = Path("/proc/driver/nvidia/version").exists()
+        built = torch.version.cuda
+        yield Check(
+            name="cuda",
+            status=WARN if driver else OK,
+            found="no device that PyTorch can use"
+            + (f" (built for CUDA {built})" if built else " (built without CUDA)"),
+            advice="an NVIDIA driver is there: install a PyTorch built for it" if driver else "",
+        )
+    if torch.backends.mps.is_available():
+        yield Check(name="mps", status=OK, found="Apple GPU, float32")
+
+
+def _memory() -> Check:
+    free, limit = available_memory(), _memory_limit()
+    if free is None:
+        return Check(name="memory", status=OK, found="this system does not tell")
+    little = free < _LITTLE_MEMORY
+    return Check(
+        name="memory",
+        status=WARN if little else OK,
+        found=f"{gigabytes(free)} available"
+        + (f", of a limit of {gigabytes(limit)} (cgroup)" if limit is not None else ""),
+        advice="too little for models of 650M parameters; smaller ones run" if little else "",
+    )
+
+
+def available_memory() -> int | None:
+    """Bytes that may still be used, under the limit of a container too; ``None`` if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        table = dict(line.split(":", 1) for line in lines if ":" in line)
+        free = int(table["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+    if (limit := _memory_limit()) is not None:
+        used = _number(Path("/sys/fs/cgroup/memory.current")) or 0
+        free = min(free, max(0, limit - used))
+    return free
+
+
+def _memory_limit() -> int | None:
+    return _number(Path("/sys/fs/cgroup/memory.max"))
+
+
+def _number(path: Path) -> int | None:
+    """Read a number from a file of the kernel; ``max``, like no file, is none."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(x.split()) for x in lines if x.startswith(("flags", "Features"))), set())

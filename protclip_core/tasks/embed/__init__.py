@@ -1,0 +1,1 @@
+"""FASTA to vectors: planned, computed, resumed, put together."""

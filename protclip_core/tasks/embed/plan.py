@@ -1,0 +1,171 @@
+"""What an embedding run would take, without running it: ``protclip embed --dry-run``."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from protclip_core.engines.local import GPU_BATCH_TOKENS, usable_cores
+from protclip_core.io.fasta import InputSummary
+from protclip_core.io.spool import Spool
+from protclip_core.models.esm2 import Esm2Config
+from protclip_core.models.info import ModelInfo, describe_model
+from protclip_core.models.kmer_config import KmerConfig
+from protclip_core.models.loading import resolve_device
+from protclip_core.models.protein import DEFAULT_BATCH_TOKENS
+from protclip_core.models.settings import EmbedSettings
+from protclip_core.models.windows import window_starts
+from protclip_core.progress import Progress, SilentProgress
+from protclip_core.records import Failure
+from protclip_core.tasks.embed.input import TEMPORARY_HINT, read_inputs
+from protclip_core.tasks.embed.job import (
+    EmbedRequest,
+    check_early,
+    disk_bytes,
+    load_job,
+    settings_without_weights,
+    width_of,
+)
+
+__all__ = ["EmbedPlan", "plan_embedding"]
+
+_MB = 1e6
+_Shape = Esm2Config | KmerConfig
+
+
+@dataclass(kw_only=True)
+class EmbedPlan:
+    """Counts of the input and an estimate of what it needs.
+
+    Attributes
+    ----------
+    disk_bytes
+        Most disk in use during the run: the list of records and finished parts beside the
+        assembled store.
+    memory_bytes
+        Weights, the activations of one batch per worker and the buffers; an estimate.
+    gigaflops
+        Floating-point work of the encoder, in units of 10^9 operations.
+    num_failures
+        Records that the run would not embed: bad ones, and long ones if it is to skip or refuse
+        them.
+    refused
+        Whether the run would end for them, without any output.
+    """
+
+    model: str
+    summary: InputSummary
+    distinct: int
+    long: int
+    windows_of: int
+    repeated: int
+    dim: int
+    disk_bytes: int
+    memory_bytes: int
+    gigaflops: float
+    num_failures: int = 0
+    refused: bool = False
+    failures: list[Failure] = field(default_factory=list)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the plan as pairs of a name and a text."""
+        return [
+            ("model", f"{self.model}, {self.dim} numbers a protein"),
+            ("input", self.summary.describe()),
+            ("distinct sequences", f"{self.distinct:,}"),
+            ("repeated records", f"{self.repeated:,}"),
+            ("longest", f"{self.summary.longest:,} residues"),
+            (f"longer than {self.windows_of:,}", f"{self.long:,}"),
+            ("records that cannot be used", f"{self.num_failures:,}"),
+            ("disk needed", f"{self.disk_bytes / _MB:,.1f} MB"),
+            ("memory needed", f"about {self.memory_bytes / _MB:,.0f} MB"),
+            ("work", f"{self.gigaflops:,.0f} GFLOP"),
+        ]
+
+
+def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> EmbedPlan:
+    """Read the input and count; bad records are counted, not raised.
+
+    Raises
+    ------
+    InputError
+        A file that cannot be read at all.
+    UsageError, ModelError
+        As the run itself would raise them.
+    """
+    info = describe_model(request.model)
+    check_early(request, info)
+    config, settings, dim = _shape(request, info)
+    with (
+        tempfile.TemporaryDirectory(prefix="protclip-") as folder,
+        Spool(Path(folder) / "records", keep_residues=False, hint=TEMPORARY_HINT) as spool,
+    ):
+        found = read_inputs(request.inputs, spool, "skip", progress or SilentProgress())
+        long = spool.count_longer_than(settings.max_residues)
+        if request.long in ("skip", "error"):
+            spool.fail_longer_than(settings.max_residues)
+        records, _residues = spool.output_residues()
+        bad = spool.num_refused > 0 and request.on_error == "fail"
+        return EmbedPlan(
+            model=info.name,
+            summary=found.summary,
+            distinct=spool.num_sequences,
+            long=long,
+            windows_of=settings.max_residues,
+            repeated=spool.num_repeated,
+            dim=dim,
+            disk_bytes=disk_bytes(spool, dim, request, settings),
+            memory_bytes=_memory_bytes(config, request, spool.longest, settings),
+            gigaflops=sum(_flops(config, request, settings, n) for n in spool.lengths()) / 1e9,
+            num_failures=spool.num_refused + spool.num_records - records,
+            refused=records == 0 or bad or (long > 0 and request.long == "error"),
+            failures=list(islice(spool.failures(), 5)),
+        )
+
+
+def _shape(request: EmbedRequest, info: ModelInfo) -> tuple[_Shape, EmbedSettings, int]:
+    """Return the encoder's shape, the settings and the width of the vectors."""
+    settings = settings_without_weights(request, info)
+    if settings is not None:
+        assert info.num_layers is not None
+        assert info.hidden_dim is not None
+        if info.encoder.get("type") == "kmer":
+            return KmerConfig.from_dict(info.encoder), settings, width_of(info, settings)
+        config = _counting_shape(info.num_layers, info.hidden_dim, info.ffn_dim)
+        return config, settings, width_of(info, settings)
+    job = load_job(request, info)  # fair-esm: the shape is inside the file
+    encoder = job.model.encoder
+    return _counting_shape(encoder.num_layers, encoder.hidden_dim), job.settings, job.dim
+
+
+def _counting_shape(num_layers: int, width: int, ffn_dim: int | None = None) -> Esm2Config:
+    """Shape to count operations by; the number of heads has no part in them."""
+    return Esm2Config(
+        num_layers=num_layers, hidden_dim=width, num_heads=1, ffn_dim=ffn_dim or 4 * width
+    )
+
+
+def _flops(
+    config: _Shape, request: EmbedRequest, settings: EmbedSettings, num_residues: int
+) -> int:
+    """Operations for one protein, in as many windows as the settings cut it into."""
+    window = settings.max_residues
+    if request.long == "truncate":
+        num_residues = min(num_residues, window)
+    windows = len(window_starts(num_residues, window, settings.overlap))
+    return windows * config.flops(min(num_residues, window) + 2)
+
+
+def _memory_bytes(
+    config: _Shape, request: EmbedRequest, longest: int, settings: EmbedSettings
+) -> int:
+    """Estimate: the interpreter with torch, weights in float32, activations, result buffers."""
+    on_cpu = resolve_device(request.device).type == "cpu"
+    workers = (request.workers or usable_cores()) if on_cpu else 1
+    tokens = request.batch_tokens or (DEFAULT_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
+    tokens = max(tokens, min(longest, settings.max_residues) + 2)
+    # Preparing the weights holds them twice for a moment.
+    weights = 2 * 4 * config.num_weights
+    return 350_000_000 + weights + workers * tokens * config.token_width * 4 + (200 << 20)

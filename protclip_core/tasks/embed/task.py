@@ -1,0 +1,244 @@
+"""Embed FASTA files: into a store that survives a kill, or as rows for a pipe.
+
+The order of work: read and check the whole input (`Spool`), see that the disk suffices, load the
+model, compute what no finished part holds, commit parts as they fill, assemble the store. Only
+the last step writes the output's path, by a rename.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from protclip_core.engines.local import LocalEngine
+from protclip_core.errors import UsageError
+from protclip_core.io.atomic import check_writable_target, file_lock, require_space
+from protclip_core.io.journal import mark_replaces, read_journal, replaces
+from protclip_core.io.parts import PartStore, partial_folder
+from protclip_core.io.spool import Spool, SpooledRecord
+from protclip_core.models.info import describe_model
+from protclip_core.progress import Progress, SilentProgress
+from protclip_core.tasks.embed.assemble import (
+    assemble_store,
+    count_failures,
+    list_failures,
+    refuse_nothing,
+)
+from protclip_core.tasks.embed.compute import check_same_settings, compute_parts
+from protclip_core.tasks.embed.input import (
+    TEMPORARY_HINT,
+    read_inputs,
+    refuse_input_as_output,
+)
+from protclip_core.tasks.embed.job import (
+    EmbedJob,
+    EmbedReport,
+    EmbedRequest,
+    apply_long_policy,
+    check_early,
+    disk_bytes,
+    load_job,
+    settings_without_weights,
+    width_of,
+)
+
+__all__ = ["EmbedReport", "EmbedRequest", "embed_rows", "embed_to_store"]
+
+_log = logging.getLogger(__name__)
+
+
+def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> EmbedReport:
+    """Embed into ``request.output``.
+
+    Parameters
+    ----------
+    request
+        What to do; ``output`` is set.
+    progress
+        Told of reading and computing.
+
+    Raises
+    ------
+    InputError
+        Bad input; nothing is written. With ``on_error="skip"`` bad records are left out instead.
+    UsageError
+        Contradicting options, an output that is there already, or a resume with other settings.
+    ModelError, ResourceError, BusyError
+        As their names say. Finished proteins are kept for ``resume``.
+    """
+    progress = progress or SilentProgress()
+    output = request.output
+    assert output is not None
+    info = describe_model(request.model)
+    check_early(request, info)
+    check_writable_target(output)
+    refuse_input_as_output(request.inputs, output)
+    folder = partial_folder(output)
+    _refuse_existing(request, output, folder)
+    with ExitStack() as stack:
+        stack.enter_context(file_lock(output))
+        _refuse_existing(request, output, folder)  # another process may have finished meanwhile
+        earlier = _store_added_to(request, output, folder)
+        spool = stack.enter_context(Spool(output.with_name(f".{output.name}.records")))
+        found = read_inputs(request.inputs, spool, request.on_error, progress)
+        early = settings_without_weights(request, info)
+        if early is not None:
+            apply_long_policy(request, early, spool)
+            needed = disk_bytes(spool, width_of(info, early), request, early)
+            require_space(output, needed + _old_bytes(spool, earlier, folder))
+        job = load_job(request, info)
+        if early is None:
+            apply_long_policy(request, job.settings, spool)
+            needed = disk_bytes(spool, job.dim, request, job.settings)
+            require_space(output, needed + _old_bytes(spool, earlier, folder))
+        if earlier is not None:
+            check_same_settings(job, earlier)
+        with _closing_parts(output, folder):
+            parts = PartStore.open(
+                folder, job.key(), resume=request.resume, overwrite=request.overwrite
+            )
+            if request.overwrite and output.exists():
+                mark_replaces(folder, output)
+            report = compute_parts(job, spool, parts, earlier, progress)
+            refuse_nothing(spool, str(output))
+            # Before the store appears: where it is, the list of what it lacks is beside it.
+            list_failures(spool, output, report)
+            report.records = assemble_store(job, spool, parts, output, earlier, found)
+            parts.discard()
+    return report
+
+
+def embed_rows(
+    request: EmbedRequest,
+    progress: Progress | None = None,
+    *,
+    see: Callable[[EmbedJob, list[str]], None] | None = None,
+) -> Iterator[tuple[list[SpooledRecord], np.ndarray] | EmbedReport]:
+    """Embed and yield blocks of records with their vectors ``(n, D)``, in input order.
+
+    The last thing yielded is the report. Nothing is written to disk but a temporary spool, so
+    identical sequences are computed once only within a block. A record's length is that of its
+    embedded residues, as in a store. ``see`` is given the sequences of each block, in its order
+    and as they were embedded, before the block is yielded. Errors as in `embed_to_store`.
+    """
+    progress = progress or SilentProgress()
+    info = describe_model(request.model)
+    check_early(request, info)
+    report = EmbedReport()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="protclip-")))
+        spool = stack.enter_context(Spool(folder / "records", hint=TEMPORARY_HINT))
+        read_inputs(request.inputs, spool, request.on_error, progress)
+        job = load_job(request, info)
+        apply_long_policy(request, job.settings, spool)
+        engine = stack.enter_context(job.engine())
+        progress.start("embedding", spool.output_residues(job.limit)[1], "residues")
+        started = time.perf_counter()
+        # Small blocks first, so that `| head` has its lines at once.
+        for block in _growing_blocks(spool.records(64)):
+            found = _embed_block(job, engine, spool, block, report, progress)
+            if see is not None:
+                residues = spool.residues_of(found[0])
+                see(job, [residues[record.digest][: job.limit] for record in found[0]])
+            yield found
+        report.seconds = time.perf_counter() - started
+        progress.finish()
+        refuse_nothing(spool, "standard output")
+        count_failures(spool, report)
+    yield report
+
+
+def _refuse_existing(request: EmbedRequest, output: Path, folder: Path) -> None:
+    """Refuse what is there already, be it finished or not, unless told what to do with it."""
+    if output.exists() and not (request.resume or request.overwrite):
+        raise UsageError(
+            "is there already",
+            where=str(output),
+            hint="choose another -o, add to it with --resume, or replace it with --overwrite",
+        )
+    finished = sum(entry.n for entry in read_journal(folder)[0].values())
+    if finished and not (request.resume or request.overwrite):
+        raise UsageError(
+            f"{finished:,} proteins are already finished by an earlier run",
+            where=str(folder),
+            hint="continue it with --resume, or discard it with --overwrite",
+        )
+
+
+def _store_added_to(request: EmbedRequest, output: Path, folder: Path) -> Path | None:
+    """Return the output if its records are to be kept, ``None`` if it is new or replaced."""
+    adds = request.resume and output.exists() and not replaces(folder, output)
+    return output if adds else None
+
+
+def _old_bytes(spool: Spool, earlier: Path | None, folder: Path) -> int:
+    """Bytes to add to what a run needs: less by what it has written, more by a store added to."""
+    kept = earlier.stat().st_size if earlier is not None else 0
+    entries = read_journal(folder)[0].values()
+    return kept - spool.bytes_on_disk - sum(entry.bytes for entry in entries)
+
+
+@contextmanager
+def _closing_parts(output: Path, folder: Path) -> Iterator[None]:
+    """When a run ends early: tell that its finished proteins are kept, if there are any."""
+    try:
+        yield
+    except UsageError:
+        raise  # of `PartStore.open`: what is there belongs to another run
+    except BaseException:
+        if read_journal(folder)[0]:
+            _log.warning("finished proteins of %s are kept; go on with --resume", output)
+        else:
+            PartStore(folder, {}).discard()
+        raise
+
+
+def _growing_blocks(blocks: Iterator[list[SpooledRecord]]) -> Iterator[list[SpooledRecord]]:
+    """Join small blocks into ever larger ones: 64, 128, … up to 2,048 records."""
+    size, block = 64, list[SpooledRecord]()
+    for some in blocks:
+        block += some
+        if len(block) >= size:
+            yield block
+            size, block = min(2 * size, 2048), []
+    if block:
+        yield block
+
+
+def _embed_block(
+    job: EmbedJob,
+    engine: LocalEngine,
+    spool: Spool,
+    block: list[SpooledRecord],
+    report: EmbedReport,
+    progress: Progress,
+) -> tuple[list[SpooledRecord], np.ndarray]:
+    """Embed one block of records; those that fail are marked and left out."""
+    residues = spool.residues_of(block)
+    digests = list(residues)
+    sequences = [residues[digest][: job.limit] for digest in digests]
+    vectors: dict[bytes, np.ndarray] = {}
+    for index, result in engine.run(sequences, job.settings):
+        if isinstance(result, str):
+            spool.mark_failed_digest(digests[index], result)
+        else:
+            vectors[digests[index]] = result.vector
+            report.computed += 1
+            report.residues += len(sequences[index])
+        progress.advance(len(sequences[index]))
+    kept = [
+        SpooledRecord(
+            r.id, job.flags(r), min(r.length, job.limit or r.length), r.digest, r.part, r.row
+        )
+        for r in block
+        if r.digest in vectors
+    ]
+    report.records += len(kept)
+    rows = [vectors[r.digest] for r in kept]
+    return kept, np.stack(rows) if rows else np.empty((0, job.dim), np.float32)

@@ -1,0 +1,1 @@
+"""Models on this machine: listed, installed, verified, removed."""

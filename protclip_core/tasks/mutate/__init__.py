@@ -1,0 +1,1 @@
+"""Scores of variants, and heads fitted to measured ones."""

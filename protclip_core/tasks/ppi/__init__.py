@@ -1,0 +1,1 @@
+"""Interaction of pairs of proteins: heads, splits, leaks, figures."""

@@ -1,0 +1,239 @@
+"""Measure a head on pairs whose answers are known, and say what of them it was trained on.
+
+Legend: M pairs, N proteins, C classes or labels.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from protclip_core.bench.metrics import RESAMPLES, Estimate, measure_classes, measure_labels
+from protclip_core.errors import InputError, UsageError
+from protclip_core.heads.pair_features import embedding_input
+from protclip_core.heads.pair_scores import PairScorer
+from protclip_core.progress import Progress, SilentProgress
+from protclip_core.tasks.ppi.leaks import CLASSES, LeakReport, TrainedOn, seen_partners
+from protclip_core.tasks.ppi.negatives import RULES, draw_negatives
+from protclip_core.tasks.ppi.pairs import PairCounts, PairSet, read_pair_set, targets_of
+from protclip_core.tasks.ppi.vectors import PairProteins, VectorOptions, load_proteins
+
+if TYPE_CHECKING:
+    from protclip_core.heads import Head
+
+__all__ = ["EvaluateReport", "EvaluateRequest", "Measured", "evaluate", "measure_pairs"]
+
+_log = logging.getLogger(__name__)
+_ROWS = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """What ``protclip ppi evaluate`` was asked for.
+
+    Attributes
+    ----------
+    pairs
+        List of pairs with labels or types; of one with splits, the test pairs are taken.
+    vectors
+        Where their vectors come from.
+    head
+        The head file; None for the default one.
+    ratio, rule, seed
+        Of negatives that are drawn where the list has none.
+    resamples
+        Of the intervals.
+    """
+
+    pairs: str
+    vectors: VectorOptions
+    head: Path | None = None
+    ratio: float = 1.0
+    rule: str = RULES[0]
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Figures of a head on pairs.
+
+    Attributes
+    ----------
+    figures
+        Name to figure, of ``"all"`` pairs and of those of each class of `CLASSES` that occurs.
+    pairs, positives
+        How many there are, by the same names.
+    truth, said
+        Right answers and probabilities ``(M,)`` or ``(M, C)``, for plots.
+    """
+
+    figures: dict[str, dict[str, Estimate]]
+    pairs: dict[str, int]
+    positives: dict[str, int]
+    truth: npt.NDArray[np.bool_]
+    said: npt.NDArray[np.float32]
+
+
+@dataclass(kw_only=True)
+class EvaluateReport:
+    """What came of it.
+
+    Attributes
+    ----------
+    counts
+        Of the list.
+    drawn
+        Negatives that were drawn.
+    leaks
+        What of the pairs the head was trained on; None where it does not say.
+    measured
+        The figures.
+    head
+        The head.
+    """
+
+    counts: PairCounts = field(default_factory=PairCounts)
+    drawn: int = 0
+    leaks: LeakReport | None = None
+    measured: Measured | None = None
+    head: Head | None = None
+
+
+def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> EvaluateReport:
+    """Measure a head.
+
+    Raises
+    ------
+    InputError
+        No usable pairs, no labels, or one class only.
+    ModelError
+        A head for something else, or for other vectors.
+    """
+    from protclip_core.tasks.ppi.head import load_pair_head
+
+    progress = progress or SilentProgress()
+    if [request.pairs, *request.vectors.inputs].count("-") > 1:
+        raise UsageError("standard input (-) can be read once only")
+    head, where = load_pair_head(request.head)
+    like = embedding_input(head.card.input, where)
+    proteins = load_proteins(request.vectors, progress, like)
+    pairs = read_pair_set(request.pairs, proteins.find, names=proteins.ids)
+    report = EvaluateReport(counts=pairs.counts, head=head)
+    if pairs.splits is not None:
+        pairs = pairs.part("test")
+        _log.warning("the list has splits: its %s test pairs are measured", f"{len(pairs):,}")
+        if not len(pairs):
+            raise InputError("has no pair of split test", where=pairs.name)
+    trained = TrainedOn.of_card(head.card, where)
+    pairs = _answered(request, head, pairs, trained, proteins, report)
+    if len(trained.proteins):
+        report.leaks = LeakReport.of(
+            trained, proteins.keys, pairs.a, pairs.b, by_sequence=proteins.by_sequence
+        )
+    else:
+        _log.warning("%s: does not say what it was trained on: no report of leaks", where)
+    report.measured = measure_pairs(head, proteins, pairs, trained, request.resamples)
+    return report
+
+
+def _answered(
+    request: EvaluateRequest,
+    head: Head,
+    pairs: PairSet,
+    trained: TrainedOn,
+    proteins: PairProteins,
+    report: EvaluateReport,
+) -> PairSet:
+    """See that the pairs have answers of the head's kind; draw negatives where there are none."""
+    if head.card.multilabel:
+        if pairs.types is None:
+            raise InputError(
+                "has no types, and the head is one of types",
+                where=pairs.name,
+                hint="give a column types",
+            )
+        if unknown := [name for name in pairs.type_names if name not in head.card.labels]:
+            _log.warning("types that the head does not know are passed over: %s",
+                         ", ".join(unknown))  # fmt: skip
+        return pairs
+    labels = np.ones(len(pairs), bool) if pairs.labels is None else pairs.labels
+    if labels.all() and request.ratio:
+        held = (~trained.has(proteins.keys)).astype(np.int64)
+        report.drawn = round(request.ratio * len(pairs))
+        a, b = draw_negatives(
+            (pairs.a, pairs.b),
+            report.drawn,
+            known=pairs.codes(),
+            parts=held,
+            rule=request.rule,
+            seed=request.seed,
+        )
+        labels = np.concatenate([labels, np.zeros(len(a), bool)])
+        pairs = PairSet(
+            pairs.name,
+            pairs.proteins,
+            np.concatenate([pairs.a, a]),
+            np.concatenate([pairs.b, b]),
+            labels,
+        )
+    if labels.all() or not labels.any():
+        what = "interact" if labels.all() else "do not interact"
+        raise InputError(
+            f"all of its {len(labels):,} pairs {what}, so nothing can be measured",
+            where=pairs.name,
+            hint="give both kinds, or let negatives be drawn with --ratio",
+        )
+    return pairs
+
+
+def measure_pairs(
+    head: Head,
+    proteins: PairProteins,
+    pairs: PairSet,
+    trained: TrainedOn,
+    resamples: int = RESAMPLES,
+) -> Measured:
+    """Measure a head on pairs, on all and on those of each class.
+
+    Intervals are of resampled pairs; pairs share proteins, so for other proteins they are wider.
+    """
+    scorer = PairScorer(head)
+    said = np.concatenate(
+        [
+            scorer.listed(proteins.vectors, pairs.a[rows], pairs.b[rows])
+            for rows in _blocks(len(pairs))
+        ]
+    )
+    names = head.card.labels if head.card.multilabel else ()
+    truth = targets_of(pairs, names).table.astype(bool)
+    seen = seen_partners(trained, proteins.keys, pairs.a, pairs.b)
+    chosen = {"all": np.ones(len(pairs), bool)}
+    if len(trained.proteins) and len(np.unique(seen)) > 1:
+        for number, name in enumerate(CLASSES):
+            if (seen == 2 - number).any():
+                chosen[name] = seen == 2 - number
+    figures = {name: _figures(truth[rows], said[rows], resamples) for name, rows in chosen.items()}
+    return Measured(
+        figures=figures,
+        pairs={name: int(rows.sum()) for name, rows in chosen.items()},
+        positives={name: int(truth[rows].sum()) for name, rows in chosen.items()},
+        truth=truth,
+        said=said if names else said[:, 0],
+    )
+
+
+def _figures(truth: np.ndarray, said: np.ndarray, resamples: int) -> dict[str, Estimate]:
+    if truth.ndim == 2:
+        return measure_labels(truth, said.astype(np.float64), resamples=resamples)
+    both = np.concatenate([1 - said, said], axis=1).astype(np.float64)
+    return measure_classes(truth.astype(np.int64), both, positive=1, resamples=resamples)
+
+
+def _blocks(count: int) -> list[slice]:
+    return [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]

@@ -1,0 +1,124 @@
+"""Pairs that are taken not to interact, for lists that name interactions only.
+
+The rule: two different proteins are drawn at random, and kept where the list does not name the
+pair as interacting, and where it has not been drawn before. ``uniform``: all proteins of the part
+have the same chance. ``degree``: a protein has a chance by how many interactions it has there, so
+that a head cannot win by knowing which proteins are in many. A pair that is drawn for a part has
+its proteins where the part's interactions have theirs: a split of proteins stays one.
+
+Pairs that nobody has seen to interact may do so: they are taken for negatives, not known to be.
+
+Legend: M pairs, N proteins.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from protclip_core.errors import InputError, UsageError
+from protclip_core.tasks.ppi.pairs import codes_of
+
+__all__ = ["RULES", "draw_negatives"]
+
+RULES = ("uniform", "degree")
+#: Draws without a new pair after which all pairs are looked at.
+_TRIES = 50
+#: Pairs that are looked at one by one at most.
+_MOST = 20_000_000
+Rows = npt.NDArray[np.int64]
+
+
+def draw_negatives(
+    positives: tuple[Rows, Rows],
+    count: int,
+    *,
+    known: Rows,
+    parts: Rows,
+    rule: str = "uniform",
+    seed: int = 0,
+) -> tuple[Rows, Rows]:
+    """Draw pairs.
+
+    Parameters
+    ----------
+    positives
+        Both proteins of the interactions ``(M,)`` of the part that negatives are for.
+    count
+        How many are wanted.
+    known
+        Codes (`codes_of`, among the N proteins) of all pairs that must not be drawn.
+    parts
+        A small number of each protein ``(N,)``: those of a drawn pair are two that an interaction
+        has, as an unordered pair.
+    rule
+        Of `RULES`.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    tuple
+        Both proteins ``(count,)``, each unordered pair once.
+
+    Raises
+    ------
+    InputError
+        There are not so many pairs.
+    UsageError
+        No such rule.
+    """
+    if rule not in RULES:
+        raise UsageError(f"rule {rule!r} is not known", hint=f"use {', '.join(RULES)}")
+    a, b = positives
+    number, rng = len(parts), np.random.default_rng(seed)
+    ends = np.concatenate([a, b])
+    pool = ends if rule == "degree" else np.unique(ends)
+    allowed = np.unique(codes_of(parts[a], parts[b], int(parts.max(initial=0)) + 1))
+    taken, found = np.unique(known), list[Rows]()
+    missing, tries = count, 0
+    while missing and tries < _TRIES and len(pool):
+        x, y = pool[rng.integers(0, len(pool), (2, max(1000, 2 * missing)))]
+        fresh = _fresh(x, y, number, parts, allowed, taken)[:missing]
+        tries = 0 if len(fresh) else tries + 1
+        found.append(fresh)
+        taken = np.union1d(taken, fresh)
+        missing -= len(fresh)
+    if missing:
+        found.append(_rest(np.unique(ends), number, parts, allowed, taken, missing, rng, count))
+    codes = np.concatenate(found) if found else np.empty(0, np.int64)
+    low, high = np.divmod(codes, number)
+    return low, high
+
+
+def _fresh(x: Rows, y: Rows, number: int, parts: Rows, allowed: Rows, taken: Rows) -> Rows:
+    """Give codes that may be taken, each once, in the order in which they were drawn."""
+    width = int(parts.max(initial=0)) + 1
+    fits = (x != y) & np.isin(codes_of(parts[x], parts[y], width), allowed)
+    codes = codes_of(x[fits], y[fits], number)
+    codes = codes[~np.isin(codes, taken)]
+    return codes[np.sort(np.unique(codes, return_index=True)[1])]
+
+
+def _rest(
+    pool: Rows,
+    number: int,
+    parts: Rows,
+    allowed: Rows,
+    taken: Rows,
+    missing: int,
+    rng: np.random.Generator,
+    count: int,
+) -> Rows:
+    """Draw from all pairs that are left, where draws at random find none."""
+    codes = np.empty(0, np.int64)
+    if len(pool) ** 2 <= _MOST:
+        x, y = np.triu_indices(len(pool), 1)
+        codes = _fresh(pool[x], pool[y], number, parts, allowed, taken)
+    if len(codes) < missing:
+        raise InputError(
+            f"{count:,} negatives are wanted, and only {count - missing + len(codes):,} pairs of "
+            f"these {len(pool):,} proteins are not listed as interacting",
+            hint="ask for fewer with --ratio, or give negatives with label 0",
+        )
+    return rng.permutation(codes)[:missing]

@@ -1,0 +1,1 @@
+"""Proteins by words or likeness, and texts for proteins."""

@@ -1,0 +1,157 @@
+"""What is searched for: texts, proteins of the store, proteins of FASTA files; as vectors.
+
+Legend: Q queries, P width of the space that is searched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from protclip_core.errors import InputError, ModelError
+from protclip_core.io.phrases import Phrase, read_phrases
+from protclip_core.io.store import EmbeddingStore
+from protclip_core.io.store_format import duplicate_id
+from protclip_core.nearest import usable_rows
+from protclip_core.records import printable
+from protclip_core.tasks.search.model import StoreModel, StoreVectors
+
+__all__ = ["Queries", "find_rows", "is_fasta", "protein_queries", "read_texts"]
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Queries in the order in which they were given.
+
+    Attributes
+    ----------
+    labels
+        What stands for each in the results.
+    vectors
+        Shape ``(Q, P)``, float32.
+    own_rows
+        Row ``(Q,)`` of the store that is not to be found, the query's own; -1 for none.
+    """
+
+    labels: list[str]
+    vectors: Floats
+    own_rows: Rows
+
+
+def read_texts(texts: Sequence[str], file: str | None) -> list[Phrase]:
+    """Return the texts that were given, then those of a file."""
+    found = [Phrase(text, text) for text in texts]
+    return found + (read_phrases(file) if file is not None else [])
+
+
+def is_fasta(like: str) -> bool:
+    """Tell whether proteins to compare with are those of a file: what is there, or ``-``."""
+    # os.path, unlike Path, takes any id for an answer.
+    return like == "-" or os.path.exists(like)  # noqa: PTH110
+
+
+def protein_queries(
+    like: Sequence[str], model: StoreModel, vectors: StoreVectors, *, exclude_self: bool | None
+) -> Queries:
+    """Return proteins as queries.
+
+    Parameters
+    ----------
+    like
+        Ids of the store, and paths of FASTA files.
+    model, vectors
+        The store's model, and its vectors in the space of the search.
+    exclude_self
+        Whether a query does not find the protein of its id in the store; by default those given
+        by id do not.
+
+    Raises
+    ------
+    InputError
+        An id that the store does not have, a bad FASTA file, or a vector of no direction.
+    ModelError
+        As `StoreModel.info`, for FASTA files; or the model gives no numbers for a protein.
+    """
+    ids = [item for item in like if not is_fasta(item)]
+    rows = find_rows(vectors.store, ids)
+    missing = next((id for id in ids if id not in rows), None)
+    if missing is not None:
+        raise InputError(
+            f"no protein {printable(missing)!r} among its {len(vectors.store):,}",
+            where=str(vectors.store.path),
+            hint="give an id of the store, or the path of a FASTA file",
+        )
+    labels: list[str] = []
+    parts: list[Floats] = []
+    own: list[int] = []
+    for item in like:
+        if is_fasta(item):
+            names, found = _embed_fasta(item, model, vectors.space)
+            known = find_rows(vectors.store, names) if exclude_self else {}
+            labels += names
+            parts.append(found)
+            own += [known.get(name, -1) for name in names]
+        else:
+            vector = vectors.read([rows[item]])
+            if not usable_rows(vector).all():
+                raise InputError(
+                    f"the vector of {printable(item)} is zero or not finite",
+                    where=str(vectors.store.path),
+                )
+            labels.append(item)
+            parts.append(vector)
+            own.append(-1 if exclude_self is False else rows[item])
+    return Queries(labels, np.concatenate(parts), np.array(own, np.int64))
+
+
+def find_rows(store: EmbeddingStore, ids: Sequence[str]) -> dict[str, int]:
+    """Return the rows of those ids that a store has.
+
+    Raises
+    ------
+    InputError
+        The store has one of them twice.
+    """
+    wanted, found, start = set(ids), dict[str, int](), 0
+    for block in store.iter_ids() if wanted else ():
+        for row, id in enumerate(block, start):
+            if id in wanted:
+                if id in found:
+                    raise duplicate_id(store.path, id)
+                found[id] = row
+        start += len(block)
+    return found
+
+
+def _embed_fasta(path: str, model: StoreModel, space: str) -> tuple[list[str], Floats]:
+    """Embed the proteins of a file as those of the store were embedded."""
+    from protclip_core.engines.local import LocalEngine
+    from protclip_core.io.fasta import read_fasta
+    from protclip_core.models.settings import resolve_settings
+
+    made = model.store.attributes
+    _ = model.info  # a wrong model is told before a long file is read
+    records = list(read_fasta(path))
+    settings = resolve_settings(
+        model.info,
+        model.protein.encoder.num_layers,
+        pooling=made.get("pooling"),
+        space=space,
+        layer=made.get("layer"),
+        max_residues=made.get("max_residues"),
+    )
+    limit = settings.max_residues if made.get("long") == "truncate" else None
+    vectors: list[Floats] = [np.empty(0, np.float32)] * len(records)
+    with LocalEngine(model.protein) as engine:
+        for index, result in engine.run([r.sequence[:limit] for r in records], settings):
+            if isinstance(result, str):
+                raise ModelError(result, where=records[index].where)
+            vectors[index] = result.vector
+    return [record.id for record in records], np.stack(vectors)

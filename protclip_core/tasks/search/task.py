@@ -1,0 +1,292 @@
+"""Find proteins by words or by likeness, and the texts that fit a protein.
+
+Proteins and texts are compared by the cosine of their vectors in the joint space of the model that
+made the store; encoder vectors are projected into it on the way. Where that model knows no texts,
+proteins are compared with each other in the encoder's space.
+
+Legend: Q queries, P width of the space that is searched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from protclip_core.errors import InputError, UsageError
+from protclip_core.io.phrases import Phrase, read_phrases
+from protclip_core.io.store import EmbeddingStore
+from protclip_core.nearest import Nearest, Neighbours, block_rows, nearest, usable_rows
+from protclip_core.progress import Progress, SilentProgress
+from protclip_core.records import printable
+from protclip_core.tasks.search.index import choose_backend, search_index
+from protclip_core.tasks.search.model import StoreModel, StoreVectors, resolve_space
+from protclip_core.tasks.search.queries import Queries, protein_queries, read_texts
+
+__all__ = ["Hit", "SearchRequest", "search"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """What ``protclip search`` was asked for.
+
+    Attributes
+    ----------
+    store
+        Where proteins are looked for.
+    texts, query_file
+        Texts to find proteins for: as they are, and a file of lines ``text`` or
+        ``id<TAB>text``.
+    like
+        Proteins to find others for: ids of the store, or FASTA files.
+    against
+        File of texts. They are then what is found, for each protein of ``like`` or, without
+        it, of the store.
+    top_k, min_cosine
+        Hits of a query at most, and the least cosine of a hit.
+    exclude_self
+        Whether a protein does not find its own id in the store; ``None``: not if given by id.
+    space
+        ``"joint"`` or ``"encoder"``; ``None``: joint where the model takes texts.
+    model
+        Name or path of the model that made the store; ``None``: as the store says.
+    device
+        Where the model runs.
+    backend
+        ``"exact"``, ``"faiss"`` or ``"auto"``, see `choose_backend`.
+    """
+
+    store: Path
+    texts: tuple[str, ...] = ()
+    query_file: str | None = None
+    like: tuple[str, ...] = ()
+    against: str | None = None
+    top_k: int = 10
+    min_cosine: float | None = None
+    exclude_self: bool | None = None
+    space: str | None = None
+    model: str | None = None
+    device: str = "auto"
+    backend: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One thing found for one query.
+
+    Attributes
+    ----------
+    query
+        The text or its id, or the id of the protein.
+    rank
+        From 1.
+    id
+        Id of the protein found, or of the text.
+    cosine
+        From -1 to 1.
+    text
+        The text found; ``None`` where a protein is.
+    """
+
+    query: str
+    rank: int
+    id: str
+    cosine: float
+    text: str | None = None
+
+
+def search(request: SearchRequest, progress: Progress | None = None) -> Iterator[Hit]:
+    """Search a store.
+
+    Parameters
+    ----------
+    request
+        What for.
+    progress
+        Told how many proteins have been looked at.
+
+    Yields
+    ------
+    Hit
+        Query by query in the order given, best first; of equal cosines, the earlier row of the
+        store (line of the file of texts) first. A query that finds nothing yields nothing.
+
+    Raises
+    ------
+    UsageError
+        No query or contradicting ones, or what the store's model does not do.
+    InputError
+        An empty store, an unknown id, a bad file of texts or proteins.
+    ModelError, BusyError, ResourceError
+        As `EmbeddingStore.open`, `StoreModel.info` and `load_model`.
+    """
+    progress = progress or SilentProgress()
+    _check(request)
+    with EmbeddingStore.open(request.store) as store:
+        if not len(store):
+            raise InputError("holds no proteins", where=str(store.path), hint="embed some first")
+        model = StoreModel(store, request.model, request.device)
+        if request.model is not None:
+            _ = model.info  # a model that did not make the store is refused, needed or not
+        with_texts = not request.like or request.against is not None
+        vectors = StoreVectors(model, resolve_space(model, request.space, texts=with_texts))
+        if request.against is not None:
+            yield from _texts_of_proteins(request, model, vectors, progress)
+        else:
+            yield from _proteins(request, model, vectors, progress)
+
+
+def _check(request: SearchRequest) -> None:
+    """Refuse what needs no store to be seen as wrong."""
+    if request.top_k < 1:
+        raise UsageError(f"--top-k {request.top_k} finds nothing", hint="ask for 1 or more")
+    if request.min_cosine is not None and not -1 <= request.min_cosine <= 1:
+        raise UsageError(f"--min-cosine {request.min_cosine} is no cosine", hint="use -1 to 1")
+    texts = bool(request.texts) or request.query_file is not None
+    if texts and request.like:
+        raise UsageError("texts and --like are two searches", hint="give one of them")
+    if texts and request.against is not None:
+        raise UsageError(
+            "--texts finds texts for proteins, not for texts", hint="give --like, or drop a text"
+        )
+    if not texts and not request.like and request.against is None:
+        raise UsageError(
+            "nothing to search for", hint="give a text, --query-file, --like or --texts"
+        )
+    if request.exclude_self is not None and (not request.like or request.against is not None):
+        raise UsageError(
+            "--exclude-self and --include-self are for proteins found by --like", hint="drop it"
+        )
+    if request.backend != "auto" and request.against is not None:
+        raise UsageError("--backend is for finding proteins, not --texts", hint="drop --backend")
+    if [request.query_file, request.against, *request.like].count("-") > 1:
+        raise UsageError("standard input (-) can be read once only")
+
+
+def _proteins(
+    request: SearchRequest, model: StoreModel, vectors: StoreVectors, progress: Progress
+) -> Iterator[Hit]:
+    """Find proteins for texts or for proteins."""
+    if request.like:
+        queries = protein_queries(request.like, model, vectors, exclude_self=request.exclude_self)
+    else:
+        phrases = read_texts(request.texts, request.query_file)
+        queries = Queries(
+            [phrase.id for phrase in phrases],
+            model.embed_text([phrase.text for phrase in phrases]),
+            np.full(len(phrases), -1, np.int64),
+        )
+    if choose_backend(request.backend, vectors) == "faiss":
+        found = search_index(vectors, queries, request.top_k, request.min_cosine, progress)
+    else:
+        found = _exact(request, vectors, queries, progress)
+    _tell_left_out(vectors.store, found.left_out, found.first_left_out)
+    _tell_without_hits(int((found.rows[:, 0] < 0).sum()), len(queries.labels), request.min_cosine)
+    ids = _ids_at(vectors.store, found.rows)
+    for label, rows, cosines in zip(queries.labels, found.rows, found.scores, strict=True):
+        for rank, row in enumerate(rows[rows >= 0]):
+            yield Hit(label, rank + 1, ids[int(row)], float(cosines[rank]))
+
+
+def _exact(
+    request: SearchRequest, vectors: StoreVectors, queries: Queries, progress: Progress
+) -> Neighbours:
+    job = Nearest(
+        queries.vectors,
+        min(request.top_k, len(vectors.store)),
+        min_score=request.min_cosine,
+        exclude=queries.own_rows,
+    )
+    progress.start("searching", len(vectors.store), "proteins")
+    for block in vectors.blocks():
+        job.add(block)
+        progress.advance(len(block))
+    progress.finish()
+    return job.result()
+
+
+def _texts_of_proteins(
+    request: SearchRequest, model: StoreModel, vectors: StoreVectors, progress: Progress
+) -> Iterator[Hit]:
+    """Find texts for proteins: for those of ``like``, or block by block for the whole store."""
+    assert request.against is not None
+    phrases = read_phrases(request.against)
+    targets = model.embed_text([phrase.text for phrase in phrases])
+    if request.like:
+        queries = protein_queries(request.like, model, vectors, exclude_self=False)
+        parts = iter([(queries.labels, queries.vectors)])
+    else:
+        # The names come with the hits here, so what they are worth has to be known before.
+        for _ in vectors.store.iter_ids():
+            pass
+        size = block_rows(vectors.store.dim)
+        parts = zip(vectors.store.iter_ids(size), vectors.blocks(), strict=True)
+    progress.start("searching", 0 if request.like else len(vectors.store), "proteins")
+    left_out = without = count = 0
+    first = -1
+    for labels, block in parts:
+        usable = usable_rows(block)
+        if not left_out and not usable.all():
+            first = count + int(np.flatnonzero(~usable)[0])
+        left_out += int((~usable).sum())
+        count += len(labels)
+        kept = [label for label, good in zip(labels, usable, strict=True) if good]
+        hits = nearest(
+            block[usable],
+            targets,
+            min(request.top_k, len(phrases)),
+            min_score=request.min_cosine,
+        )
+        without += int((hits.rows[:, 0] < 0).sum())
+        yield from _text_hits(kept, hits, phrases)
+        progress.advance(len(labels))
+    progress.finish()
+    _tell_left_out(vectors.store, left_out, first)
+    _tell_without_hits(without, count - left_out, request.min_cosine)
+
+
+def _text_hits(labels: list[str], hits: Neighbours, phrases: list[Phrase]) -> Iterator[Hit]:
+    for label, rows, cosines in zip(labels, hits.rows, hits.scores, strict=True):
+        for rank, row in enumerate(rows[rows >= 0]):
+            phrase = phrases[int(row)]
+            yield Hit(label, rank + 1, phrase.id, float(cosines[rank]), phrase.text)
+
+
+def _ids_at(store: EmbeddingStore, rows: npt.NDArray[np.int64]) -> dict[int, str]:
+    """Return the ids of rows; all ids pass by and are checked, few are kept."""
+    wanted = np.unique(rows[rows >= 0])
+    found, start = dict[int, str](), 0
+    for block in store.iter_ids():
+        here = wanted[(wanted >= start) & (wanted < start + len(block))]
+        found |= {int(row): block[int(row) - start] for row in here}
+        start += len(block)
+    if store.layout == "foreign" and len(set(store.ids)) != len(store.ids):
+        _log.warning("%s: some ids occur more than once", store.path)
+    return found
+
+
+def _tell_left_out(store: EmbeddingStore, count: int, first: int) -> None:
+    if not count:
+        return
+    id = printable(next(iter(_ids_at(store, np.array([first])).values())))
+    _log.warning(
+        "%s: %s left out, whose vector is zero or not finite (%s%s)",
+        store.path,
+        "1 protein" if count == 1 else f"{count:,} proteins",
+        id,
+        "" if count == 1 else " is the first",
+    )
+
+
+def _tell_without_hits(without: int, count: int, min_cosine: float | None) -> None:
+    if without and min_cosine is not None:
+        what = f"{without:,} of {count:,} queries" if count > 1 else "the query"
+        _log.warning("%s found nothing of cosine %g or more", what, min_cosine)
+    elif without:
+        _log.warning("%s of %s queries found nothing", f"{without:,}", f"{count:,}")
