@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from protclip_core.errors import InputError
 from protclip_core.io.fasta import read_fasta
-from protclip_core.io.streams import open_input
+from protclip_core.io.streams import open_input, source_name
 from protclip_core.io.variant_columns import Role, role_of
 from protclip_core.io.variants import Form, ProteinNames, VariantRow, read_variants
 from protclip_core.models.masked import LETTERS, NUM_STANDARD
@@ -65,6 +66,11 @@ class AskedRow:
     where: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
 
+    def add(self, note: str, flag: str) -> None:
+        """Note what is to be known of a row that is scored all the same."""
+        self.note = f"{self.note}; {note}" if self.note else note
+        self.flags += (flag,)
+
     @property
     def is_scorable(self) -> bool:
         """Whether a model is to be asked."""
@@ -113,7 +119,7 @@ class Proteins:
 
 
 def carries_sequences(path: str) -> bool:
-    """Whether a file of variants is JSON Lines whose first object holds a wild type.
+    """Whether the first row of a file of variants, or its header, has a wild type.
 
     Such a file needs no FASTA beside it. A pipe is not looked into, as it can be read once only.
     """
@@ -128,8 +134,8 @@ def carries_sequences(path: str) -> bool:
     try:
         first = json.loads(raw)
     except ValueError:
-        return False
-    known = [role_of(key) for key in first] if isinstance(first, dict) else []
+        first = re.split(r"[\t,;]", raw.decode("utf-8", "replace").lstrip("# "))
+    known = [role_of(key) for key in first] if isinstance(first, dict | list) else []
     return any(found is not None and found[0] is Role.WILD_TYPE for found in known)
 
 
@@ -176,9 +182,15 @@ def match_rows(
             key = (asked.sequence, asked.variant)
             earlier = seen.setdefault(key, row.where)
             if earlier != row.where:
-                asked.note = f"repeats line {earlier.rpartition(' ')[2]}"
-                asked.flags += ("repeated",)
+                asked.add(f"repeats line {earlier.rpartition(' ')[2]}", "repeated")
         matched.append(asked)
+    if others := sum("other-sequence" in asked.flags for asked in matched):
+        _log.warning(
+            "%s: %s variants make another sequence than their row gives: they are scored as they"
+            " are written (flag other-sequence)",
+            source_name(path),
+            f"{others:,}",
+        )
     _suggest_offset(matched, offset)
     return matched
 
@@ -207,7 +219,19 @@ def _matched(row: VariantRow, proteins: Proteins, offset: int) -> AskedRow:
     asked.text = asked.text if row.text and row.text != row.mutated else str(row.variant)
     if not asked.reason and asked.sequence is not None:
         _check_fit(asked, row.variant, asked.sequence, offset)
+        if row.mutated is not None and not asked.reason:
+            made = row.variant.apply(asked.sequence, offset)
+            if made != row.mutated:
+                asked.add(_difference(made, row.mutated), "other-sequence")
     return asked
+
+
+def _difference(made: str, given: str) -> str:
+    """Say where the sequence that a variant makes and the one of its row part."""
+    if len(made) != len(given):
+        return f"makes {len(made):,} residues, its mutated sequence has {len(given):,}"
+    at = next(i for i, (one, other) in enumerate(zip(made, given)) if one != other)
+    return f"makes {made[at]} at residue {at + 1}, its mutated sequence has {given[at]} there"
 
 
 def _check_fit(asked: AskedRow, variant: Variant, sequence: str, offset: int) -> None:
@@ -218,8 +242,7 @@ def _check_fit(asked: AskedRow, variant: Variant, sequence: str, offset: int) ->
         left = len(variant.apply(sequence, offset))
         asked.reason = f"cuts the protein to {left:,} of {len(sequence):,} residues: not scored"
     elif variant.is_wild_type:
-        asked.note = "changes nothing: 0 by definition"
-        asked.flags += ("synonymous",)
+        asked.add("changes nothing: 0 by definition", "synonymous")
 
 
 def _suggest_offset(rows: Iterable[AskedRow], offset: int) -> None:

@@ -125,13 +125,14 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
     proteins = load_proteins(request.vectors, progress, like)
     pairs = read_pair_set(request.pairs, proteins.find, names=proteins.ids)
     report = EvaluateReport(counts=pairs.counts, head=head)
+    listed = pairs.codes()
     if pairs.splits is not None:
         pairs = pairs.part("test")
         _log.warning("the list has splits: its %s test pairs are measured", f"{len(pairs):,}")
         if not len(pairs):
             raise InputError("has no pair of split test", where=pairs.name)
     trained = TrainedOn.of_card(head.card, where)
-    pairs = _answered(request, head, pairs, trained, proteins, report)
+    pairs = _answered(request, head, pairs, listed, trained, proteins, report)
     if len(trained.proteins):
         report.leaks = LeakReport.of(
             trained, proteins.keys, pairs.a, pairs.b, by_sequence=proteins.by_sequence
@@ -146,11 +147,15 @@ def _answered(
     request: EvaluateRequest,
     head: Head,
     pairs: PairSet,
+    listed: npt.NDArray[np.int64],
     trained: TrainedOn,
     proteins: PairProteins,
     report: EvaluateReport,
 ) -> PairSet:
-    """See that the pairs have answers of the head's kind; draw negatives where there are none."""
+    """See that the pairs have answers of the head's kind; draw negatives where there are none.
+
+    None of these is ``listed`` in the file, in other splits neither, or was in the training.
+    """
     if head.card.multilabel:
         if pairs.types is None:
             raise InputError(
@@ -169,10 +174,11 @@ def _answered(
         a, b = draw_negatives(
             (pairs.a, pairs.b),
             report.drawn,
-            known=pairs.codes(),
+            known=listed,
             parts=held,
             rule=request.rule,
             seed=request.seed,
+            refused=lambda x, y: trained.has_pairs(proteins.keys[x], proteins.keys[y]),
         )
         labels = np.concatenate([labels, np.zeros(len(a), bool)])
         pairs = PairSet(

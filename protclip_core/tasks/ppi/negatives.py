@@ -13,6 +13,8 @@ Legend: M pairs, N proteins.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +29,7 @@ _TRIES = 50
 #: Pairs that are looked at one by one at most.
 _MOST = 20_000_000
 Rows = npt.NDArray[np.int64]
+Refused = Callable[[Rows, Rows], npt.NDArray[np.bool_]]
 
 
 def draw_negatives(
@@ -37,6 +40,7 @@ def draw_negatives(
     parts: Rows,
     rule: str = "uniform",
     seed: int = 0,
+    refused: Refused | None = None,
 ) -> tuple[Rows, Rows]:
     """Draw pairs.
 
@@ -55,6 +59,8 @@ def draw_negatives(
         Of `RULES`.
     seed
         Of the draws.
+    refused
+        Tells of pairs ``(M,)``, ``(M,)`` which must not be drawn either; by default none.
 
     Returns
     -------
@@ -74,51 +80,56 @@ def draw_negatives(
     number, rng = len(parts), np.random.default_rng(seed)
     ends = np.concatenate([a, b])
     pool = ends if rule == "degree" else np.unique(ends)
-    allowed = np.unique(codes_of(parts[a], parts[b], int(parts.max(initial=0)) + 1))
+    rules = _Rules(parts, a, b, refused)
     taken, found = np.unique(known), list[Rows]()
     missing, tries = count, 0
     while missing and tries < _TRIES and len(pool):
         x, y = pool[rng.integers(0, len(pool), (2, max(1000, 2 * missing)))]
-        fresh = _fresh(x, y, number, parts, allowed, taken)[:missing]
+        fresh = rules.fresh(x, y, taken)[:missing]
         tries = 0 if len(fresh) else tries + 1
         found.append(fresh)
         taken = np.union1d(taken, fresh)
         missing -= len(fresh)
     if missing:
-        found.append(_rest(np.unique(ends), number, parts, allowed, taken, missing, rng, count))
+        found.append(_rest(np.unique(ends), rules, taken, missing, rng, count))
     codes = np.concatenate(found) if found else np.empty(0, np.int64)
     low, high = np.divmod(codes, number)
     return low, high
 
 
-def _fresh(x: Rows, y: Rows, number: int, parts: Rows, allowed: Rows, taken: Rows) -> Rows:
-    """Give codes that may be taken, each once, in the order in which they were drawn."""
-    width = int(parts.max(initial=0)) + 1
-    fits = (x != y) & np.isin(codes_of(parts[x], parts[y], width), allowed)
-    codes = codes_of(x[fits], y[fits], number)
-    codes = codes[~np.isin(codes, taken)]
-    return codes[np.sort(np.unique(codes, return_index=True)[1])]
+class _Rules:
+    """Which pairs may be drawn at all."""
+
+    def __init__(self, parts: Rows, a: Rows, b: Rows, refused: Refused | None) -> None:
+        self._parts, self._width = parts, int(parts.max(initial=0)) + 1
+        self._allowed = np.unique(codes_of(parts[a], parts[b], self._width))
+        self._refused = refused
+
+    def fresh(self, x: Rows, y: Rows, taken: Rows) -> Rows:
+        """Give codes that may be taken, each once, in the order in which they were drawn."""
+        parts = codes_of(self._parts[x], self._parts[y], self._width)
+        fits = (x != y) & np.isin(parts, self._allowed)
+        x, y = x[fits], y[fits]
+        codes = codes_of(x, y, len(self._parts))
+        new = ~np.isin(codes, taken)
+        if self._refused is not None:
+            new &= ~self._refused(x, y)
+        codes = codes[new]
+        return codes[np.sort(np.unique(codes, return_index=True)[1])]
 
 
 def _rest(
-    pool: Rows,
-    number: int,
-    parts: Rows,
-    allowed: Rows,
-    taken: Rows,
-    missing: int,
-    rng: np.random.Generator,
-    count: int,
+    pool: Rows, rules: _Rules, taken: Rows, missing: int, rng: np.random.Generator, count: int
 ) -> Rows:
     """Draw from all pairs that are left, where draws at random find none."""
     codes = np.empty(0, np.int64)
     if len(pool) ** 2 <= _MOST:
         x, y = np.triu_indices(len(pool), 1)
-        codes = _fresh(pool[x], pool[y], number, parts, allowed, taken)
+        codes = rules.fresh(pool[x], pool[y], taken)
     if len(codes) < missing:
         raise InputError(
             f"{count:,} negatives are wanted, and only {count - missing + len(codes):,} pairs of "
-            f"these {len(pool):,} proteins are not listed as interacting",
+            f"these {len(pool):,} proteins are neither listed nor were in the training",
             hint="ask for fewer with --ratio, or give negatives with label 0",
         )
     return rng.permutation(codes)[:missing]

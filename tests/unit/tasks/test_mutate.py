@@ -13,7 +13,7 @@ from protclip_core.errors import InputError, UsageError
 from protclip_core.models.masked import LETTERS, MaskedReader
 from protclip_core.models.substitution_prior import prior_table
 from protclip_core.tasks.mutate.ensemble import combine
-from protclip_core.tasks.mutate.input import carries_sequences
+from protclip_core.tasks.mutate.input import Proteins, carries_sequences, match_rows
 from protclip_core.tasks.mutate.job import MutateRequest
 from protclip_core.tasks.mutate.scores import (
     MarginalScorer,
@@ -316,6 +316,41 @@ def test_options_that_do_not_fit(mutate, options, said):
 def test_one_id_with_two_sequences_is_refused(mutate):
     with pytest.raises(InputError, match="another sequence"):
         mutate([("a", SEQUENCE), ("a", SEQUENCE[1:])], [ONE])
+
+
+def test_a_mutated_sequence_that_the_variant_does_not_make_is_told(tmp_path, caplog):
+    made = parse_variant(ONE).apply(SEQUENCE)
+    other = made[:5] + ("A" if made[5] != "A" else "G") + made[6:]
+    table = tmp_path / "v.tsv"
+    rows = [f"{ONE}\t{made}", f"{ONE}\t{other}", f"{TWO}\t{SEQUENCE[:-1]}"]
+    table.write_text("variant\tmutated_sequence\n" + "\n".join(rows) + "\n")
+    proteins = Proteins([str(write_fasta(tmp_path / "x.fa", [("a", SEQUENCE)]))])
+    first, second, third = match_rows(str(table), proteins)
+    assert first.is_scorable and second.is_scorable and third.is_scorable
+    assert (first.note, first.flags) == ("", ())
+    assert second.note == (
+        f"makes {made[5]} at residue 6, its mutated sequence has {other[5]} there; repeats line 2"
+    )
+    assert second.flags == ("other-sequence", "repeated")
+    assert third.note == "makes 30 residues, its mutated sequence has 29"
+    assert "2 variants make another sequence than their row gives" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "carries"),
+    [
+        ('{"original_sequence": "MA", "variant": "A2G"}', True),
+        ("variant\twt_seq\nA2G\tMA", True),
+        ("# mutant,wildtype_sequence,score\nA2G,MA,1", True),
+        ("mutant,mutated_sequence\nA2G,MG", False),
+        ("A2G", False),
+        ("7", False),
+        ("", False),
+    ],
+)
+def test_a_file_that_brings_its_wild_type(tmp_path, text, carries):
+    (tmp_path / "v").write_text(text)
+    assert carries_sequences(str(tmp_path / "v")) is carries
 
 
 def test_a_pipe_of_variants_is_not_read_ahead():

@@ -114,6 +114,38 @@ def test_no_negative_is_drawn_for_two_parts(place, tmp_path):
     assert [leaks.pairs_seen for leaks in report.leaks.values()] == [0, 0]
 
 
+def test_an_evaluation_draws_no_negative_that_is_known(place, tmp_path):
+    """Not what the head was trained on, nor what the list names in another split."""
+    few = 14  # proteins, so that most of their pairs are named somewhere
+    named = [n for n in range(len(A)) if B[n] < few]
+    trained, tested = named[::2], named[1::4]
+    held = len(named) - len(trained) - len(tested)
+
+    def rows(chosen, *more):
+        return [(IDS[A[n]], IDS[B[n]], *(word(n) for word in more)) for n in chosen]
+
+    labelled = rows(trained, lambda n: LABELS[n])
+    pairs = write_pairs(tmp_path / "p.tsv", labelled, "protein_a\tprotein_b\tlabel")
+    split = SplitSettings(method="random", valid=0.1, test=0.0)
+    head = tmp_path / "t.head"
+    train(asked(place, pairs, head, split=split))
+    listed = str(write_pairs(tmp_path / "q.tsv", rows(tested)))
+    report = evaluate(EvaluateRequest(pairs=listed, vectors=options(place), head=head))
+    assert report.drawn == len(tested) and report.leaks.pairs_seen == 0
+
+    both = rows(trained, lambda n: "train") + rows(tested, lambda n: "test")
+    listed = str(write_pairs(tmp_path / "s.tsv", both, "protein_a\tprotein_b\tsplit"))
+    for count in (held, held + 1):
+        request = EvaluateRequest(
+            pairs=listed, vectors=options(place), head=place / "x.head", ratio=count / len(tested)
+        )
+        if count == held:
+            assert evaluate(request).drawn == held
+        else:
+            with pytest.raises(InputError, match="neither listed nor were in the training"):
+                evaluate(request)
+
+
 def test_types_of_interaction(place, tmp_path):
     table = pair_features(*(unit_rows(VECTORS)[r] for r in (A, B)), RECIPES["squares"])[:, :3] > 0
     names = [";".join(np.array(TYPES)[row]) for row in table]
