@@ -49,9 +49,45 @@ class _Group(typer.core.TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 (of click)
         """Take two words for a command where they are one: ``mutate fit`` beside ``mutate``."""
         words = " ".join(args[:2])
+        found = super().resolve_command(ctx, args)
         if len(args) > 1 and words in self.commands:
-            return words, self.commands[words], args[2:]
-        return super().resolve_command(ctx, args)
+            found = (words, self.commands[words], args[2:])
+        return *found[:2], _take_global(ctx.params, *found[1:])
+
+
+#: Global options that may stand behind the command as well: what they are and add.
+_GLOBAL = {
+    "-q": ("quiet", True),
+    "--quiet": ("quiet", True),
+    "-v": ("verbose", 1),
+    "-vv": ("verbose", 2),
+    "--verbose": ("verbose", 1),
+    "--debug": ("debug", True),
+}
+
+
+def _take_global(params: dict[str, Any], command: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+    """Put the global options among a command's arguments where they belong; give the others.
+
+    What follows ``--``, or an option that takes a value, is none.
+    """
+    left: list[str] = []
+    for place, one in enumerate(args):
+        if one == "--":
+            return left + args[place:]
+        command = getattr(command, "commands", {}).get(one, command)
+        if one in _GLOBAL and not (left and _takes_value(command, left[-1])):
+            name, value = _GLOBAL[one]
+            params[name] = params.get(name, 0) + value if name == "verbose" else value
+        else:
+            left.append(one)
+    return left
+
+
+def _takes_value(command: Any, text: str) -> bool:  # noqa: ANN401 (of click)
+    return any(
+        text in param.opts and not getattr(param, "is_flag", False) for param in command.params
+    )
 
 
 app = typer.Typer(

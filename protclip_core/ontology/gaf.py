@@ -249,7 +249,7 @@ class _Reader:
                 raise InputError(
                     message,
                     where=self.name,
-                    hint="correct them, or pass them over",
+                    hint="correct or remove them",
                     details=self.bad[:_SHOWN],
                 )
             log.warning("%s: %s, the first: %s", self.name, message, "; ".join(self.bad[:_SHOWN]))

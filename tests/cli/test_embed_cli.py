@@ -58,6 +58,17 @@ def test_quiet_says_nothing_and_verbose_more(protclip, tiny_bundle, fasta, tmp_p
     assert re.search(r"^info: 3 records, \d+ residues$", err, re.MULTILINE)
 
 
+def test_global_options_may_stand_behind_the_command(protclip, tiny_bundle, fasta, tmp_path):
+    arguments = ["embed", fasta(3), "--model", tiny_bundle, "--overwrite"]
+    assert protclip(*arguments, "-q", cwd=tmp_path).err == ""
+    assert "info: 3 records" in protclip(*arguments[:2], "-v", *arguments[2:], cwd=tmp_path).err
+    assert "Traceback" in protclip("store", "info", "no.h5", "--debug", cwd=tmp_path).err
+    done = protclip("embed", "--", "-q", cwd=tmp_path)
+    one_error(done, 3, "-q: no such file; check the path")
+    done = protclip(*arguments, "-o", "-q", cwd=tmp_path)
+    assert "3 proteins" in done.err and (tmp_path / "-q").exists()
+
+
 def test_tsv_equals_the_store(embed, fasta, tmp_path):
     proteins = [("é|1", "MKVLAX"), *random_proteins(100, seed=2), ("long", "MKVLA" * 300)]
     write_fasta(tmp_path / "x.fa", proteins)

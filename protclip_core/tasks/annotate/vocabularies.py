@@ -12,6 +12,7 @@ import numpy as np
 
 from protclip_core.errors import UsageError
 from protclip_core.io.phrases import Phrase, read_phrases
+from protclip_core.io.text_rows import is_decoded, made_visible
 from protclip_core.models.go_calibration import logit
 from protclip_core.models.go_index import GoIndex
 from protclip_core.models.go_index_file import find_go_index
@@ -141,6 +142,10 @@ def _phrases_of(labels: Sequence[str]) -> list[Phrase]:
     found = dict.fromkeys(" ".join(label.split()) for label in labels)
     if "" in found:
         raise UsageError("a label is blank", hint="give --label a phrase")
+    for label in found:
+        if not is_decoded(label):
+            shown = printable(made_visible(label))
+            raise UsageError(f"the label '{shown}' is not UTF-8", hint="use a UTF-8 locale")
     if len(found) < len(labels):
         _log.warning("%d labels are there twice, and taken once", len(labels) - len(found))
     return [Phrase(label, label) for label in found]

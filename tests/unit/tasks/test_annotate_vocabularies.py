@@ -177,6 +177,7 @@ def test_a_vocabulary_that_the_bundle_lacks_is_made(run, caplog):
         (("ec",), {"labels": ("zinc",), "fdr": 0.1}, "--fdr needs probabilities, and the voc"),
         ((), {"labels": ("zinc",), "min_probability": 0.5}, "--min-probability needs"),
         ((), {"labels": ("zinc", " ")}, "a label is blank"),
+        ((), {"labels": ("zin\udcff",)}, r"the label 'zin\\xff' is not UTF-8"),
         ((), {"vocabulary_files": ("-", "-")}, "standard input is asked for more than once"),
     ],
 )
