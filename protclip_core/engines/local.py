@@ -20,7 +20,7 @@ from types import TracebackType
 import numpy as np
 import torch
 
-from protclip_core.engines.memory import is_out_of_memory, keep_freed_memory
+from protclip_core.engines.memory import give_back_memory, is_out_of_memory, keep_freed_memory
 from protclip_core.engines.pool import WorkerPool
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS, Embedded, ProteinModel
 from protclip_core.models.settings import EmbedSettings
@@ -157,6 +157,8 @@ class LocalEngine:
             return [(i, _checked(result)) for i, result in zip(batch, found, strict=True)]
         if self.model.encoder.device.type == "cuda":
             torch.cuda.empty_cache()
+        else:
+            give_back_memory()
         tokens = sum(len(sequences[i]) + 2 for i in batch)
         windowed = len(batch) == 1 and len(sequences[batch[0]]) > settings.max_residues
         # What was too much is this batch, made under a budget that may have shrunk since.

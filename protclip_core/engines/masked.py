@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from protclip_core.engines.local import GPU_BATCH_TOKENS, usable_cores
-from protclip_core.engines.memory import is_out_of_memory, keep_freed_memory
+from protclip_core.engines.memory import give_back_memory, is_out_of_memory, keep_freed_memory
 from protclip_core.engines.pool import WorkerPool
 from protclip_core.errors import ResourceError
 from protclip_core.models.masked import MaskedReader, ReadJob, job_batches
@@ -144,6 +144,7 @@ class MaskedEngine:
                 raise
         else:
             return list(zip(batch, values, strict=True))
+        give_back_memory()
         tokens = sum(len(jobs[i].tokens) for i in batch)
         if len(batch) == 1:
             raise ResourceError(

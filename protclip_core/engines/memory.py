@@ -6,7 +6,7 @@ import ctypes
 import logging
 import sys
 
-__all__ = ["is_out_of_memory", "keep_freed_memory"]
+__all__ = ["give_back_memory", "is_out_of_memory", "keep_freed_memory"]
 
 _log = logging.getLogger(__name__)
 
@@ -15,6 +15,7 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _THRESHOLD_BYTES = 1 << 30
 _OLD_LIMIT_BYTES = 32 << 20
+_DEFAULT_BYTES = 128 << 10  # of both, by glibc itself
 
 
 def keep_freed_memory() -> bool:
@@ -31,17 +32,45 @@ def keep_freed_memory() -> bool:
         Whether it took effect; ``False`` without glibc (macOS, Windows, musl), where nothing
         happens.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
+    libc = _glibc()
+    if libc is None:
         return False
     # Newer glibc takes any mmap threshold; older ones refuse more than half a heap, 32 MiB.
-    trim = mallopt(_M_TRIM_THRESHOLD, _THRESHOLD_BYTES)
+    trim = libc.mallopt(_M_TRIM_THRESHOLD, _THRESHOLD_BYTES)
     return bool(trim) and any(
-        mallopt(_M_MMAP_THRESHOLD, size) for size in (_THRESHOLD_BYTES, _OLD_LIMIT_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, size) for size in (_THRESHOLD_BYTES, _OLD_LIMIT_BYTES)
     )
+
+
+def give_back_memory() -> bool:
+    """Hand freed memory back to the system, and keep none from here on.
+
+    For when memory ran out: what the heap keeps is in pieces, and no use to what maps its own,
+    such as the kernels that oneDNN writes. Without this, small proteins fail after a large batch.
+
+    Returns
+    -------
+    bool
+        Whether anything could be done, see `keep_freed_memory`.
+    """
+    libc = _glibc()
+    if libc is None:
+        return False
+    for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+        libc.mallopt(parameter, _DEFAULT_BYTES)
+    libc.malloc_trim(0)
+    return True
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        _ = libc.mallopt, libc.malloc_trim
+    except (OSError, AttributeError):
+        return None
+    return libc
 
 
 def is_out_of_memory(error: BaseException) -> bool:

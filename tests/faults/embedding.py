@@ -107,6 +107,18 @@ class Bench:
             assert time.monotonic() < end, "no part was finished"
             time.sleep(0.005)
 
+    def until_computed(self, run, count):
+        """Wait until so many more sequences went through the model, or the run ended."""
+        log = self.folder / "computed.log"
+
+        def lines():
+            return log.read_bytes().count(b"\n") if log.exists() else 0
+
+        end, wanted = time.monotonic() + 30, lines() + count
+        while lines() < wanted and run.send(0):
+            assert time.monotonic() < end, "nothing goes on"
+            time.sleep(0.005)
+
     def names(self):
         return {path.name for path in self.folder.iterdir()} - {"computed.log", "go"}
 
