@@ -166,15 +166,16 @@ def _blocks(
 ) -> list[tuple[int, Pairs]]:
     """Return the pairs that come into question, block by block, with the first protein of each."""
     found = []
+    aspects = scorer.ontology.aspects
     for start in range(0, len(vectors), BLOCK_PROTEINS):
         part = vectors[start : start + BLOCK_PROTEINS]
         counted = {}
         for kind, lists in votes.items():
             own = lists[start : start + len(part)]
             relatives = as_relatives([one for each in own for one in each], [len(o) for o in own])
-            counted[kind] = count_votes(relatives, carried, len(part), len(scorer.index))
+            counted[kind] = count_votes(relatives, carried, len(part), aspects)
         text = scorer.above(part, LEAST_TEXT)
-        found.append((start, gather(text, counted, len(scorer.index))))
+        found.append((start, gather(text, counted, aspects)))
     return found
 
 
@@ -195,12 +196,12 @@ def _fit_aspect(
     kinds: tuple[str, ...],
     aspect: int,
 ) -> TransferRule:
-    """Fit on the proteins with a term of the aspect and a relative of each kind."""
+    """Fit on the proteins with a term of the aspect and such a relative of each kind."""
     annotated = np.array([bool((ontology.aspects[own] == aspect).any()) for own in annotations])
     columns: list[np.ndarray] = []
     truth, proteins = [], 0
     for (start, pairs), own in zip(blocks, right):
-        usable = np.logical_and.reduce([pairs.has[kind] for kind in kinds])
+        usable = np.logical_and.reduce([pairs.has[kind][:, aspect] for kind in kinds])
         usable &= annotated[start : start + len(usable)]
         proteins += int(usable.sum())
         here = np.flatnonzero(usable[pairs.rows] & (ontology.aspects[pairs.terms] == aspect))

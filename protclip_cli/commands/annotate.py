@@ -128,7 +128,8 @@ def annotate(
         bool, typer.Option("--propagate", help="With each term all its ancestors.")
     ] = False,
     specific: Annotated[
-        bool, typer.Option("--specific", help="Only terms without a listed descendant.")
+        bool,
+        typer.Option("--specific", help="Only terms without a listed descendant of their aspect."),
     ] = False,
     slim: Annotated[
         str | None,

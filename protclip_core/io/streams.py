@@ -83,6 +83,7 @@ _LOOKS = tuple(
         (rb"data_\S*\s", "an mmCIF file", "export its sequences as FASTA"),
         (rb"CLUSTAL|# STOCKHOLM|#NEXUS", "an alignment", "export it as ungapped FASTA"),
         (rb"\x89HDF", "an HDF5 file", "give the FASTA file that it was made from"),
+        (rb"protclip-embeddings ", "a store of vectors", "give the file that it was made from"),
         (rb"PK[\x03\x05]", "a zip archive", "unpack it first"),
         (rb"(?s:.{257})ustar", "a tar archive", "unpack it first"),
         (rb"\x1f\x8b|BZh\d|\xfd7zXZ|\x28\xb5\x2f\xfd", "data compressed twice", "decompress once"),

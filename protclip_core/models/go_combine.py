@@ -1,6 +1,7 @@
 """Text and annotated relatives together: the pairs of a block that are above a threshold.
 
-Legend: N proteins of a block, E pairs of a protein and a term, k terms asked for.
+Legend: N proteins of a block, E pairs of a protein and a term, T terms, A aspects, k terms asked
+for.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class Pairs:
     evidence
         Of each kind that was asked, `Evidence` of ``(E,)``.
     has
-        Of each kind, whether a protein has a relative, ``(N,)``.
+        Of each kind, whether a protein has a relative in an aspect, ``(N, A)``.
     """
 
     rows: np.ndarray
@@ -123,7 +124,7 @@ class Pairs:
     has: dict[str, np.ndarray]
 
 
-def gather(text: Scored, votes: Mapping[str, Votes], terms: int) -> Pairs:
+def gather(text: Scored, votes: Mapping[str, Votes], aspects: np.ndarray) -> Pairs:
     """Join the pairs of the text with those that relatives carry.
 
     Parameters
@@ -132,9 +133,10 @@ def gather(text: Scored, votes: Mapping[str, Votes], terms: int) -> Pairs:
         Of `GoScorer.above`, from `LEAST_TEXT` on.
     votes
         By kind.
-    terms
-        Number of terms of the ontology.
+    aspects
+        Of the terms of the ontology, ``(T,)``.
     """
+    terms = len(aspects)
     own = text.rows * terms + text.terms
     voted = {kind: one.rows * terms + one.terms for kind, one in votes.items()}
     keys = np.unique(np.concatenate([own, *voted.values()]))
@@ -145,7 +147,7 @@ def gather(text: Scored, votes: Mapping[str, Votes], terms: int) -> Pairs:
     for kind, one in votes.items():
         shares = np.zeros(len(keys))
         shares[np.searchsorted(keys, voted[kind])] = one.shares
-        evidence[kind] = Evidence(shares, one.closest[rows])
+        evidence[kind] = Evidence(shares, one.closest[rows, aspects[numbers]])
     return Pairs(rows, numbers, odds, evidence, {kind: one.has for kind, one in votes.items()})
 
 
@@ -158,8 +160,9 @@ def _join(
     least: float,
     least_support: float,
 ) -> Supported:
-    pairs = gather(text, votes, len(scorer.index))
-    odds = _apply(pairs, scorer.ontology.aspects, weights)
+    aspects = scorer.ontology.aspects
+    pairs = gather(text, votes, aspects)
+    odds = _apply(pairs, aspects, weights)
     odds = _lift(scorer, pairs.rows * len(scorer.index) + pairs.terms, odds, least)
     kept = odds >= least
     rows, terms = pairs.rows[kept], pairs.terms[kept]
@@ -182,14 +185,14 @@ def _join(
 
 
 def _apply(pairs: Pairs, aspects: np.ndarray, weights: TransferWeights) -> np.ndarray:
-    """Apply to each protein the rule of the kinds in which it has a relative."""
+    """Apply to each protein, in each aspect, the rule of the kinds in which it has a relative."""
     found, own = pairs.text.copy(), aspects[pairs.terms]
     for kinds, rules in weights.rules.items():
         if not all(kind in pairs.evidence for kind in kinds):
             continue
         fits = np.ones(len(found), dtype=bool)
         for kind, has in pairs.has.items():
-            fits &= has[pairs.rows] == (kind in kinds)
+            fits &= has[pairs.rows, own] == (kind in kinds)
         for aspect, rule in enumerate(rules):
             here = np.flatnonzero(fits & (own == aspect))
             parts = [pairs.evidence[kind].at(here) for kind in kinds]

@@ -2,16 +2,16 @@
 
 A protein and a term have the log odds ``t`` of the text (calibrated, `GoScorer`; at least
 `LEAST_TEXT`) and, of each kind of evidence, the share ``s`` of the relatives that carry the term
-(`protclip_core.models.go_votes`) and the closeness ``c`` of the protein's best relative. Together
-they have the log odds::
+(`protclip_core.models.go_votes`) and the closeness ``c`` of the protein's best relative, both among
+relatives that have a term of its aspect. Together they have the log odds::
 
     text * t + sum over kinds of (share * s + log_odds * ln((s + e) / (1 - s + e))
                                   + close * s * c) + offset
 
 with e = `PAD`; a monotone step follows, as in `AspectCalibration`. No weight but the offset is
 negative, so a term stays below its ancestors in its aspect. Weights are fitted for each aspect
-and each set of kinds. A protein is scored by the set of those kinds in which it has a relative;
-one without any keeps the log odds of the text.
+and each set of kinds. A protein is scored in an aspect by the set of those kinds in which it has
+such a relative; without any it keeps the log odds of the text.
 
 File ``go_transfer.json`` of a bundle, format ``protclip-go-transfer``, version 1: the hash of the
 model's weights, what the weights were fitted with, and the rules by the names of their kinds.

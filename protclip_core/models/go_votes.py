@@ -2,10 +2,13 @@
 
 Each relative votes, with its weight, for the terms that it carries and for all of their ancestors.
 The share of a term is the weight of those that carry it over the weight of all, as in BLAST-KNN
-(You et al. 2018, GOLabeler) and DiamondScore (Kulmanov and Hoehndorf 2020, DeepGOPlus). As
-annotations are propagated, no share is above that of an ancestor.
+(You et al. 2018, GOLabeler) and DiamondScore (Kulmanov and Hoehndorf 2020, DeepGOPlus), but counted
+for each aspect by itself: a relative without a term of an aspect, of whose place in the cell nobody
+has written, say, is no vote against that place. As annotations are propagated, no share is above
+that of an ancestor in its aspect.
 
-Legend: N proteins of a block, H relatives of all of them, E pairs of a protein and a term.
+Legend: N proteins of a block, H relatives of all of them, E pairs of a protein and a term, T terms,
+A aspects.
 """
 
 from __future__ import annotations
@@ -70,9 +73,9 @@ class Votes:
         The best relative that carries the term, its place in `Carried`, and how close it is;
         ``(E,)``.
     has
-        Whether a protein has a relative at all, ``(N,)`` bool.
+        Whether a protein has a relative with a term of an aspect, ``(N, A)`` bool.
     closest
-        How close its closest relative is, ``(N,)`` float64; 0 where it has none.
+        How close the closest of these is, ``(N, A)`` float64; 0 where there is none.
     """
 
     rows: np.ndarray
@@ -84,7 +87,9 @@ class Votes:
     closest: np.ndarray
 
 
-def count_votes(relatives: Relatives, carried: Carried, proteins: int, terms: int) -> Votes:
+def count_votes(
+    relatives: Relatives, carried: Carried, proteins: int, aspects: np.ndarray
+) -> Votes:
     """Count the votes for a block of proteins.
 
     Parameters
@@ -93,25 +98,33 @@ def count_votes(relatives: Relatives, carried: Carried, proteins: int, terms: in
         Of the proteins; there may be none.
     carried
         What they carry.
-    proteins, terms
-        N, and the number of terms of the ontology.
+    proteins
+        N.
+    aspects
+        Number of the aspect of each term of the ontology, ``(T,)``; all 0 makes them one.
     """
+    terms, width = len(aspects), int(aspects.max(initial=0)) + 1
     voters, found = graph.expand((carried.offsets, carried.terms), relatives.places)
     keys = relatives.rows[voters] * terms + found
     # The best relative comes first, so the first voter of a pair is its source.
     distinct, first, place = np.unique(keys, return_index=True, return_inverse=True)
     weights = relatives.weights[voters]
-    total = np.bincount(relatives.rows, weights=relatives.weights, minlength=proteins)
-    closest = np.zeros(proteins)
-    np.maximum.at(closest, relatives.rows, relatives.closeness)
+    # Each relative once for each aspect that it has a term of.
+    heard, of = np.divmod(np.unique(voters * width + aspects[found]), width)
+    cells = relatives.rows[heard] * width + of
+    total = np.bincount(cells, relatives.weights[heard], minlength=proteins * width)
+    closest = np.zeros(proteins * width)
+    np.maximum.at(closest, cells, relatives.closeness[heard])
     rows, numbers = np.divmod(distinct, terms)
     best = voters[first]
+    having = np.bincount(place, weights, minlength=len(distinct)).astype(np.float64)
+    shares = having / total[rows * width + aspects[numbers]]
     return Votes(
         rows=rows,
         terms=numbers,
-        shares=np.minimum(np.bincount(place, weights, minlength=len(distinct)) / total[rows], 1.0),
+        shares=np.minimum(shares, 1.0),
         sources=relatives.places[best],
         closeness=relatives.closeness[best],
-        has=total > 0,
-        closest=closest,
+        has=(total > 0).reshape(proteins, width),
+        closest=closest.reshape(proteins, width),
     )

@@ -291,7 +291,8 @@ def _residue(name: str) -> str:
     """Letter of a residue, empty for no name; X is refused."""
     if name and not one_letter(name):
         raise _UnreadableError(
-            "holds X, a stop in old notation and any residue elsewhere; write * for a stop"
+            "holds X, a stop in old notation and any residue elsewhere, which cannot be scored; "
+            "write * for a stop"
             if len(name) == 1
             else "holds Xaa, an unknown residue, which cannot be scored"
         )

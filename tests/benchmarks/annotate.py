@@ -180,11 +180,14 @@ def transfer(
     rank = np.arange(len(queries)) - np.searchsorted(queries, queries)
     table, queries = table[rank < MOST_HOMOLOGS], queries[rank < MOST_HOMOLOGS]
     relatives = Relatives(queries, table[:, 1].astype(np.int64), table[:, 2], table[:, 2])
-    votes = count_votes(relatives, train.carried(), len(test.ids), len(naive))
+    # All relatives vote in all aspects, as in DeepGOPlus.
+    one_aspect = np.zeros(len(naive), np.int64)
+    votes = count_votes(relatives, train.carried(), len(test.ids), one_aspect)
     scores = np.repeat(naive[None].astype(np.float32), len(test.ids), axis=0)
-    scores[votes.has] = -np.inf
+    has = votes.has[:, 0]
+    scores[has] = -np.inf
     scores[votes.rows, votes.terms] = votes.shares
-    return scores, votes.has, str(aligner)
+    return scores, has, str(aligner)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.slims import SlimMap
 from protclip_core.tasks.annotate.transfer import Support, Transfer
 
-__all__ = ["PredictedTerm", "ProteinTerms", "Selection"]
+__all__ = ["PredictedTerm", "ProteinTerms", "Selection", "likeliest_below"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Selection:
     propagate
         List all ancestors of what is listed as well, but no roots.
     specific
-        List only terms without a listed descendant.
+        List only terms without a listed descendant of their aspect.
     slim
         List the closest terms of a slim instead.
     vocabulary
@@ -165,6 +165,10 @@ class Selection:
         if self.slim is not None:
             table = self.slim.offsets, self.slim.targets
         places, others = graph.expand(table, terms)
+        if self.specific:
+            aspects = self.ontology.aspects
+            same = aspects[terms[places]] == aspects[others]
+            places, others = places[same], others[same]
         found = np.isin(
             scored.rows * len(self.ontology) + scored.terms,
             rows[places] * len(self.ontology) + others,
@@ -177,6 +181,35 @@ class Selection:
     def _id_order(self) -> np.ndarray:
         """Place of each term in the order of ids, ``(G,)``."""
         return np.argsort(np.argsort(np.array(self.ontology.ids)))
+
+
+def likeliest_below(ontology: Ontology, scored: Scored, chances: np.ndarray) -> np.ndarray:
+    """Return for each pair the likeliest of a more specific term of its aspect and protein.
+
+    Parameters
+    ----------
+    ontology
+        The terms.
+    scored
+        Pairs by protein, then by term.
+    chances
+        Their probabilities, ``(E,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(E,)`` float64; 0 where there is no more specific pair.
+    """
+    places, above = graph.expand(ontology.closure, scored.terms)
+    inside = ontology.aspects[scored.terms[places]] == ontology.aspects[above]
+    places, above = places[inside], above[inside]
+    keys = scored.rows * len(ontology) + scored.terms
+    wanted = scored.rows[places] * len(ontology) + above
+    targets = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    there = keys[targets] == wanted  # roots are no pairs
+    found = np.zeros(len(keys))
+    np.maximum.at(found, targets[there], chances[places[there]])
+    return found
 
 
 def _ranks(groups: np.ndarray) -> np.ndarray:

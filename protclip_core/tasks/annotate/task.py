@@ -32,7 +32,12 @@ from protclip_core.records import Failure
 from protclip_core.tasks.annotate.fdr import FalseDiscovery
 from protclip_core.tasks.annotate.input import open_source
 from protclip_core.tasks.annotate.relatives import rereadable
-from protclip_core.tasks.annotate.selection import PredictedTerm, ProteinTerms, Selection
+from protclip_core.tasks.annotate.selection import (
+    PredictedTerm,
+    ProteinTerms,
+    Selection,
+    likeliest_below,
+)
 from protclip_core.tasks.annotate.sequence_queue import SequenceQueue
 from protclip_core.tasks.annotate.transfer import Transfer, TransferRequest
 from protclip_core.tasks.annotate.vocabularies import (
@@ -325,8 +330,12 @@ class Annotation:
             for ids, parts in blocks:
                 for scored, ontology, own in zip(parts, ontologies, lists):
                     chances, aspect = sigmoid(scored.log_odds), ontology.aspects[scored.terms]
+                    hidden = None
+                    if self.request.specific:
+                        hidden = likeliest_below(ontology, scored, chances)
                     for number, one in enumerate(own):
-                        one.add(chances[aspect == number])
+                        here = aspect == number
+                        one.add(chances[here], None if hidden is None else hidden[here])
                 _write_block(file, ids, parts)
         except OSError as error:
             raise disk_error(error, tempfile.gettempdir()) from error

@@ -194,6 +194,6 @@ class Transfer:
 
     def _votes(self, ids: Sequence[str], vectors: np.ndarray) -> dict[str, Votes]:
         return {
-            name: count_votes(kind.of(ids, vectors), kind.carried, len(ids), len(self.ontology))
+            name: count_votes(kind.of(ids, vectors), kind.carried, len(ids), self.ontology.aspects)
             for name, kind in self._kinds.items()
         }

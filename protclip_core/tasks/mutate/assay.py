@@ -117,7 +117,9 @@ def score_of(rows: Sequence[AskedRow], column: str | None, where: str) -> str:
     shown = ", ".join(names[:8]) or "none"
     if column is not None:
         if column not in names:
-            raise UsageError(f"there is no column {column!r}", where=where, hint=f"it has: {shown}")
+            raise UsageError(
+                f"no column of values is named {column!r}", where=where, hint=f"it has: {shown}"
+            )
         return column
     known = {name.lower(): name for name in reversed(names)}
     for wanted in SCORE_COLUMNS:

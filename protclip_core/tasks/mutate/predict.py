@@ -149,7 +149,8 @@ class Fitness:
                 if len(self.first_reasons) < _SHOWN_REASONS:
                     self.first_reasons.append(f"{row.where}: {reason}")
             value = fitness.get(number)
-            protein = row.protein_id or self._protein
+            # A row that brings its own wild type may be of any protein.
+            protein = row.protein_id or ("" if self._foreign(row) else self._protein)
             answers.append(FitnessRow(protein, row.text, value, flags, reason))
         self.rows = len(rows)
         return answers

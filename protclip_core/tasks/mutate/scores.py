@@ -272,7 +272,12 @@ class MarginalScorer:
             )
 
     def _pseudo(self, asked: ProteinAsked, result: ProteinScores, advance: Advance | None) -> None:
-        wild_type = self._pseudo_likelihood(asked.sequence, advance)
+        """Score by pseudo-likelihoods, which are compared at one length.
+
+        Every residue costs likelihood, so the sum of a protein that lost some would be the higher
+        one. Residues that are lost or added count as average ones of the wild type.
+        """
+        wild_type, residues = self._pseudo_likelihood(asked.sequence, advance)
         for index, variant in enumerate(asked.variants):
             if reason := self._unscored(variant):
                 result.reasons[index] = reason
@@ -281,17 +286,22 @@ class MarginalScorer:
                 result.scores[index] = 0.0
                 continue
             mutated = variant.apply(asked.sequence, asked.offset)
-            ratio = self._pseudo_likelihood(mutated, advance) - wild_type
+            found, left = self._pseudo_likelihood(mutated, advance)
+            ratio = found - wild_type * (left / max(residues, 1))
             added = (self._prior[_INDEX[a], _INDEX[b]] for a, _, b in variant.substitutions)
             result.scores[index] = ratio + sum(added)
 
-    def _pseudo_likelihood(self, sequence: str, advance: Advance | None) -> float:
-        """Sum over residues of the logarithm of their masked probability; X and J are passed."""
+    def _pseudo_likelihood(self, sequence: str, advance: Advance | None) -> tuple[float, int]:
+        """Sum over residues of the logarithm of their masked probability, and their number.
+
+        X and J are passed.
+        """
         places = [p for p, letter in enumerate(sequence) if _INDEX.get(letter, -1) >= 0]
         places = [p for p in places if sequence[p] != "X"]
         jobs = [self._reader.jobs(sequence, (place,))[0] for place in places]
         found = self.engine.run(jobs, advance)
-        return float(sum(v[0, _INDEX[sequence[p]]] for p, v in zip(places, found, strict=True)))
+        logs = (v[0, _INDEX[sequence[p]]] for p, v in zip(places, found, strict=True))
+        return float(sum(logs)), len(places)
 
     def _unscored(self, variant: Variant) -> str:
         """Why this method gives a variant no score; empty where it does."""

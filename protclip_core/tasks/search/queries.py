@@ -16,6 +16,7 @@ from protclip_core.errors import InputError, ModelError
 from protclip_core.io.phrases import Phrase, read_phrases
 from protclip_core.io.store import EmbeddingStore
 from protclip_core.io.store_format import duplicate_id
+from protclip_core.io.streams import source_name
 from protclip_core.nearest import usable_rows
 from protclip_core.records import printable
 from protclip_core.tasks.search.model import StoreModel, StoreVectors
@@ -46,9 +47,26 @@ class Queries:
 
 
 def read_texts(texts: Sequence[str], file: str | None) -> list[Phrase]:
-    """Return the texts that were given, then those of a file."""
+    """Return the texts that were given, then those of a file.
+
+    Raises
+    ------
+    InputError
+        As `read_phrases`, or an id that stands for two texts: results could not be told apart.
+    """
     found = [Phrase(text, text) for text in texts]
-    return found + (read_phrases(file) if file is not None else [])
+    if file is None:
+        return found
+    found += read_phrases(file)
+    known: dict[str, str] = {}
+    for one in found:
+        if known.setdefault(one.id, one.text) != one.text:
+            raise InputError(
+                f"{printable(one.id)!r} stands for two texts",
+                where=source_name(file),
+                hint="give each text an id of its own",
+            )
+    return found
 
 
 def is_fasta(like: str) -> bool:

@@ -249,6 +249,7 @@ def test_no_records(path: Path, data: bytes) -> None:
         (b"ID   001R_FRG3G  Reviewed;", "a UniProt or EMBL flat file"),
         (b"HEADER    HYDROLASE", "a PDB file"),
         (b"ATOM      1  N   MET A   1", "a PDB file"),
+        (b"protclip-embeddings 1 sha256 ", "a store of vectors"),
         (b"data_1ABC\n#\n", "an mmCIF file"),
         (b"CLUSTAL W (1.83)\n", "an alignment"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),

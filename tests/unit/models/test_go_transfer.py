@@ -37,9 +37,14 @@ KNOTS = ((-3.0, -3.5), (0.0, -0.2), (2.0, 1.5))
 
 
 def carried_of(ontology, seed):
-    """Random annotations of `KNOWN` proteins, propagated; as lists too."""
+    """Random annotations of `KNOWN` proteins, half of one aspect only, propagated; lists too."""
     rng = np.random.default_rng(seed)
-    lists = [ontology.propagate(rng.integers(0, TERMS, 4), roots=False) for _ in range(KNOWN)]
+    lists = []
+    above = [ontology.propagate([term], roots=False) for term in range(TERMS)]
+    pure = [term for term in range(TERMS) if len(set(ontology.aspects[above[term]])) == 1]
+    for number in range(KNOWN):
+        terms = rng.integers(0, TERMS, 4) if number % 2 else [rng.choice(pure)]
+        lists.append(ontology.propagate(terms, roots=False))
     offsets = np.concatenate([[0], np.cumsum([len(one) for one in lists])])
     ids = tuple(f"k{n}" for n in range(KNOWN))
     return Carried(ids, np.arange(KNOWN), offsets, np.concatenate(lists)), lists
@@ -79,13 +84,16 @@ def case():
     for number, kind in enumerate(KINDS):
         carried, lists = carried_of(index.ontology, number)
         relatives = relatives_of(10 + number, lonely=2 + number)
-        votes[kind] = count_votes(relatives, carried, PROTEINS, TERMS)
-        naive[kind] = naive_votes(relatives, lists)
+        votes[kind] = count_votes(relatives, carried, PROTEINS, index.ontology.aspects)
+        naive[kind] = naive_votes(relatives, lists, index.ontology.aspects)
     return GoScorer(index), vectors, votes, naive
 
 
-def naive_votes(relatives, lists):
-    """By protein: closeness of the closest, and by term share, best relative, its closeness."""
+def naive_votes(relatives, lists, aspects):
+    """By protein: closeness of the closest by aspect; by term share, best relative, closeness.
+
+    A relative counts in the aspects of which it has a term.
+    """
     found = {}
     for row in range(PROTEINS):
         own = [
@@ -98,13 +106,16 @@ def naive_votes(relatives, lists):
         if not own:
             continue
         terms = {int(term) for _, place, _ in own for term in lists[place]}
-        total = sum(w for w, _, _ in own)
-        table = {}
+        closest, table = {}, {}
         for term in terms:
+            aspect = aspects[term]
+            heard = [one for one in own if (aspects[lists[one[1]]] == aspect).any()]
+            closest[int(aspect)] = max(c for _, _, c in heard)
             having = [one for one in own if term in lists[one[1]]]
             best = max(having)
-            table[term] = (sum(w for w, _, _ in having) / total, best[1], best[2])
-        found[row] = max(c for _, _, c in own), table
+            share = sum(w for w, _, _ in having) / sum(w for w, _, _ in heard)
+            table[term] = (share, best[1], best[2])
+        found[row] = closest, table
     return found
 
 
@@ -120,18 +131,37 @@ def test_votes_are_counted(case):
         assert keys == sorted(wanted)
         for key, share, source, close in zip(keys, one.shares, one.sources, one.closeness):
             assert (share, source, close) == pytest.approx(wanted[key])
-        assert np.flatnonzero(one.has).tolist() == sorted(naive[kind])
-        for row, (closest, _) in naive[kind].items():
-            assert one.closest[row] == closest
+        for row in range(PROTEINS):
+            closest = naive[kind].get(row, ({}, {}))[0]
+            assert one.closest[row].tolist() == [closest.get(aspect, 0.0) for aspect in range(3)]
+            assert one.has[row].tolist() == [aspect in closest for aspect in range(3)]
+        some = one.has.any(1)
+        assert (one.has[some].sum(1) < 3).any()  # some have no relative in some aspect
+
+
+def test_a_relative_without_a_term_of_an_aspect_is_no_vote_there():
+    """Two relatives, terms 0 and 1 of aspect 0, term 2 of aspect 1."""
+    aspects = np.array([0, 0, 1])
+    carried = Carried(("a", "b"), np.arange(2), np.array([0, 2, 3]), np.array([0, 1, 2]))
+    relatives = Relatives(
+        np.zeros(2, np.int64), np.arange(2), np.array([3.0, 1.0]), np.array([0.9, 0.4])
+    )
+    found = count_votes(relatives, carried, 1, aspects)
+    assert found.terms.tolist() == [0, 1, 2] and found.shares.tolist() == [1, 1, 1]
+    assert found.closest.tolist() == [[0.9, 0.4]]
+    alone = count_votes(relatives.of(0, 1), carried, 1, np.array([0, 0, 2]))
+    assert alone.has.tolist() == [[True, False, True]]
+    assert count_votes(relatives, carried, 1, 0 * aspects).shares.tolist() == [0.75, 0.75, 0.25]
 
 
 def test_without_relatives_there_are_no_votes(case):
     scorer, _, _, _ = case
     carried, _ = carried_of(scorer.ontology, 0)
     nothing = np.zeros(0, np.int64)
-    found = count_votes(Relatives(nothing, nothing, np.zeros(0), np.zeros(0)), carried, 4, TERMS)
+    relatives = Relatives(nothing, nothing, np.zeros(0), np.zeros(0))
+    found = count_votes(relatives, carried, 4, scorer.ontology.aspects)
     assert len(found.rows) == len(found.shares) == 0
-    assert found.has.tolist() == [False] * 4
+    assert found.has.shape == found.closest.shape == (4, 3) and not found.has.any()
 
 
 def naive_odds(scorer, vectors, naive, weights):
@@ -139,14 +169,16 @@ def naive_odds(scorer, vectors, naive, weights):
     text = naive_log_odds(scorer.index, vectors)
     found = text.copy()
     for row in range(PROTEINS):
-        kinds = tuple(kind for kind in KINDS if row in naive[kind])
-        if not kinds:
-            continue
         for term in range(TERMS):
-            rule = weights.rules[kinds][scorer.ontology.aspects[term]]
+            aspect = int(scorer.ontology.aspects[term])
+            kinds = tuple(k for k in KINDS if aspect in naive[k].get(row, ({}, {}))[0])
+            if not kinds:
+                continue
+            rule = weights.rules[kinds][aspect]
             value = rule.text * max(text[row, term], LEAST_TEXT) + rule.offset
             for kind, own in zip(kinds, rule.kinds):
                 closest, table = naive[kind][row]
+                closest = closest[aspect]
                 share = table.get(term, (0.0,))[0]
                 odds = math.log((share + PAD) / (1 - share + PAD))
                 value += own.share * share + own.log_odds * odds + own.close * share * closest
@@ -189,7 +221,7 @@ def test_pairs_above_a_threshold_are_those_of_the_written_rule(case, kinds, leas
         found.rows, found.terms, found.support, found.sources, found.identity
     ):
         for number, kind in enumerate(KINDS):
-            own = naive[kind].get(int(row), (0, {}))[1].get(int(term))
+            own = naive[kind].get(int(row), ({}, {}))[1].get(int(term))
             assert bool(bits & (2 << number)) == (own is not None)
             assert sources[number] == (-1 if own is None else own[1])
             if kind == "homology" and own is not None:
@@ -228,7 +260,7 @@ def test_a_protein_is_scored_by_itself(case):
     carried, _ = carried_of(scorer.ontology, 1)
     relatives = relatives_of(11, lonely=3)
     whole = with_votes(scorer, vectors, {"homology": votes["homology"]}, weights_of(5), -2.0)
-    some = count_votes(relatives.of(7, 12), carried, 5, TERMS)
+    some = count_votes(relatives.of(7, 12), carried, 5, scorer.ontology.aspects)
     part = with_votes(scorer, vectors[7:12], {"homology": some}, weights_of(5), -2.0)
     inside = (whole.rows >= 7) & (whole.rows < 12)
     assert part.terms.tolist() == whole.terms[inside].tolist()
@@ -277,8 +309,12 @@ def test_without_weights_a_share_is_a_probability(case):
     found = with_votes(scorer, vectors, {"homology": votes["homology"]}, weights, -2.0)
     own = votes["homology"]
     shares = dict(zip(zip(own.rows.tolist(), own.terms.tolist()), own.shares.tolist()))
+    ancestors = ancestors_of(scorer.ontology)
+    for (row, term), share in list(shares.items()):  # where an edge leaves an aspect
+        for above in ancestors[term]:
+            shares[row, above] = max(shares.get((row, above), 0.0), share)
     for row, term, odds in zip(found.rows.tolist(), found.terms.tolist(), found.log_odds):
-        if own.has[row]:
+        if own.has[row].all():
             assert sigmoid(odds) == pytest.approx(shares.get((row, term), 0.0), abs=PAD)
 
 

@@ -138,12 +138,13 @@ def test_at_most_k_of_each_aspect_and_only_the_aspects_asked_for(scored):
         assert terms == kept
 
 
-def test_specific_terms_have_no_listed_descendant(scored):
+def test_specific_terms_have_no_listed_descendant_of_their_aspect(scored):
     index, _, pairs = scored
-    ancestors = ancestors_of(index.ontology)
+    ancestors, aspects = ancestors_of(index.ontology), index.ontology.aspects
     for every, terms in zip(selected(index, pairs), selected(index, pairs, specific=True)):
         listed = {one.term for one in every}
-        wanted = listed - {a for term in listed for a in ancestors[term]}
+        above = {(a, aspects[term]) for term in listed for a in ancestors[term]}
+        wanted = {term for term in listed if (term, aspects[term]) not in above}
         assert {one.term for one in terms} == wanted
 
 
@@ -187,6 +188,27 @@ def test_the_threshold_of_an_expected_share_is_the_lowest_that_keeps_it(share):
     assert np.mean(1 - chances[chances >= least]) <= share
     below = chances[chances < least].max()
     assert np.mean(1 - chances[chances >= below]) > share - 1e-3
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_a_pair_that_another_hides_counts_until_it_is_hidden(share):
+    rng = np.random.default_rng(1)
+    chances = rng.beta(0.8, 0.8, 2000)
+    hidden = np.where(rng.random(2000) < 0.5, chances * rng.random(2000), 0.0)
+    counted = FalseDiscovery()
+    for part in np.array_split(np.arange(2000), 3):
+        counted.add(chances[part], hidden[part])
+
+    def expected(least):
+        listed = chances[(chances >= least) & (hidden < least)]
+        return np.mean(1 - listed) if len(listed) else 1.0
+
+    least = counted.threshold(share)
+    fitting = [one for one in chances if CAUTION * expected(one) <= share]
+    assert least == pytest.approx(min(fitting), abs=2e-5)
+    plain = FalseDiscovery()
+    plain.add(chances)
+    assert plain.threshold(share) < least
 
 
 def test_where_nothing_is_sure_enough_there_is_no_threshold():
@@ -256,6 +278,29 @@ def test_results_do_not_depend_on_blocks_order_or_company(bundle, stores, tmp_pa
         )
     found = by_protein(run(path, model=bundle, top_k=4)[0])
     assert found == {id: wanted[id] for id in ids}
+
+
+def test_a_share_of_wrong_ones_holds_for_the_most_specific_terms_alone(bundle, stores):
+    found, annotation = run(stores["joint"], model=bundle, fdr=0.95, specific=True)
+    aspects, ancestors = annotation.index.ontology.aspects, ancestors_of(annotation.index.ontology)
+    everything, _ = run(stores["joint"], model=bundle, min_probability=0.01)
+    for aspect in range(3):
+        listed = [one for p in found for one in p.terms if aspects[one.term] == aspect]
+        wrong = sum(1 - one.probability for one in listed)
+        assert CAUTION * wrong <= (0.95 + 1e-4) * len(listed)
+        assert len(listed) > 5
+        # One more step down, and it would not hold, or there is none.
+        least = min(one.probability for one in listed)
+        every = [one for p in everything for one in p.terms if aspects[one.term] == aspect]
+        for step in {one.probability for one in every if one.probability < least}:
+            wrong, count = 0.0, 0
+            for protein in everything:
+                own = {o.term: o.probability for o in protein.terms
+                       if aspects[o.term] == aspect and o.probability >= step}  # fmt: skip
+                above = {a for term in own for a in ancestors[term]}
+                wrong += sum(1 - value for term, value in own.items() if term not in above)
+                count += sum(term not in above for term in own)
+            assert CAUTION * wrong > 0.95 * count - 1e-2
 
 
 def test_a_share_of_wrong_ones_holds_for_each_aspect(bundle, stores):

@@ -190,6 +190,7 @@ def test_rows_of_another_protein_are_not_predicted(run, tiny_bundle, tmp_path):
     rows = Fitness(request).predictions()
     assert rows[0].fitness is not None
     assert rows[1].fitness is None and rows[1].reason == "its wild type is not the head's"
+    assert [row.protein_id for row in rows] == ["p0", ""]
 
 
 def test_a_changed_recipe_is_refused(run, tmp_path):

@@ -110,6 +110,16 @@ def test_texts_of_a_file_come_behind_those_given(place):
     assert hits[0].cosine == pytest.approx(hits[1].cosine, abs=1e-6)
 
 
+def test_an_id_of_two_texts_is_refused_and_one_that_repeats_is_not(place, tmp_path):
+    options = {"store": place / "joint.h5", "model": str(place / "dual"), "top_k": 1}
+    (tmp_path / "t.tsv").write_text("t1\tzinc\nt2\tkinase\nt1\tzinc\n")
+    hits = run(query_file=str(tmp_path / "t.tsv"), **options)
+    assert [hit.query for hit in hits] == ["t1", "t2", "t1"]
+    (tmp_path / "t.tsv").write_text("t1\tzinc\nt1\tkinase\n")
+    with pytest.raises(InputError, match="'t1' stands for two texts; give each text an id"):
+        run(query_file=str(tmp_path / "t.tsv"), **options)
+
+
 @pytest.mark.parametrize("space", ["joint", "encoder"])
 def test_proteins_like_one_of_the_store(place, model, space):
     vectors = model.embed([s for _, s in PROTEINS], space=space)
