@@ -138,6 +138,14 @@ OnErrorOption = Annotated[
     OnError,
     typer.Option(help="Bad records: end without results, or leave them out and name them."),
 ]
+#: Of commands that compare proteins: there a pair without a vector still has its row or reason.
+PairOnErrorOption = Annotated[
+    OnError,
+    typer.Option(
+        help="Bad FASTA records: end without results, or leave them out and name them; vectors "
+        "of a store that are zero or not finite are always left out and named."
+    ),
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of all that is drawn.")]
 ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads of the fit.")]
 ResamplesOption = Annotated[

@@ -20,9 +20,9 @@ from protclip_cli.options import (
     HeadModelOption,
     HeadOutputOption,
     OnError,
-    OnErrorOption,
     OutputOption,
     OverwriteOption,
+    PairOnErrorOption,
     ResamplesOption,
     SeedOption,
     Space,
@@ -129,7 +129,7 @@ def train(
     ] = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
-    on_error: OnErrorOption = OnError.FAIL,
+    on_error: PairOnErrorOption = OnError.FAIL,
 ) -> None:
     """Fit a head to pairs, and measure it."""
     from protclip_core.tasks.ppi.split import SplitSettings
@@ -221,7 +221,7 @@ def predict(
     model: HeadModelOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
-    on_error: OnErrorOption = OnError.FAIL,
+    on_error: PairOnErrorOption = OnError.FAIL,
 ) -> None:
     """Predict interactions of listed pairs, of two groups, or of all proteins."""
     from protclip_core.tasks.ppi.predict import Prediction, PredictRequest
@@ -282,7 +282,7 @@ def evaluate(
     model: HeadModelOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
-    on_error: OnErrorOption = OnError.FAIL,
+    on_error: PairOnErrorOption = OnError.FAIL,
 ) -> None:
     """Measure a head on pairs, and say what of them it was trained on."""
     from protclip_core.tasks.ppi.evaluate import EvaluateRequest

@@ -18,8 +18,8 @@ from protclip_cli.options import (
     InputsArgument,
     ModelOption,
     OnError,
-    OnErrorOption,
     OverwritePictureOption,
+    PairOnErrorOption,
     Space,
     WorkersOption,
     inputs_or_pipe,
@@ -133,7 +133,7 @@ def similarity(
     model: ModelOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
-    on_error: OnErrorOption = OnError.FAIL,
+    on_error: PairOnErrorOption = OnError.FAIL,
 ) -> None:
     """Compare proteins with each other by their vectors."""
     from protclip_core.tasks.similarity.task import Similarity, SimilarityRequest

@@ -15,7 +15,7 @@ from protclip_cli.options import (
     GlobalOptions,
     ModelOption,
     OnError,
-    OnErrorOption,
+    PairOnErrorOption,
     ResamplesOption,
     SeedOption,
     Space,
@@ -120,7 +120,7 @@ def evaluate(
     model: ModelOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
-    on_error: OnErrorOption = OnError.FAIL,
+    on_error: PairOnErrorOption = OnError.FAIL,
 ) -> None:
     """Correlate similarities with those of a table, or with those that GO gives."""
     from protclip_core.tasks.similarity.evaluate import EvaluateReport, EvaluateRequest
