@@ -48,6 +48,9 @@ class _Group(typer.core.TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 (of click)
         """Take two words for a command where they are one: ``mutate fit`` beside ``mutate``."""
+        while len(args) > 1 and args[1] in _GLOBAL:  # `mutate -q fit`
+            _take_global(ctx.params, self, [args[1]])
+            args = [args[0], *args[2:]]
         words = " ".join(args[:2])
         found = super().resolve_command(ctx, args)
         if len(args) > 1 and words in self.commands:

@@ -63,6 +63,10 @@ def test_global_options_may_stand_behind_the_command(protclip, tiny_bundle, fast
     assert protclip(*arguments, "-q", cwd=tmp_path).err == ""
     assert "info: 3 records" in protclip(*arguments[:2], "-v", *arguments[2:], cwd=tmp_path).err
     assert "Traceback" in protclip("store", "info", "no.h5", "--debug", cwd=tmp_path).err
+    # Between the two words of a command as well.
+    for words in (["mutate", "fit"], ["mutate", "-q", "fit"], ["mutate", "fit", "-q"]):
+        done = protclip(*words, "no.csv", "-o", "x.head", cwd=tmp_path)
+        one_error(done, 2, "neither --fasta nor --embeddings")
     done = protclip("embed", "--", "-q", cwd=tmp_path)
     one_error(done, 3, "-q: no such file; check the path")
     done = protclip(*arguments, "-o", "-q", cwd=tmp_path)
