@@ -14,21 +14,14 @@ import typer
 import typer.core
 
 from protclip_cli.boundary import OutputClosed, guarded
-from protclip_cli.commands import (
-    annotate,
-    classify,
-    data,
-    doctor,
-    embed,
-    models,
-    mutate,
-    mutate_fit,
-    ppi,
-    search,
-    similarity,
-    similarity_evaluate,
-    store,
-)
+from protclip_cli.commands import data, doctor, embed, models, search, store
+from protclip_cli.commands.annotate import command as annotate
+from protclip_cli.commands.classify import command as classify
+from protclip_cli.commands.mutate import fit as mutate_fit
+from protclip_cli.commands.mutate import score as mutate
+from protclip_cli.commands.ppi import command as ppi
+from protclip_cli.commands.similarity import compare as similarity
+from protclip_cli.commands.similarity import evaluate as similarity_evaluate
 from protclip_cli.logs import set_up_logs
 from protclip_cli.options import GlobalOptions
 from protclip_core._version import __version__

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from protclip_core.heads import Targets
-    from protclip_core.tasks.head_report import Score
+    from protclip_core.report.head_report import Score
 
 __all__ = ["SCORE_COLUMNS", "check_plot", "draw", "score_rows"]
 
@@ -59,7 +59,7 @@ def draw(
     options: GlobalOptions,
 ) -> None:
     """Draw the curves of what was said into a folder, and tell where they are."""
-    from protclip_core.tasks.head_report import draw_curves
+    from protclip_core.report.head_report import draw_curves
 
     for path in draw_curves(folder, truth, said, title):
         if not options.quiet:

@@ -27,12 +27,12 @@ from protclip_core._version import __version__
 
 if TYPE_CHECKING:
     from protclip_core.io.fasta import read_fasta
-    from protclip_core.io.store import EmbeddingStore
     from protclip_core.models.loading import load_model, load_text_model
     from protclip_core.models.protclip import ProtclipModel
     from protclip_core.models.protein import ProteinModel
     from protclip_core.models.text import TextModel
     from protclip_core.records import ProteinRecord
+    from protclip_core.store.reader import EmbeddingStore
 
 __all__ = [
     "EmbeddingStore",
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EmbeddingStore": "protclip_core.io.store",
+    "EmbeddingStore": "protclip_core.store.reader",
     "ProtclipModel": "protclip_core.models.protclip",
     "ProteinModel": "protclip_core.models.protein",
     "ProteinRecord": "protclip_core.records",

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from protclip_core.models.go_build import build_go_index
-from protclip_core.models.go_calibration import AspectCalibration, Calibration
-from protclip_core.models.go_index import GoIndex, quantize
 from protclip_core.models.loading import load_text_model
 from protclip_core.ontology.assemble import TermList, assemble, go_id
+from protclip_core.terms.build import build_go_index
+from protclip_core.terms.calibration import AspectCalibration, Calibration
+from protclip_core.terms.index import GoIndex, quantize
 from tests.ontology_files import naive_ancestors, naive_parents, random_ontology, small
 
 #: Steps that differ between the aspects: one bends, one shifts, one does nothing.

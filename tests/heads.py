@@ -10,7 +10,7 @@ import zipfile
 
 import numpy as np
 
-from protclip_core.models.head_card import HeadCard, HeadInput
+from protclip_core.heads.card import HeadCard, HeadInput
 
 #: Wide enough that neighbours are looked for without a tree.
 WIDTH = 16

@@ -14,8 +14,8 @@ def write_tiny_bundle(folder, *, change=None):
     """
     import torch
 
-    from protclip_core.models.bundle import write_bundle
-    from protclip_core.models.esm2 import Esm2, Esm2Config
+    from protclip_core.encoders.esm2 import Esm2, Esm2Config
+    from protclip_core.weights.bundle import write_bundle
 
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from protclip_core.heads import FitSettings, fit_head, save_head
+from protclip_core.heads.card import HeadInput
 from protclip_core.heads.pair_features import RECIPES, pair_features, pair_input, unit_rows
 from protclip_core.heads.targets import Targets
-from protclip_core.io.store_writer import StoreWriter
-from protclip_core.models.head_card import HeadInput
+from protclip_core.store.writer import StoreWriter
 
 DIM = 12
 INPUT = HeadInput(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from protclip_core.io.store import EmbeddingStore
+from protclip_core.store.reader import EmbeddingStore
 
 CLEAR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # what rich itself sends to draw its bar
 

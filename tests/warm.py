@@ -34,8 +34,8 @@ IMPORTS = (
     "protclip_cli.main",
     "protclip_core.tasks.embed.task",
     "protclip_core.tasks.embed.plan",
-    "protclip_core.models.weights",
-    "protclip_core.io.store_tools",
+    "protclip_core.weights.tensors",
+    "protclip_core.store.tools",
     "skops.io",  # which brings all of scikit-learn
 )
 

@@ -41,11 +41,11 @@ from protclip_core.engines.memory import keep_freed_memory
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.io.atomic import file_lock, write_atomic
 from protclip_core.models.info import describe_model
-from train.ablation_data import FORMS, LARGE, Samples
-from train.ablation_runs import run_once
-from train.ablation_table import Found, content, markdown
-from train.config import RunConfig, load_config
-from train.terminal import Lines, guarded, say
+from train.ablation.runs import run_once
+from train.ablation.samples import FORMS, LARGE, Samples
+from train.ablation.table import Found, content, markdown
+from train.config.run import RunConfig, load_config
+from train.loop.terminal import Lines, guarded, say
 
 __all__ = ["ROWS", "Row", "ablate", "main"]
 

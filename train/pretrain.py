@@ -5,7 +5,7 @@
         --data protanno --run-dir runs/650m [--resume]
 
 Loss: GC + 0.7 BSR + 0.3 MLM + PDA (ProtCLIP, AAAI 2025) and, beside the paper, GO terms; each
-by its weight in the configuration (`train.config` explains every key).
+by its weight in the configuration (`train.config.run` explains every key).
 
 The run directory holds ``tokenizer.json``, ``config.json``, ``metrics.jsonl`` (one object a step
 and one an evaluation), ``curve.png`` and the two newest checkpoints. ``--resume`` goes on exactly
@@ -36,23 +36,23 @@ from torch import nn
 from protclip_core.engines.memory import is_out_of_memory, keep_freed_memory
 from protclip_core.errors import InputError, ProtclipError, ResourceError
 from protclip_core.io.atomic import file_lock
-from train import checkpoint
-from train.averages import Averages
-from train.config import RunConfig, load_config
-from train.curves import draw
-from train.data import Batch
-from train.evaluate import evaluate
-from train.feeding import Place, feed, lost_worker, stop_watching
-from train.go_bank import encode_bank
-from train.kept_texts import keep_texts
-from train.losses import Trainee, exp_of
-from train.metrics import Reporter
-from train.model import MAX_LOGIT_SCALE
-from train.optim import Progress, learning_rate, make_optimizer, set_learning_rate, share_done
-from train.parallel import clip_gradients, gradients_wait, share_work
-from train.ranks import Ranks, join_ranks
-from train.setup import Prepared, make_trainee, prepare
-from train.terminal import SIGNALS, Lines, Stopped, guarded
+from train.config.run import RunConfig, load_config
+from train.data.batches import Batch
+from train.data.feeding import Place, feed, lost_worker, stop_watching
+from train.data.go_bank import encode_bank
+from train.loop import checkpoint
+from train.loop.averages import Averages
+from train.loop.curves import draw
+from train.loop.evaluate import evaluate
+from train.loop.kept_texts import keep_texts
+from train.loop.optim import Progress, learning_rate, make_optimizer, set_learning_rate, share_done
+from train.loop.parallel import clip_gradients, gradients_wait, share_work
+from train.loop.ranks import Ranks, join_ranks
+from train.loop.run_log import Reporter
+from train.loop.setup import Prepared, make_trainee, prepare
+from train.loop.terminal import SIGNALS, Lines, Stopped, guarded
+from train.loop.trainee import Trainee, exp_of
+from train.towers.two_towers import MAX_LOGIT_SCALE
 
 __all__ = ["main", "train"]
 

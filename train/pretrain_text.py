@@ -5,8 +5,8 @@
 
 Four things at once: masked words; a term's name against its definition, and one selection of a
 protein's properties against another (symmetric contrast); and the place of each text in the space
-of `train.term_space` (cosine, and contrast against other terms). At its end the run folder holds
-``bundle``: text encoder, projection and tokenizer, for ``[text] weights`` of a pre-training.
+of `train.data.term_space` (cosine, and contrast against other terms). At its end the run folder
+holds ``bundle``: text encoder, projection and tokenizer, for ``[text] weights`` of a pre-training.
 
 The run folder holds what that of `train.pretrain` holds: ``metrics.jsonl``, ``curve.png``, the two
 newest checkpoints. ``--resume`` goes on exactly where the newest whole one stands. One process, on
@@ -35,24 +35,24 @@ from torch import Tensor
 from protclip_core.engines.memory import keep_freed_memory
 from protclip_core.errors import InputError, UsageError
 from protclip_core.io.atomic import file_lock, write_atomic
-from protclip_core.models.bundle import write_bundle
-from train import checkpoint
-from train.composer import TextComposer
-from train.curves import draw
-from train.go_terms import GoTerms
-from train.metrics import Reporter
-from train.model import bert_fields
+from protclip_core.weights.bundle import write_bundle
+from train.config.text import TextRunConfig, load_text_config
+from train.data.composer import TextComposer
+from train.data.go_terms import GoTerms
+from train.data.pairs import MemoryPairs, ShardPairs, open_pairs
+from train.data.term_space import protein_targets
+from train.data.text_views import TextViews, Views
+from train.data.texts import SPECIAL_TOKENS, Part, train_tokenizer
+from train.loop import checkpoint
+from train.loop.curves import draw
+from train.loop.optim import Progress, learning_rate, set_learning_rate, share_done
+from train.loop.ranks import Ranks
+from train.loop.run_log import Reporter
+from train.loop.setup import CONFIG, TOKENIZER, open_tokenizer
+from train.loop.terminal import SIGNALS, Lines, Stopped, guarded
 from train.objectives.gc import contrastive_loss
-from train.optim import Progress, learning_rate, set_learning_rate, share_done
-from train.pairs import MemoryPairs, ShardPairs, open_pairs
-from train.ranks import Ranks
-from train.setup import CONFIG, TOKENIZER, open_tokenizer
-from train.term_space import protein_targets
-from train.terminal import SIGNALS, Lines, Stopped, guarded
-from train.text_config import TextRunConfig, load_text_config
-from train.text_tower import Masking, TextTower, encode_rows, start_words
-from train.text_views import TextViews, Views
-from train.texts import SPECIAL_TOKENS, Part, train_tokenizer
+from train.towers.text_tower import Masking, TextTower, encode_rows, start_words
+from train.towers.two_towers import bert_fields
 
 __all__ = ["main", "train_text"]
 

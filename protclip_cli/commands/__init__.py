@@ -1,1 +1,1 @@
-"""One file a command."""
+"""One module a command, or a folder where a command has several."""

@@ -50,7 +50,7 @@ def pull(
     cache: CacheOption = None,
 ) -> None:
     """Fetch the latest release of GO (go-basic.obo) into the cache."""
-    from protclip_core.tasks.go_data import GO_URL, pull_go
+    from protclip_core.tasks.data.task import GO_URL, pull_go
 
     options: GlobalOptions = context.obj
     progress = make_progress(quiet=options.quiet)
@@ -90,7 +90,7 @@ def build(
     cache: CacheOption = None,
 ) -> None:
     """Embed the text of every GO term once, for protclip annotate --go."""
-    from protclip_core.tasks.go_data import build_index
+    from protclip_core.tasks.data.task import build_index
 
     options: GlobalOptions = context.obj
     if output is not None:

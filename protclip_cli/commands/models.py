@@ -79,8 +79,8 @@ def info(
     form: FormatOption = Format.AUTO,
 ) -> None:
     """Tell what a model is, where it came from, and where it lies."""
-    from protclip_core.models.cache import is_installed
-    from protclip_core.models.catalog import find_entry
+    from protclip_core.fetch.cache import is_installed
+    from protclip_core.fetch.catalog import find_entry
     from protclip_core.models.info import describe_model
 
     try:
@@ -103,7 +103,7 @@ def info(
         if card:
             _print_card(described.path / "MODEL_CARD.md")
             return
-        from protclip_core.models.vocabularies import index_facts
+        from protclip_core.terms.vocabularies import index_facts
 
         facts = {**dict(described.facts()), **dict(index_facts(described))}
     write_rows([{"what": k, "value": v} for k, v in facts.items()], ["what", "value"], form)

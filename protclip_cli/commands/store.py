@@ -33,7 +33,7 @@ class Layout(StrEnum):
 @app.command(epilog="Example:\n\n  protclip store info proteins.h5")
 def info(path: StorePath, *, form: FormatOption = Format.AUTO) -> None:
     """Tell what a store holds and how it was made."""
-    from protclip_core.io.store import EmbeddingStore
+    from protclip_core.store.reader import EmbeddingStore
 
     with EmbeddingStore.open(path) as store:
         residues = int(store.lengths.sum())
@@ -65,7 +65,7 @@ def show(
     """Show proteins with their length, flags, norm and first numbers."""
     import numpy as np
 
-    from protclip_core.io.store import EmbeddingStore
+    from protclip_core.store.reader import EmbeddingStore
 
     with EmbeddingStore.open(path) as store:
         chosen = [store.row(id) for id in ids] if ids else list(range(min(head, len(store))))
@@ -98,7 +98,7 @@ def verify(
     paths: Annotated[list[Path], typer.Argument(metavar="STORE...", help="Stores to check.")],
 ) -> None:
     """Check stores byte by byte; any flipped, missing or added byte is found."""
-    from protclip_core.io.store_tools import verify_store
+    from protclip_core.store.tools import verify_store
 
     problems = []
     for path in paths:
@@ -131,8 +131,8 @@ def export(
 ) -> None:
     """Write the vectors as TSV (protein_id, length, flags, e1, e2, …) or as a NumPy matrix."""
     from protclip_core.io.atomic import check_writable_target, open_atomic
-    from protclip_core.io.store import EmbeddingStore
-    from protclip_core.io.store_tools import export_npy, iter_tsv_rows
+    from protclip_core.store.reader import EmbeddingStore
+    from protclip_core.store.tools import export_npy, iter_tsv_rows
 
     with EmbeddingStore.open(path) as store:
         if output == "-":
@@ -169,8 +169,8 @@ def merge(
 ) -> None:
     """Join stores that were made by one model with one set of settings."""
     from protclip_core._version import __version__
-    from protclip_core.io.store_tools import merge_stores
     from protclip_core.records import printable
+    from protclip_core.store.tools import merge_stores
 
     refuse_existing(output, overwrite=overwrite)
     if any(path.resolve() == output.resolve() for path in paths):

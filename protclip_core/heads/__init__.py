@@ -6,11 +6,11 @@ model, width or numbers are not those it was made for; `Head` predicts.
 
 from __future__ import annotations
 
+from protclip_core.heads.card import HeadCard, HeadInput
 from protclip_core.heads.files import load_head, save_head
 from protclip_core.heads.fitting import FitSettings, FittedHead, fit_head
 from protclip_core.heads.head import Head
 from protclip_core.heads.targets import Targets
-from protclip_core.models.head_card import HeadCard, HeadInput
 
 __all__ = [
     "FitSettings",

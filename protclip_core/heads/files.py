@@ -1,8 +1,8 @@
 """Heads as files, without pickle: what is saved is what is loaded.
 
-A head file (`protclip_core.io.head_file`) holds the estimator and a card that says what it is and
-was made of (`HeadCard`), with a few input vectors and the probabilities, or values, that the head
-gave for them. Nothing in the file is trusted: see `protclip_core.models.estimators`. On every
+A head file (`protclip_core.heads.head_file`) holds the estimator and a card that says what it is
+and was made of (`HeadCard`), with a few input vectors and the probabilities, or values, that the head
+gave for them. Nothing in the file is trusted: see `protclip_core.heads.estimators`. On every
 load the stored vectors go through the head; one that gives other numbers, under another
 scikit-learn for instance, is refused.
 
@@ -21,11 +21,11 @@ import numpy as np
 
 from protclip_core._version import __version__
 from protclip_core.errors import ModelError, UsageError
+from protclip_core.heads.card import HeadCard, HeadInput, card_from, check_input
+from protclip_core.heads.estimators import estimator_from_bytes, estimator_to_bytes
 from protclip_core.heads.head import TOLERANCE, Head
+from protclip_core.heads.head_file import CARD, pack_head, read_head_file, unpack_head
 from protclip_core.io.atomic import write_atomic
-from protclip_core.io.head_file import CARD, pack_head, read_head_file, unpack_head
-from protclip_core.models.estimators import estimator_from_bytes, estimator_to_bytes
-from protclip_core.models.head_card import HeadCard, HeadInput, card_from, check_input
 
 __all__ = ["load_head", "save_head"]
 

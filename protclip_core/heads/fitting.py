@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from protclip_core.errors import InputError, UsageError
-from protclip_core.heads.calibrating import (
+from protclip_core.heads.calibration import HeadCalibration
+from protclip_core.heads.card import HeadCard, HeadInput
+from protclip_core.heads.fit_calibration import (
     cross_fitted,
     expected_error,
     fit_calibration,
@@ -35,8 +37,6 @@ from protclip_core.heads.folds import deal, strata
 from protclip_core.heads.head import Head
 from protclip_core.heads.kinds import candidates, make_estimator, resolve_kind
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES, Targets
-from protclip_core.models.head_calibration import HeadCalibration
-from protclip_core.models.head_card import HeadCard, HeadInput
 
 __all__ = ["FitSettings", "FittedHead", "fit_head"]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from protclip_core.errors import ModelError, UsageError
+from protclip_core.heads.card import HeadCard
 from protclip_core.heads.linear import LinearForm, fold
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES
-from protclip_core.models.head_card import HeadCard
 
 __all__ = ["TOLERANCE", "Head"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from protclip_core.errors import ModelError
-from protclip_core.models.head_calibration import HeadCalibration
+from protclip_core.heads.calibration import HeadCalibration
 
 __all__ = ["TOLERANCE", "LinearForm", "fold"]
 

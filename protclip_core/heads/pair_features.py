@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.head_card import EMBEDDING, HeadInput
+from protclip_core.heads.card import EMBEDDING, HeadInput
 
 __all__ = [
     "RECIPES",

@@ -38,8 +38,8 @@ from typing import Any, Self
 import numpy as np
 
 from protclip_core.models.masked import LETTERS, NUM_STANDARD
-from protclip_core.models.substitution_prior import HYDROPATHY, blosum62
 from protclip_core.variants import Variant
+from protclip_core.variants.substitution_prior import HYDROPATHY, blosum62
 
 __all__ = ["RECIPE", "WIDTH", "VariantFeatures"]
 

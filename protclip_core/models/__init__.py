@@ -1,1 +1,1 @@
-"""Encoders, their weights and what surrounds them."""
+"""Models as a user sees them: described, loaded, imported."""

@@ -1,6 +1,6 @@
 """From an opened bundle to models: every tensor of it is used, or the bundle is refused.
 
-The tensors are dealt out by the beginnings of their names; see `protclip_core.models.bundle` for
+The tensors are dealt out by the beginnings of their names; see `protclip_core.weights.bundle` for
 these. What the configuration does not ask for may not be there either.
 """
 
@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from protclip_core.encoders.alphabet import TOKENS
+from protclip_core.encoders.bert import bert_shapes, build_bert
+from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.esm2_inference import Esm2Inference
+from protclip_core.encoders.projection import make_projection
+from protclip_core.encoders.residue_heads import ResidueHeads
+from protclip_core.encoders.shapes import check_encoders, protein_shape
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.alphabet import TOKENS
-from protclip_core.models.bert import bert_shapes, build_bert
-from protclip_core.models.bundle import Bundle
-from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.esm2_inference import Esm2Inference
 from protclip_core.models.info import ModelInfo
-from protclip_core.models.projection import make_projection
 from protclip_core.models.protclip import ProtclipModel
 from protclip_core.models.protein import Encoder, ProteinModel
-from protclip_core.models.residue_heads import ResidueHeads
-from protclip_core.models.shapes import check_encoders, protein_shape
 from protclip_core.models.text import TextModel
-from protclip_core.models.tokenizer_file import read_tokenizer
-from protclip_core.models.weights import check_tensors, make_filled
+from protclip_core.weights.bundle import Bundle
+from protclip_core.weights.tensors import check_tensors, make_filled
+from protclip_core.weights.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -143,15 +143,15 @@ def _check_protein_part(tensors: dict[str, Tensor], info: ModelInfo, where: str)
     if kind == "esm2":
         _esm2(tensors, info, where)
     elif kind == "kmer":
-        from protclip_core.models.kmer_inference import build_kmer
+        from protclip_core.encoders.kmer_inference import build_kmer
 
         build_kmer(info.encoder, tensors, where, prefix=prefix)
     elif kind == "bert":
-        from protclip_core.models.protein_bert import check_protein_bert
+        from protclip_core.encoders.protein_bert import check_protein_bert
 
         check_protein_bert(info.encoder, tensors, where, prefix=prefix)
     else:
-        from protclip_core.models.esm1 import build_esm1_module
+        from protclip_core.encoders.esm1 import build_esm1_module
 
         build_esm1_module(info.encoder["arguments"], tensors, where, prefix)
 
@@ -228,14 +228,14 @@ def _protein_encoder(
     if dtype != torch.float32:
         raise UsageError(f"model {info.name} computes in float32 only", hint="drop --dtype")
     if kind == "kmer":
-        from protclip_core.models.kmer_inference import KmerInference, build_kmer
+        from protclip_core.encoders.kmer_inference import KmerInference, build_kmer
 
         return KmerInference(build_kmer(info.encoder, tensors, where, prefix=prefix), device=device)
     if kind == "bert":
-        from protclip_core.models.protein_bert import build_protein_bert
+        from protclip_core.encoders.protein_bert import build_protein_bert
 
         return build_protein_bert(info.encoder, tensors, where, prefix=prefix, device=device)
-    from protclip_core.models.esm1 import Esm1Inference, build_esm1_module
+    from protclip_core.encoders.esm1 import Esm1Inference, build_esm1_module
 
     module = build_esm1_module(info.encoder["arguments"], tensors, where, prefix)
     return Esm1Inference(module, device=device)

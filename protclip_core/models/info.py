@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from protclip_core.encoders.projection_form import ProjectionForm
+from protclip_core.encoders.shapes import check_encoders, protein_shape, protein_words
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.bundle import MANIFEST, Bundle, open_bundle
-from protclip_core.models.cache import cache_folder, installed_models, is_name
+from protclip_core.fetch.cache import cache_folder, installed_models, is_name
+from protclip_core.fetch.repository import refuse_remote_code
 from protclip_core.models.importers.configs import esm2_encoder, read_config
-from protclip_core.models.projection_form import ProjectionForm
-from protclip_core.models.repository import refuse_remote_code
-from protclip_core.models.shapes import check_encoders, protein_shape, protein_words
+from protclip_core.weights.bundle import MANIFEST, Bundle, open_bundle
 
 __all__ = [
     "BUNDLED",
@@ -168,7 +168,7 @@ def describe_model(model: str | Path, cache: str | Path | None = None) -> ModelI
     model
         Name or path.
     cache
-        Cache folder of installed models, see `protclip_core.models.cache.cache_folder`.
+        Cache folder of installed models, see `protclip_core.fetch.cache.cache_folder`.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def _is_file(path: Path) -> bool:
 
 def _available(name: str, cache: str | Path | None) -> str:
     """Say which name was probably meant, and what there is."""
-    from protclip_core.models.catalog import CATALOG, find_entry
+    from protclip_core.fetch.catalog import CATALOG, find_entry
 
     entry = find_entry(name)
     if entry is not None and entry.sources:

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import torch
 
+from protclip_core.encoders.esm2_inference import Esm2Inference
+from protclip_core.encoders.kernels import cpu_has_bfloat16
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.bundle import sha256_of
 from protclip_core.models.bundle_parts import build_esm2, load_bundle, load_bundle_text
-from protclip_core.models.esm2_inference import Esm2Inference
 from protclip_core.models.info import (
     DEFAULT_MODEL,
     ModelInfo,
@@ -20,11 +20,11 @@ from protclip_core.models.info import (
     require_protein_encoder,
     require_text_encoder,
 )
-from protclip_core.models.kernels import cpu_has_bfloat16
 from protclip_core.models.protein import ProteinModel
-from protclip_core.models.tensor_names import fair_esm_names, transformers_names
 from protclip_core.models.text import TextModel
-from protclip_core.models.weights import load_pickled_tensors, read_transformers_weights
+from protclip_core.weights.bundle import sha256_of
+from protclip_core.weights.names import fair_esm_names, transformers_names
+from protclip_core.weights.tensors import load_pickled_tensors, read_transformers_weights
 
 __all__ = ["load_model", "load_text_model", "resolve_device"]
 
@@ -114,7 +114,7 @@ def _load_fair_esm(info: ModelInfo, device: torch.device, dtype: torch.dtype) ->
         fast = Esm2Inference(encoder, device=device, dtype=dtype)
         return ProteinModel(info, fast, weights_sha256)
     # Here, because fair-esm is slow to import and needed for these two only.
-    from protclip_core.models.esm1 import Esm1Inference, build_esm1
+    from protclip_core.encoders.esm1 import Esm1Inference, build_esm1
 
     if dtype != torch.float32:
         raise UsageError("ESM-1b and ESM-1v compute in float32 only", hint="drop --dtype")

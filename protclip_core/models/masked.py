@@ -1,7 +1,7 @@
 """Probabilities of residues at places that are masked: the kernel behind the scores of variants.
 
 A *job* is one sequence in which some places are masked and read. Jobs are packed without padding.
-Of the last layer of ESM-2 only what is read is computed, see `protclip_core.models.esm2_masked`.
+Of the last layer of ESM-2 only what is read is computed, see `protclip_core.encoders.esm2_masked`.
 
 A protein beyond one window is cut so that the place that is read stands in the middle, as far as
 the protein reaches. An encoder of finite reach (k-mers) sees no more than that of a protein, so it
@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from protclip_core.encoders.encoder import Encoder
+from protclip_core.encoders.esm2_inference import Esm2Inference
+from protclip_core.encoders.esm2_masked import hidden_at
+from protclip_core.encoders.kmer_inference import KmerInference
+from protclip_core.encoders.packing import PackedTokens, pack
 from protclip_core.errors import UsageError
-from protclip_core.models.encoder import Encoder
-from protclip_core.models.esm2_inference import Esm2Inference
-from protclip_core.models.esm2_masked import hidden_at
-from protclip_core.models.kmer_inference import KmerInference
-from protclip_core.models.packing import PackedTokens, pack
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings
 

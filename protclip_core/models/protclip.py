@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import nn
 
+from protclip_core.encoders.residue_heads import ResidueHeads
 from protclip_core.models.info import ModelInfo
 from protclip_core.models.protein import Encoder, ProteinModel
-from protclip_core.models.residue_heads import ResidueHeads
 from protclip_core.models.text import TextModel
 
 __all__ = ["ProtclipModel"]

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from protclip_core.encoders.encoder import Embedded, Encoder
+from protclip_core.encoders.packing import PackedTokens, pack, pool
+from protclip_core.encoders.residue_heads import ResidueHeads
+from protclip_core.encoders.windows import token_batches, window_starts
 from protclip_core.errors import UsageError
 from protclip_core.io.fasta import read_sequence
-from protclip_core.models.encoder import Embedded, Encoder
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
-from protclip_core.models.packing import PackedTokens, pack, pool
-from protclip_core.models.residue_heads import ResidueHeads
 from protclip_core.models.settings import EmbedSettings, resolve_settings
-from protclip_core.models.windows import token_batches, window_starts
 
 __all__ = [
     "DEFAULT_BATCH_TOKENS",

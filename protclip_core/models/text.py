@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.models.info import ModelInfo
-from protclip_core.models.tokenizer_file import tokenizer_errors
+from protclip_core.weights.tokenizer_file import tokenizer_errors
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer

@@ -40,18 +40,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from protclip_core.encoders.alphabet import encode
+from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.esm2_inference import Esm2Inference
+from protclip_core.encoders.kernels import choose_cpu_kernels, cpu_has_bfloat16, processor_name
+from protclip_core.encoders.windows import token_batches
 from protclip_core.engines.local import LocalEngine
 from protclip_core.engines.memory import keep_freed_memory
-from protclip_core.models.alphabet import encode
-from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.esm2_inference import Esm2Inference
 from protclip_core.models.info import ModelInfo
-from protclip_core.models.kernels import choose_cpu_kernels, cpu_has_bfloat16, processor_name
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS, ProteinModel
 from protclip_core.models.settings import EmbedSettings
-from protclip_core.models.tensor_names import transformers_names
-from protclip_core.models.weights import fill_module
-from protclip_core.models.windows import token_batches
+from protclip_core.weights.names import transformers_names
+from protclip_core.weights.tensors import fill_module
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.unit.models.encoders import transformers_esm  # noqa: E402

@@ -30,13 +30,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from protclip_core.engines.memory import keep_freed_memory
-from protclip_core.models.go_index_file import find_go_index
 from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model
-from train.go_fmax import aspect_fmax
-from train.go_terms import ASPECTS, GoTerms
-from train.pairs import Protein, read_proteins
-from train.term_space import word_side
+from protclip_core.terms.index_file import find_go_index
+from train.data.go_terms import ASPECTS, GoTerms
+from train.data.pairs import Protein, read_proteins
+from train.data.term_space import word_side
+from train.loop.go_fmax import aspect_fmax
 
 LETTERS = 20
 HITS = 20
@@ -52,7 +52,7 @@ class Split:
 
     def sequences(self) -> list[str]:
         """Return the sequences as letters."""
-        from protclip_core.models.alphabet import TOKENS
+        from protclip_core.encoders.alphabet import TOKENS
 
         return ["".join(TOKENS[i] for i in p.residues) for p in self.proteins]
 

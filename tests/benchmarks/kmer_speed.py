@@ -13,13 +13,13 @@ import time
 
 import torch
 
-from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.esm2_inference import Esm2Inference
-from protclip_core.models.kernels import processor_name
-from protclip_core.models.kmer import KmerEncoder
-from protclip_core.models.kmer_config import KmerConfig
-from protclip_core.models.kmer_inference import KmerInference
-from protclip_core.models.packing import pack_sequences, pool
+from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.esm2_inference import Esm2Inference
+from protclip_core.encoders.kernels import processor_name
+from protclip_core.encoders.kmer import KmerEncoder
+from protclip_core.encoders.kmer_config import KmerConfig
+from protclip_core.encoders.kmer_inference import KmerInference
+from protclip_core.encoders.packing import pack_sequences, pool
 
 FOUR = ("3:20", "11001:20", "5:6", "1101011:6")
 SIX = ("3:20", "11001:20", "101001:20", "5:6", "1101011:6", "4:10")

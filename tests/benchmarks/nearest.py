@@ -19,9 +19,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.io.store_writer import StoreWriter
-from protclip_core.nearest import block_rows, nearest
+from protclip_core.measure.nearest import block_rows, nearest
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.store.writer import StoreWriter
 
 K = 10
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from protclip_core.models.alphabet import MASK, encode
-from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.esm2_inference import Esm2Inference
-from protclip_core.models.kernels import choose_cpu_kernels, processor_name
-from protclip_core.models.packing import pack
-from protclip_core.models.tensor_names import fair_esm_names, transformers_names
-from protclip_core.models.weights import fill_module
+from protclip_core.encoders.alphabet import MASK, encode
+from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.esm2_inference import Esm2Inference
+from protclip_core.encoders.kernels import choose_cpu_kernels, processor_name
+from protclip_core.encoders.packing import pack
+from protclip_core.weights.names import fair_esm_names, transformers_names
+from protclip_core.weights.tensors import fill_module
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.unit.models.encoders import fair_esm2, transformers_esm  # noqa: E402

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from protclip_core.bench.composition import composition
 from protclip_core.heads import load_head
 from protclip_core.heads.pair_features import unit_rows
 from protclip_core.heads.pair_scores import PairScorer
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.io.store_writer import StoreWriter
+from protclip_core.measure.composition import composition
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.store.writer import StoreWriter
 from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
 from protclip_core.tasks.ppi.train import TrainRequest, train
 from protclip_core.tasks.ppi.vectors import VectorOptions

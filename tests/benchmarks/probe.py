@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.esm2_inference import Esm2Inference
 from protclip_core.engines.local import LocalEngine
-from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.esm2_inference import Esm2Inference
 from protclip_core.models.info import ModelInfo, describe_model
 from protclip_core.models.loading import load_model
 from protclip_core.models.protein import ProteinModel

@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train.killed import kill_saves, metrics_of, start
-from train import checkpoint
+from train.loop import checkpoint
 
 
 def main() -> int:

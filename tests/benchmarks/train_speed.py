@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 
 from protclip_core.engines.memory import keep_freed_memory
-from train.averages import Averages
-from train.config import load_config
-from train.feeding import feed
-from train.optim import Progress, make_optimizer
+from train.config.run import load_config
+from train.data.feeding import feed
+from train.loop.averages import Averages
+from train.loop.optim import Progress, make_optimizer
+from train.loop.ranks import Ranks
+from train.loop.setup import make_trainee, prepare
 from train.pretrain import _Run
-from train.ranks import Ranks
-from train.setup import make_trainee, prepare
 
 #: Dense bf16 products of a device, in 10^12 operations a second.
 PEAKS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "V100": 125.0, "L40S": 362.0, "4090": 165.0}

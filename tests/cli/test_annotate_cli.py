@@ -9,11 +9,11 @@ import os
 import pytest
 from Bio.UniProt import GOA
 
-from protclip_core.models.bundle import open_bundle
-from protclip_core.models.go_index_file import add_to_bundle
 from protclip_core.models.info import DEFAULT_MODEL, describe_model
 from protclip_core.ontology import read_gaf
 from protclip_core.tasks.annotate.task import DEFAULT_PROBABILITY
+from protclip_core.terms.index_file import add_to_bundle
+from protclip_core.weights.bundle import open_bundle
 from tests.go_indexes import index_of
 from tests.helpers import RESIDUES
 from tests.ontology_files import small

@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from protclip_core.models.bundle import open_bundle
-from protclip_core.models.go_index_file import add_to_bundle
+from protclip_core.terms.index_file import add_to_bundle
+from protclip_core.weights.bundle import open_bundle
 from tests.go_indexes import index_of
 from tests.helpers import random_proteins, write_fasta
 from tests.unit.models.dual import Dual

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from protclip_core.models.bundle import open_bundle
-from protclip_core.models.go_index_file import add_to_bundle, read_go_index
+from protclip_core.terms.index_file import add_to_bundle, read_go_index
+from protclip_core.weights.bundle import open_bundle
 from tests.go_indexes import index_of
 from tests.local_server import VARIABLES, local_server
 from tests.ontology_files import SMALL

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from protclip_core.io.store import EmbeddingStore
+from protclip_core.store.reader import EmbeddingStore
 from tests.helpers import random_proteins, write_fasta
 from tests.terminal import NO_MODEL, one_error, read, rows_of
 

@@ -16,7 +16,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from protclip_core.io.store import EmbeddingStore
+from protclip_core.store.reader import EmbeddingStore
 from tests.checkpoints import write_esm2, write_fair_esm, write_official, write_pubmedbert
 from tests.helpers import random_proteins, write_fasta
 from tests.local_server import forget_network, local_server
@@ -324,7 +324,7 @@ def test_pull_from_a_hub(models, protclip, server, tmp_path):
 
 def test_the_catalog_does_not_believe_another_file(models, server, tmp_path):
     """A mirror of the hub that serves another model under a pinned commit is found out."""
-    from protclip_core.models.catalog import CATALOG
+    from protclip_core.fetch.catalog import CATALOG
 
     write_esm2(tmp_path / "esm")
     (source,) = CATALOG["esm2-8m"].sources
@@ -341,7 +341,7 @@ def test_the_catalog_does_not_believe_another_file(models, server, tmp_path):
 
 def test_a_mirror_cannot_pass_off_a_model_of_another_size(models, server, tmp_path):
     """Where the catalog pins no hash, the shape still has to be that of the name."""
-    from protclip_core.models.catalog import CATALOG
+    from protclip_core.fetch.catalog import CATALOG
 
     write_esm2(tmp_path / "esm")
     (source,) = CATALOG["esm2-35m"].sources

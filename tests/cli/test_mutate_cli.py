@@ -10,8 +10,8 @@ import struct
 import pytest
 import typer
 
+from protclip_cli.commands.mutate.formats import COLUMNS
 from protclip_cli.main import _Group
-from protclip_cli.mutate_formats import COLUMNS
 from tests.helpers import random_proteins, write_fasta
 from tests.terminal import one_error
 

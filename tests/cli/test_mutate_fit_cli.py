@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from protclip_cli.commands.mutate_fit import FIT_COLUMNS, PREDICT_COLUMNS
+from protclip_cli.commands.mutate.fit import FIT_COLUMNS, PREDICT_COLUMNS
 from tests.helpers import random_proteins, write_fasta
 from tests.terminal import one_error
 

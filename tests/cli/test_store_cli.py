@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from protclip_core._version import __version__
-from protclip_core.io.store import EmbeddingStore
+from protclip_core.store.reader import EmbeddingStore
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from protclip_core.io.journal import read_key
-from protclip_core.io.parts import PartStore
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.io.store_tools import verify_store
+from protclip_core.store.journal import read_key
+from protclip_core.store.parts import PartStore
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.store.tools import verify_store
 from tests.helpers import random_proteins
 
 ROOT = Path(__file__).parents[2]

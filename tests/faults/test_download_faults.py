@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from protclip_core.io.download import RemoteFile, download
+from protclip_core.fetch.download import RemoteFile, download
 from tests.local_server import Fault, forget_network, local_server, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ CHILD = """
 import logging, sys
 from pathlib import Path
 from protclip_core.errors import ProtclipError
-from protclip_core.io.download import RemoteFile, download
+from protclip_core.fetch.download import RemoteFile, download
 logging.basicConfig(format="%(message)s", level=logging.INFO)
 url, sha256, folder = sys.argv[1:]
 try:

@@ -70,8 +70,8 @@ def test_protein_that_memory_does_not_suffice_for(bench):
 #: A model whose token vectors overflow where a protein holds a W.
 NO_NUMBER = """
 import torch
-from protclip_core.models.esm2_inference import Esm2Inference
-from protclip_core.models.alphabet import encode
+from protclip_core.encoders.esm2_inference import Esm2Inference
+from protclip_core.encoders.alphabet import encode
 tryptophan = int(encode("W")[1])
 hidden = Esm2Inference.hidden
 def overflowing(self, batch, layers=None):
@@ -92,7 +92,7 @@ def broken_bundle(folder):
     write_tiny_bundle(folder)
     tensors = load_file(folder / "model.safetensors")
     name = "protein_encoder.embedding.weight"
-    from protclip_core.models.alphabet import encode
+    from protclip_core.encoders.alphabet import encode
 
     tensors[name][int(encode("W")[1])] = torch.nan
     data = save(tensors)

@@ -42,7 +42,7 @@ def test_file_size_limit_at_each_stage(bench, limit, said):
     bench.store.unlink()
     bench.computed()
     if limit == 50_000:  # so small a list would stay in memory
-        parts += "import protclip_core.io.spool_file as file; file._CACHE_KIB = 10\n"
+        parts += "import protclip_core.store.spool_file as file; file._CACHE_KIB = 10\n"
     done = bench.run("--per-residue", prelude=parts, limits={"RLIMIT_FSIZE": limit})
     assert (done.rc, done.out) == (5, ""), done
     lines = done.err.splitlines()

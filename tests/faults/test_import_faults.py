@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from protclip_core.models.bundle import open_bundle
 from protclip_core.models.importers import import_model
+from protclip_core.weights.bundle import open_bundle
 from tests.checkpoints import write_esm2
 
 IMPORT = """

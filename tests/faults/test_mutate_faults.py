@@ -76,7 +76,7 @@ def test_x_at_the_site_and_elsewhere(mutate):
 
 def test_variants_at_the_edges_of_windows(protclip, mutate, tiny_bundle, tmp_path):
     """A protein of 60 in windows of 20 equals, place by place, the window cut out by hand."""
-    from protclip_core.models.bundle import open_bundle, write_bundle
+    from protclip_core.weights.bundle import open_bundle, write_bundle
 
     bundle = open_bundle(tiny_bundle)
     config = dict(bundle.config)

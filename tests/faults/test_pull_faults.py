@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from protclip_core.models.bundle import open_bundle
+from protclip_core.weights.bundle import open_bundle
 from tests.cli.test_models_cli import zipped
 from tests.local_server import Fault, forget_network, local_server, wait_until
 

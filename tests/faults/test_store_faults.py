@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import BusyError, ModelError
-from protclip_core.io.parts import PartStore
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.io.store_format import USER_BLOCK
-from protclip_core.io.store_tools import verify_store
-from protclip_core.io.store_writer import StoreWriter
+from protclip_core.store.format import USER_BLOCK
+from protclip_core.store.parts import PartStore
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.store.tools import verify_store
+from protclip_core.store.writer import StoreWriter
 from tests.warm import unmeasured
 
 DIM = 64
@@ -28,8 +28,8 @@ import numpy as np
 warnings.simplefilter("error")
 logging.lastResort = logging.NullHandler()
 from protclip_core.errors import ProtclipError
-from protclip_core.io.parts import PartStore
-from protclip_core.io.store_writer import StoreWriter
+from protclip_core.store.parts import PartStore
+from protclip_core.store.writer import StoreWriter
 
 DIM = {DIM}
 
@@ -180,7 +180,7 @@ def test_full_disk_is_an_error_not_a_crash(tmp_path, layout, per_residue, n):
 
 
 FAIL_EACH = """
-from protclip_core.io import guarded_file
+from protclip_core.store import guarded_file
 path, layout = sys.argv[1:]
 save(path, 1, layout, n=4)
 with open(path, "rb") as handle:
@@ -298,7 +298,7 @@ def test_flipped_embedding_byte_is_an_error_when_read(tmp_path, layout):
 
 READ_FLIPPED = """
 import random
-from protclip_core.io.store import EmbeddingStore
+from protclip_core.store.reader import EmbeddingStore
 path, layout = sys.argv[1:]
 save(path, 3, layout, n=20)
 with open(path, "rb") as handle:

@@ -11,7 +11,7 @@ import torch
 
 from protclip_core.errors import ModelError
 from protclip_core.models.importers import import_model
-from protclip_core.models.weights import load_pickled_tensors
+from protclip_core.weights.tensors import load_pickled_tensors
 from tests.checkpoints import write_esm2
 from tests.helpers import write_fasta, write_tiny_bundle
 

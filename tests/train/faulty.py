@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from train import checkpoint, pretrain
-from train.config import load_config
-from train.evaluate import evaluate
-from train.go_bank import encode_bank
-from train.optim import Progress
-from train.parallel import share_work
-from train.ranks import Ranks, join_ranks
-from train.setup import make_trainee, prepare
+from train.config.run import load_config
+from train.data.go_bank import encode_bank
+from train.loop.evaluate import evaluate
+from train.loop.optim import Progress
+from train.loop.parallel import share_work
+from train.loop.ranks import Ranks, join_ranks
+from train.loop.setup import make_trainee, prepare
 
 CONFIG = Path(pretrain.__file__).parent / "configs" / "debug.toml"
 

@@ -8,13 +8,13 @@ import torch
 
 from tests.train.launch import CONFIGS, DEBUG
 from train import export, pretrain
-from train.averages import Averages
-from train.config import load_config
-from train.evaluate import evaluate
-from train.kept_texts import keep_texts
-from train.parallel import share_work
-from train.ranks import join_ranks
-from train.setup import make_trainee, prepare
+from train.config.run import load_config
+from train.loop.averages import Averages
+from train.loop.evaluate import evaluate
+from train.loop.kept_texts import keep_texts
+from train.loop.parallel import share_work
+from train.loop.ranks import join_ranks
+from train.loop.setup import make_trainee, prepare
 
 MODEL = """[model]
 projection_dim = 16

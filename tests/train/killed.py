@@ -11,8 +11,8 @@ import torch
 from protclip_core.errors import ModelError
 from tests.train.faulty import fill, numbers, program, save_forever
 from tests.train.launch import Job, write_config
-from train import checkpoint
-from train.ranks import Ranks
+from train.loop import checkpoint
+from train.loop.ranks import Ranks
 
 ALONE = Ranks(0, 1, torch.device("cpu"), 60.0)
 

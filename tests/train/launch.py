@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import train.pretrain
-from train.config import load_config
+from train.config.run import load_config
 
 CONFIGS = Path(train.pretrain.__file__).parent / "configs"
 DEBUG = CONFIGS / "debug.toml"

@@ -13,13 +13,13 @@ from protclip_core.errors import InputError
 from tests.train.frozen_text import make_text_bundle
 from tests.train.launch import CONFIGS
 from train import ablate, pretrain
-from train.ablation_data import Samples, cut, draw_sample
-from train.ablation_table import FIGURES, Found, differences, markdown
-from train.config import DataConfig, load_config, load_saved_config
-from train.pairs import read_proteins
+from train.ablation.samples import Samples, cut, draw_sample
+from train.ablation.table import FIGURES, Found, differences, markdown
+from train.config.run import DataConfig, load_config, load_saved_config
+from train.data.pairs import read_proteins
+from train.loop.ranks import Ranks
+from train.loop.setup import prepare
 from train.protanno.sampling import Sampling
-from train.ranks import Ranks
-from train.setup import prepare
 
 GO = CONFIGS / "debug" / "go_terms.tsv"
 ALONE = Ranks(0, 1, torch.device("cpu"), 60.0)

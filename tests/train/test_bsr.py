@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 import torch
 
-from protclip_core.models.alphabet import BOS, EOS, MASK
-from protclip_core.models.packing import pack_sequences
-from protclip_core.models.residue_heads import ResidueHead, SegmentDecoder
+from protclip_core.encoders.alphabet import BOS, EOS, MASK
+from protclip_core.encoders.packing import pack_sequences
+from protclip_core.encoders.residue_heads import ResidueHead, SegmentDecoder
 from tests.train.tiny_towers import TinyTowers, examples, gradient_of
 from train.objectives.bsr import bsr_loss, mask_segments
 from train.objectives.mlm import IGNORED

@@ -6,7 +6,7 @@ import pytest
 
 from protclip_core.errors import UsageError
 from tests.train.launch import CONFIGS, DEBUG, write_config
-from train.config import changed_keys, load_config, load_saved_config
+from train.config.run import changed_keys, load_config, load_saved_config
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)

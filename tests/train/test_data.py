@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from protclip_core.encoders.alphabet import BOS, EOS, MASK, encode
 from protclip_core.errors import InputError
-from protclip_core.models.alphabet import BOS, EOS, MASK, encode
 from tests.train.protanno_data import make
-from train.composer import TextComposer
-from train.config import DataConfig, ObjectivesConfig
-from train.data import PairData, full_batch, read_proteins
-from train.go_terms import GoTerms
+from train.config.run import DataConfig, ObjectivesConfig
+from train.data.batches import PairData, full_batch, read_proteins
+from train.data.composer import TextComposer
+from train.data.go_terms import GoTerms
+from train.data.pairs import open_pairs, split_of
+from train.data.texts import GO_TAG, TAGS, Part, parts_of, read_go_names, train_tokenizer
 from train.objectives.mlm import IGNORED
-from train.pairs import open_pairs, split_of
 from train.protanno.sampling import Sampling
-from train.texts import GO_TAG, TAGS, Part, parts_of, read_go_names, train_tokenizer
 
 CONFIG = DataConfig(
     token_budget=400,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from protclip_core.models.explain import stretch
-from protclip_core.models.packing import pack_sequences
+from protclip_core.encoders.packing import pack_sequences
+from protclip_core.terms.explain import stretch
 from tests.helpers import random_proteins
 from train.objectives.pda import segment_weights
 

@@ -14,8 +14,8 @@ from protclip_core.errors import ModelError
 from tests.train import killed
 from tests.train.faulty import fill, numbers
 from tests.train.killed import ALONE, kill_saves
-from train import checkpoint
-from train.optim import Progress
+from train.loop import checkpoint
+from train.loop.optim import Progress
 
 SMALL = {
     "train": {"max_steps": 8, "evaluate_every": 8, "evaluate_pairs": 8, "timeout_seconds": 4.0},

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from protclip_core.errors import WorkerLostError
-from train.feeding import feed, lost_worker
-from train.optim import Progress
+from train.data.feeding import feed, lost_worker
+from train.loop.optim import Progress
 
 SAID = "DataLoader worker (pid 4711) is killed by signal: Killed. "
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError
-from train.go_fmax import aspect_fmax, fmax
-from train.go_terms import GoTerms
+from train.data.go_terms import GoTerms
+from train.loop.go_fmax import aspect_fmax, fmax
 
 TABLE = """id\tname\tnamespace\tis_obsolete\tis_a\tdefinition
 GO:0003674\tmolecular_function\tmolecular_function\t0\t\t

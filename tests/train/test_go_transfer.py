@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, ModelError
-from protclip_core.models.bundle import open_bundle
-from protclip_core.models.go_calibration import sigmoid
-from protclip_core.models.go_index_file import add_to_bundle, find_go_index
-from protclip_core.models.go_transfer import KINDS, TRANSFER_FILE, find_transfer, sets_of
 from protclip_core.models.info import describe_model
+from protclip_core.terms.calibration import sigmoid
+from protclip_core.terms.index_file import add_to_bundle, find_go_index
+from protclip_core.terms.transfer import KINDS, TRANSFER_FILE, find_transfer, sets_of
+from protclip_core.weights.bundle import open_bundle
 from tests.aligner_programs import write_aligner
 from tests.go_indexes import index_of
 from tests.helpers import RESIDUES
 from tests.ontology_files import go_id
 from tests.unit.models.dual import Dual
-from train import go_transfer
-from train.annotated import read_annotated
+from train.data.annotated import read_annotated
+from train.release import go_transfer
 
 #: Families of proteins, and what each carries: a term of each aspect.
 FAMILIES = [[5, 16, 26], [8, 14, 21], [3, 13, 25]]

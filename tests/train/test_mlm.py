@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from protclip_core.models.alphabet import BOS, EOS, MASK
-from protclip_core.models.packing import pack_sequences
+from protclip_core.encoders.alphabet import BOS, EOS, MASK
+from protclip_core.encoders.packing import pack_sequences
 from train.objectives.mlm import IGNORED, mask_residues, mlm_loss
 
 

@@ -8,11 +8,11 @@ import torch
 from Bio.Align import substitution_matrices
 from torch import nn
 
-from protclip_core.models.alphabet import TOKENS, encode
+from protclip_core.encoders.alphabet import TOKENS, encode
 from tests.train.launch import debug_config
-from train.averages import Averages
-from train.mutate import mutate, substitutions
-from train.optim import make_optimizer, set_learning_rate
+from train.data.substitutions import mutate, substitutions
+from train.loop.averages import Averages
+from train.loop.optim import make_optimizer, set_learning_rate
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 

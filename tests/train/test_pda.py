@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from protclip_core.models.packing import pack_sequences
-from protclip_core.models.residue_heads import PrototypeBank
+from protclip_core.encoders.packing import pack_sequences
+from protclip_core.encoders.residue_heads import PrototypeBank
 from tests.train.tiny_towers import TinyTowers, examples, gradient_of
 from train.objectives.pda import pda_loss, segment_vectors, segment_weights
 

@@ -9,15 +9,15 @@ import torch
 from safetensors.torch import load_file
 
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.bundle import open_bundle
 from protclip_core.models.loading import load_model
+from protclip_core.weights.bundle import open_bundle
 from tests.train.launch import CONFIGS, DEBUG, debug_config, write_config
 from train import curves, export, pretrain
-from train.building import build_towers
-from train.config import load_config
-from train.evaluate import recall_at
-from train.model import MAX_LOGIT_SCALE
-from train.optim import Progress, learning_rate, make_optimizer, share_done
+from train.config.run import load_config
+from train.loop.evaluate import recall_at
+from train.loop.optim import Progress, learning_rate, make_optimizer, share_done
+from train.towers.building import build_towers
+from train.towers.two_towers import MAX_LOGIT_SCALE
 
 PAIRS, GO = CONFIGS / "debug" / "pairs.jsonl", CONFIGS / "debug" / "go_terms.tsv"
 

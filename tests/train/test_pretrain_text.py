@@ -11,16 +11,22 @@ from protclip_core.errors import UsageError
 from protclip_core.models.loading import load_text_model
 from tests.train.launch import CONFIGS
 from train import pretrain_text
-from train.composer import TextComposer
-from train.config import DataConfig
-from train.go_terms import GoTerms
-from train.metrics import read_metrics
-from train.pairs import open_pairs
+from train.config.run import DataConfig
+from train.config.text import load_text_config
+from train.data.composer import TextComposer
+from train.data.go_terms import GoTerms
+from train.data.pairs import open_pairs
+from train.data.term_space import (
+    annotation_side,
+    protein_targets,
+    specificity,
+    term_space,
+    word_side,
+)
+from train.data.text_views import TextViews
+from train.loop.run_log import read_metrics
 from train.pretrain_text import train_text
-from train.term_space import annotation_side, protein_targets, specificity, term_space, word_side
-from train.text_config import load_text_config
-from train.text_tower import Masking, TextTower, encode_rows
-from train.text_views import TextViews
+from train.towers.text_tower import Masking, TextTower, encode_rows
 
 DEBUG_DATA = CONFIGS / "debug"
 CONFIG = """
@@ -184,7 +190,7 @@ def test_rows_do_not_depend_on_their_company():
 
 
 def load_form():
-    from protclip_core.models.projection_form import ProjectionForm
+    from protclip_core.encoders.projection_form import ProjectionForm
 
     return ProjectionForm(form="skip", hidden_dim=12)
 

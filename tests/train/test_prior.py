@@ -8,9 +8,9 @@ import torch
 
 from tests.train.test_gc import unit
 from tests.train.test_multi_positive import KNOWN, POSITIVE
-from train.go_bank import GoBank, make_bank, vectors_of_terms
-from train.go_targets import GoTargets
-from train.go_terms import GoTerms
+from train.data.go_bank import GoBank, make_bank, vectors_of_terms
+from train.data.go_targets import GoTargets
+from train.data.go_terms import GoTerms
 from train.objectives.prior import log_odds, prior_loss
 
 COUNTS = torch.tensor([40.0, 3.0, 12.0, 1.0, 90.0], dtype=torch.float64)

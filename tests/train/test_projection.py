@@ -7,19 +7,25 @@ import pytest
 import torch
 
 import protclip_core as pc
+from protclip_core.encoders.kmer import KmerEncoder
+from protclip_core.encoders.kmer_config import KmerConfig
+from protclip_core.encoders.packing import pack_sequences
+from protclip_core.encoders.projection import ProjectionForm, SkipProjection
 from protclip_core.errors import UsageError
-from protclip_core.models.bundle import write_bundle
-from protclip_core.models.kmer import KmerEncoder
-from protclip_core.models.kmer_config import KmerConfig
-from protclip_core.models.packing import pack_sequences
-from protclip_core.models.projection import ProjectionForm, SkipProjection
+from protclip_core.weights.bundle import write_bundle
 from tests.train.launch import DEBUG, write_config
 from tests.train.tiny_towers import SEQUENCES
 from tests.unit.models.dual import tokenizer_of_words
 from tests.unit.models.skips import HIDDEN, INPUT, JOINT, KMER, STREAM
-from train.building import build_towers
-from train.config import ModelConfig, ProteinConfig, changed_keys, load_config
-from train.model import TwoTowers, bundle_config, initialise_bert, initialise_projection, make_bert
+from train.config.run import ModelConfig, ProteinConfig, changed_keys, load_config
+from train.towers.building import build_towers
+from train.towers.two_towers import (
+    TwoTowers,
+    bundle_config,
+    initialise_bert,
+    initialise_projection,
+    make_bert,
+)
 
 SKIP = ProjectionForm(form="skip", hidden_dim=HIDDEN)
 READS_INPUT = ProjectionForm(form="skip", hidden_dim=HIDDEN, protein_dim=INPUT)

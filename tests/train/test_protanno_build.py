@@ -27,7 +27,7 @@ from tests.train.protanno_data import (
     write_entries,
 )
 from tests.warm import unmeasured
-from train.data import read_proteins
+from train.data.batches import read_proteins
 from train.protanno.sampling import Sampling
 from train.protanno.shards import ShardSet, read_shards
 

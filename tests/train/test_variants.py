@@ -5,8 +5,8 @@ import torch
 from tokenizers import Tokenizer
 
 from tests.train.launch import CONFIGS
-from train.composer import TextComposer
-from train.variants import open_variants, write_variants
+from train.data.composer import TextComposer
+from train.data.text_vectors import open_variants, write_variants
 
 
 class OnePair:

@@ -10,13 +10,13 @@ import pytest
 
 from protclip_core.errors import InputError
 from protclip_core.io.phrases import Phrase, read_phrases
-from protclip_core.models.bundle import open_bundle
 from protclip_core.models.info import describe_model
-from protclip_core.models.vocabularies import SHIPPED, TextSide, find_vocabulary
+from protclip_core.terms.vocabularies import SHIPPED, TextSide, find_vocabulary
+from protclip_core.weights.bundle import open_bundle
 from tests.helpers import RESIDUES
 from tests.unit.models.dual import Dual
 from train import vocabularies, vocabulary_terms
-from train.vocabulary_terms import (
+from train.release.vocabulary_terms import (
     LEAST,
     ec_phrases,
     flat_phrases,

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from protclip_core.models.alphabet import TOKENS
-from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.packing import PackedTokens, pack_sequences
-from protclip_core.models.residue_heads import ResidueHeads
-from train.model import (
+from protclip_core.encoders.alphabet import TOKENS
+from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.packing import PackedTokens, pack_sequences
+from protclip_core.encoders.residue_heads import ResidueHeads
+from train.towers.two_towers import (
     TwoTowers,
     initialise_bert,
     initialise_esm2,

@@ -26,8 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from protclip_core.models.alphabet import MASK
-from protclip_core.models.packing import PackedTokens
+from protclip_core.encoders.alphabet import MASK
+from protclip_core.encoders.packing import PackedTokens
 from train.objectives.mlm import IGNORED
 from train.objectives.precision import full_precision
 from train.objectives.ranks import mean_over_ranks

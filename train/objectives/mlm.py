@@ -13,8 +13,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from protclip_core.models.alphabet import BOS, EOS, MASK
-from protclip_core.models.packing import PackedTokens
+from protclip_core.encoders.alphabet import BOS, EOS, MASK
+from protclip_core.encoders.packing import PackedTokens
 from train.objectives.precision import full_precision
 from train.objectives.ranks import mean_over_ranks
 

@@ -20,8 +20,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from protclip_core.models.packing import PackedTokens
-from protclip_core.models.residue_heads import PrototypeBank
+from protclip_core.encoders.packing import PackedTokens
+from protclip_core.encoders.residue_heads import PrototypeBank
 from train.objectives.precision import full_precision
 from train.objectives.ranks import mean_over_ranks
 

@@ -19,9 +19,9 @@ import shlex
 import sys
 from pathlib import Path
 
+from train.loop.terminal import LineProgress, guarded, say
 from train.protanno.builder import BuildOptions, build
 from train.protanno.sampling import FORMS, Sampling
-from train.terminal import LineProgress, guarded, say
 
 __all__ = ["main"]
 

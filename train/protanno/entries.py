@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from train.texts import TAGS
+from train.data.texts import TAGS
 
 __all__ = ["LEVELS", "PROPERTIES", "Entry", "RawEntry"]
 
@@ -101,7 +101,7 @@ class Entry:
     def to_json(self) -> str:
         """Return the entry as one line of JSON without a line feed; empty fields are left out.
 
-        The keys are those that `train.data.read_proteins` reads; the level is ``pe``.
+        The keys are those that `train.data.batches.read_proteins` reads; the level is ``pe``.
         """
         values: dict[str, Any] = {"accession": self.accession, "sequence": self.sequence}
         values |= {name: getattr(self, name) for name in PROPERTIES}

@@ -1,6 +1,6 @@
 """From the texts of a UniProt entry to the four clean properties.
 
-What is cut away and what stays is that of `train.texts`, applied block by block: a flat file
+What is cut away and what stays is that of `train.data.texts`, applied block by block: a flat file
 has several comments of one topic, and the note of the first must not swallow the second.
 """
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from train.protanno.entries import PROPERTIES, Entry, RawEntry
-from train.texts import (
+from train.data.texts import (
     CUT,
     EVIDENCE,
     ISOFORM,
@@ -18,6 +17,7 @@ from train.texts import (
     SAYS_NOTHING,
     SENTENCE_END,
 )
+from train.protanno.entries import PROPERTIES, Entry, RawEntry
 
 __all__ = ["clean_text", "make_entry", "names_of"]
 

@@ -37,8 +37,8 @@ from Bio import bgzf
 
 from protclip_core.errors import InputError, ModelError
 from protclip_core.io.atomic import remove_stale_temps, write_atomic
-from protclip_core.io.journal import file_sha256
 from protclip_core.io.streams import open_input
+from protclip_core.store.journal import file_sha256
 from train.protanno.entries import Entry
 
 __all__ = ["FORMAT", "ShardInfo", "ShardSet", "ShardWriter", "read_lines", "read_shards"]

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.bundle import MANIFEST, Bundle
-from protclip_core.models.cache import check_name
-from protclip_core.models.content import describe_content, is_safetensors
+from protclip_core.fetch.cache import check_name
+from protclip_core.fetch.repository import refuse_remote_code
 from protclip_core.models.importers.configs import read_config
-from protclip_core.models.repository import refuse_remote_code
+from protclip_core.weights.bundle import MANIFEST, Bundle
+from protclip_core.weights.content import describe_content, is_safetensors
 
 if TYPE_CHECKING:
     from protclip_core.models.importers.converted import Converted
@@ -138,7 +138,7 @@ def import_model(
 
 def _convert(source: Path, tokenizer: Path | None, config: Mapping[str, Any] | None) -> Converted:
     """Find out what the source is and hand it to its importer."""
-    from protclip_core.models.weights import weights_files
+    from protclip_core.weights.tensors import weights_files
 
     if source.is_dir():
         config, where = _configuration(source, config)

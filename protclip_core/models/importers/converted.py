@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protclip_core.errors import ModelError
-from protclip_core.models.tensor_names import fair_esm_names, transformers_names
+from protclip_core.weights.names import fair_esm_names, transformers_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,7 +103,7 @@ def take(
         Missing, unknown or wrong-shaped tensors, NaN or infinity, or whole numbers in place of
         weights, each by its name in the file.
     """
-    from protclip_core.models.weights import check_tensors
+    from protclip_core.weights.tensors import check_tensors
 
     patterns = [(re.compile(pattern), reason) for pattern, reason in reasons]
     rest: dict[str, Tensor] = {}

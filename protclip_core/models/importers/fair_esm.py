@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from protclip_core.encoders.shapes import check_encoders
 from protclip_core.errors import ModelError
 from protclip_core.models.importers.converted import Converted, check_tied, esm2_layout, take
-from protclip_core.models.shapes import check_encoders
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +49,7 @@ def convert_fair_esm(path: Path) -> Converted:
     ModelError
         Not a file of fair-esm, another architecture, or tensors that do not fit.
     """
-    from protclip_core.models.weights import load_pickled_tensors
+    from protclip_core.weights.tensors import load_pickled_tensors
 
     where = str(path)
     content = load_pickled_tensors(path)
@@ -113,7 +113,7 @@ def _esm2(path: Path, values: Mapping[str, Any], tensors: dict[str, Tensor]) -> 
 
 def _esm1(path: Path, values: Mapping[str, Any], tensors: dict[str, Tensor]) -> Converted:
     # Here, because fair-esm is slow to import and needed for these two only.
-    from protclip_core.models.esm1 import build_esm1_module
+    from protclip_core.encoders.esm1 import build_esm1_module
 
     where = str(path)
     architecture = str(values.get("arch"))

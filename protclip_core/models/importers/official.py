@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from protclip_core.encoders.shapes import check_encoders
 from protclip_core.errors import ModelError
 from protclip_core.models.importers.configs import bert_encoder, esm2_encoder
 from protclip_core.models.importers.converted import (
@@ -26,8 +27,7 @@ from protclip_core.models.importers.vocabulary import (
     find_vocabulary,
     tokenizer_bytes,
 )
-from protclip_core.models.shapes import check_encoders
-from protclip_core.models.tensor_names import modern_names
+from protclip_core.weights.names import modern_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,7 +85,7 @@ def convert_official(
     ModelError
         A configuration or tensors that do not fit, or no tokenizer.
     """
-    from protclip_core.models.weights import read_weights_files
+    from protclip_core.weights.tensors import read_weights_files
 
     ours = _bundle_config(config, where)
     vocabulary = find_vocabulary(folder, tokenizer)
@@ -150,7 +150,7 @@ def _bundle_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _towers(ours: Mapping[str, Any]) -> Layout:
     """Both encoders, both projections and the scale: what every release has."""
-    from protclip_core.models.bert import bert_shapes
+    from protclip_core.encoders.bert import bert_shapes
 
     protein, text, joint = ours["protein_encoder"], ours["text_encoder"], ours["projection_dim"]
     bert = bert_shapes(text)

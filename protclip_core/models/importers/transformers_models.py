@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from protclip_core.encoders.shapes import check_encoders
 from protclip_core.errors import ModelError
 from protclip_core.models.importers.configs import bert_encoder, esm2_encoder
 from protclip_core.models.importers.converted import (
@@ -22,8 +23,7 @@ from protclip_core.models.importers.vocabulary import (
     read_tokens,
     tokenizer_bytes,
 )
-from protclip_core.models.shapes import check_encoders
-from protclip_core.models.tensor_names import modern_names
+from protclip_core.weights.names import modern_names
 
 __all__ = ["convert_bert", "convert_esm2"]
 
@@ -66,8 +66,8 @@ def convert_esm2(
     ModelError
         Another architecture or vocabulary, or tensors that do not fit.
     """
-    from protclip_core.models.alphabet import TOKENS
-    from protclip_core.models.weights import read_weights_files
+    from protclip_core.encoders.alphabet import TOKENS
+    from protclip_core.weights.tensors import read_weights_files
 
     encoder = esm2_encoder(config, where)
     check_encoders({"protein_encoder": encoder}, where)
@@ -139,7 +139,7 @@ def _protbert(
     vocabulary: Path,
     tokens: Mapping[str, int],
 ) -> Converted:
-    from protclip_core.models.weights import read_weights_files
+    from protclip_core.weights.tensors import read_weights_files
 
     ordered = list(in_order(tokens, str(vocabulary)))
     if len(ordered) != encoder.get("vocab_size"):
@@ -175,7 +175,7 @@ def _protbert(
 def _text_encoder(
     files: Sequence[Path], encoder: dict[str, Any], where: str, vocabulary: Path
 ) -> Converted:
-    from protclip_core.models.weights import read_weights_files
+    from protclip_core.weights.tensors import read_weights_files
 
     positions = encoder.get("max_position_embeddings")
     encoder["max_tokens"] = min(512, positions) if isinstance(positions, int) else 512
@@ -202,7 +202,7 @@ def _bert_prefix(tensors: Mapping[str, object]) -> str:
 
 
 def _bert_layout(encoder: Mapping[str, Any], theirs: str, ours: str) -> Layout:
-    from protclip_core.models.bert import bert_shapes
+    from protclip_core.encoders.bert import bert_shapes
 
     return {theirs + name: (ours + name, shape) for name, shape in bert_shapes(encoder).items()}
 

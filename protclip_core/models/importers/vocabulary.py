@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.content import describe_content
-from protclip_core.models.fields import one_line
+from protclip_core.fetch.repository import refuse_remote_code
+from protclip_core.io.json_fields import one_line
 from protclip_core.models.importers.configs import read_config
-from protclip_core.models.repository import refuse_remote_code
-from protclip_core.models.tokenizer_file import MOST_TOKENIZER_BYTES
+from protclip_core.weights.content import describe_content
+from protclip_core.weights.tokenizer_file import MOST_TOKENIZER_BYTES
 
 __all__ = [
     "check_special_tokens",
@@ -171,7 +171,7 @@ def tokenizer_bytes(path: Path, encoder: Mapping[str, Any]) -> tuple[bytes, list
     ModelError
         No tokenizer, or one of another size than the encoder's vocabulary.
     """
-    from protclip_core.models.tokenizer_file import read_tokenizer
+    from protclip_core.weights.tokenizer_file import read_tokenizer
 
     sources = [path]
     _check_size(path)

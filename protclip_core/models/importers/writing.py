@@ -17,7 +17,8 @@ from typing import Any
 from protclip_core._version import __version__
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import disk_error, fsync_folder, require_space
-from protclip_core.models.bundle import (
+from protclip_core.models.importers.converted import Converted
+from protclip_core.weights.bundle import (
     CONFIG,
     FORMAT,
     FORMAT_VERSION,
@@ -27,7 +28,6 @@ from protclip_core.models.bundle import (
     sha256_of,
     write_bundle,
 )
-from protclip_core.models.importers.converted import Converted
 
 __all__ = ["copy_bundle", "new_folder", "write_converted"]
 

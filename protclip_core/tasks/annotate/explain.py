@@ -22,12 +22,12 @@ import numpy.typing as npt
 
 from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import ResourceError, UsageError
-from protclip_core.models.explain import TermResidues, explain_terms
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings, resolve_settings
 from protclip_core.progress import Progress
 from protclip_core.tasks.annotate.selection import ProteinTerms
 from protclip_core.tasks.annotate.task import Annotation
+from protclip_core.terms.explain import TermResidues, explain_terms
 
 __all__ = ["ExplainedProtein", "Explainer", "explained_proteins"]
 

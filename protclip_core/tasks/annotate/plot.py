@@ -16,12 +16,12 @@ import numpy as np
 
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import write_atomic
-from protclip_core.models.explain import THRESHOLD, TermResidues
 from protclip_core.ontology.graph import expand
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.records import printable
 from protclip_core.tasks.annotate.explain import ExplainedProtein
 from protclip_core.tasks.annotate.selection import PredictedTerm
+from protclip_core.terms.explain import THRESHOLD, TermResidues
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

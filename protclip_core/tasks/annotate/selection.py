@@ -13,13 +13,13 @@ from itertools import repeat
 import numpy as np
 
 from protclip_core.errors import UsageError
-from protclip_core.models.go_calibration import sigmoid
-from protclip_core.models.go_combine import Supported
-from protclip_core.models.go_scores import Scored
 from protclip_core.ontology import graph
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.slims import SlimMap
 from protclip_core.tasks.annotate.transfer import Support, Transfer
+from protclip_core.terms.calibration import sigmoid
+from protclip_core.terms.combine import Supported
+from protclip_core.terms.scores import Scored
 
 __all__ = ["PredictedTerm", "ProteinTerms", "Selection", "likeliest_below"]
 

@@ -23,22 +23,16 @@ import numpy as np
 
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import disk_error
-from protclip_core.models.go_calibration import LEAST_PROBABILITY, logit, sigmoid
-from protclip_core.models.go_combine import Supported
-from protclip_core.models.go_scores import BLOCK_PROTEINS, GoScorer, Scored
+from protclip_core.measure.false_discovery import FalseDiscovery
 from protclip_core.ontology.terms import ASPECTS
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
-from protclip_core.tasks.annotate.fdr import FalseDiscovery
-from protclip_core.tasks.annotate.input import open_source
-from protclip_core.tasks.annotate.relatives import rereadable
 from protclip_core.tasks.annotate.selection import (
     PredictedTerm,
     ProteinTerms,
     Selection,
     likeliest_below,
 )
-from protclip_core.tasks.annotate.sequence_queue import SequenceQueue
 from protclip_core.tasks.annotate.transfer import Transfer, TransferRequest
 from protclip_core.tasks.annotate.vocabularies import (
     DEFAULT_PROBABILITY,
@@ -47,6 +41,12 @@ from protclip_core.tasks.annotate.vocabularies import (
     Vocabulary,
     choose_vocabularies,
 )
+from protclip_core.terms.calibration import LEAST_PROBABILITY, logit, sigmoid
+from protclip_core.terms.combine import Supported
+from protclip_core.terms.scores import BLOCK_PROTEINS, GoScorer, Scored
+from protclip_core.vectors.protein_source import open_source
+from protclip_core.vectors.relatives import rereadable
+from protclip_core.vectors.sequence_queue import SequenceQueue
 
 __all__ = [
     "DEFAULT_PROBABILITY",

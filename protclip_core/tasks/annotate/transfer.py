@@ -14,15 +14,15 @@ import numpy as np
 
 from protclip_core.errors import UsageError
 from protclip_core.io.aligners import find_aligner
-from protclip_core.models.go_combine import TEXT, Supported, best_with_votes, with_votes
-from protclip_core.models.go_scores import GoScorer
-from protclip_core.models.go_transfer import KINDS, TransferWeights, find_transfer
-from protclip_core.models.go_votes import Votes, count_votes
 from protclip_core.models.info import ModelInfo
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.reference import read_annotations
-from protclip_core.tasks.annotate.input import is_store
-from protclip_core.tasks.annotate.relatives import Homologs, Neighbours, RelativeSource
+from protclip_core.terms.combine import TEXT, Supported, best_with_votes, with_votes
+from protclip_core.terms.scores import GoScorer
+from protclip_core.terms.transfer import KINDS, TransferWeights, find_transfer
+from protclip_core.terms.votes import Votes, count_votes
+from protclip_core.vectors.protein_source import is_store
+from protclip_core.vectors.relatives import Homologs, Neighbours, RelativeSource
 
 __all__ = ["Support", "Transfer", "TransferRequest"]
 

@@ -13,18 +13,18 @@ import numpy as np
 from protclip_core.errors import UsageError
 from protclip_core.io.phrases import Phrase, read_phrases
 from protclip_core.io.text_rows import is_decoded, made_visible
-from protclip_core.models.go_calibration import logit
-from protclip_core.models.go_index import GoIndex
-from protclip_core.models.go_index_file import find_go_index
 from protclip_core.models.info import ModelInfo
-from protclip_core.models.vocabularies import (
+from protclip_core.ontology.slims import SlimMap, map_to_slim, read_slim
+from protclip_core.records import printable
+from protclip_core.terms.calibration import logit
+from protclip_core.terms.index import GoIndex
+from protclip_core.terms.index_file import find_go_index
+from protclip_core.terms.vocabularies import (
     SHIPPED,
     TextSide,
     find_vocabulary,
     index_of_phrases,
 )
-from protclip_core.ontology.slims import SlimMap, map_to_slim, read_slim
-from protclip_core.records import printable
 
 if TYPE_CHECKING:
     from protclip_core.tasks.annotate.task import AnnotateRequest

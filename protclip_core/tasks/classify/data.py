@@ -16,7 +16,7 @@ from protclip_core.heads.targets import CLASSES, LABELS, VALUES, Targets
 from protclip_core.io.labels import Labelled, LabelTable
 from protclip_core.io.protein_names import ProteinNames
 from protclip_core.records import printable
-from protclip_core.tasks.classify.input import VectorBlock
+from protclip_core.vectors.head_vectors import VectorBlock
 
 __all__ = [
     "LabelledProteins",

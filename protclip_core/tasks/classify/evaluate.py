@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from protclip_core.bench.composition import COMPOSITION_WIDTH, composition
-from protclip_core.bench.metrics import RESAMPLES
 from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.heads import Head, Targets, load_head
 from protclip_core.heads.linear import LinearForm
 from protclip_core.heads.seen import keys_of_digests, unpack_keys
 from protclip_core.heads.targets import VALUES
 from protclip_core.io.labels import read_labels
+from protclip_core.measure.composition import COMPOSITION_WIDTH, composition
+from protclip_core.measure.metrics import RESAMPLES
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
+from protclip_core.report.head_report import Score, measure_all, say
 from protclip_core.tasks.classify.data import (
     LabelledProteins,
     as_targets,
@@ -29,9 +30,8 @@ from protclip_core.tasks.classify.data import (
     keep_known,
     with_label,
 )
-from protclip_core.tasks.classify.input import open_vectors, read_all
 from protclip_core.tasks.classify.sequences import with_sequences
-from protclip_core.tasks.head_report import Score, measure_all, say
+from protclip_core.vectors.head_vectors import open_vectors, read_all
 
 __all__ = ["EvaluateReport", "EvaluateRequest", "evaluate"]
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from protclip_core.bench.composition import composition
-from protclip_core.bench.metrics import RESAMPLES
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads import FitSettings, FittedHead, HeadCard, Targets, fit_head, save_head
 from protclip_core.heads.linear import fold
@@ -21,8 +19,11 @@ from protclip_core.heads.seen import keys_of_digests, pack_keys
 from protclip_core.heads.targets import VALUES
 from protclip_core.io.atomic import check_writable_target
 from protclip_core.io.labels import read_labels
+from protclip_core.measure.composition import composition
+from protclip_core.measure.metrics import RESAMPLES
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
+from protclip_core.report.head_report import Score, measure_all, prior
 from protclip_core.tasks.classify.data import (
     LabelledProteins,
     as_targets,
@@ -31,11 +32,10 @@ from protclip_core.tasks.classify.data import (
     resolve_task,
     with_label,
 )
-from protclip_core.tasks.classify.input import open_vectors, read_all
 from protclip_core.tasks.classify.sequences import with_sequences
 from protclip_core.tasks.classify.split import DROPPED, TEST, TRAIN, VALID, Split, split_proteins
-from protclip_core.tasks.embed.input import refuse_input_as_output
-from protclip_core.tasks.head_report import Score, measure_all, prior
+from protclip_core.vectors.embed_input import refuse_input_as_output
+from protclip_core.vectors.head_vectors import open_vectors, read_all
 
 __all__ = ["MIN_MEMBERS", "FitReport", "FitRequest", "fit"]
 

@@ -13,9 +13,9 @@ import numpy as np
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.folds import deal, group_numbers, strata
 from protclip_core.heads.targets import Targets
+from protclip_core.io.clusters import COVERAGE, IDENTITY, similar_groups, some_aligner
 from protclip_core.io.labels import SPLITS
 from protclip_core.tasks.classify.data import LabelledProteins
-from protclip_core.tasks.clusters import COVERAGE, IDENTITY, similar_groups, some_aligner
 
 __all__ = ["SPLIT_KINDS", "TEST", "TRAIN", "VALID", "Split", "split_proteins"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from protclip_core.errors import ProtclipError, UsageError
+from protclip_core.fetch.cache import CACHE_VARIABLE, cache_folder
 from protclip_core.io.atomic import check_writable_target, disk_error, free_bytes
-from protclip_core.models.cache import CACHE_VARIABLE, cache_folder
 from protclip_core.tasks.doctor.checks import FAIL, OK, WARN, Check, gigabytes
 
 __all__ = ["folder_checks"]

@@ -21,8 +21,8 @@ def machine_checks() -> Iterator[Check]:
     # The rest needs torch; a torch that cannot be imported is told by the caller.
     import torch
 
+    from protclip_core.encoders.kernels import choose_cpu_kernels, cpu_has_bfloat16, processor_name
     from protclip_core.engines.local import usable_cores
-    from protclip_core.models.kernels import choose_cpu_kernels, cpu_has_bfloat16, processor_name
 
     cores, usable = os.cpu_count() or 1, usable_cores()
     flags = [flag for flag in _FLAGS if flag in _cpu_flags()]

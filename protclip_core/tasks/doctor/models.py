@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protclip_core.errors import ModelError, ProtclipError
-from protclip_core.models.bundle import Bundle, open_bundle
-from protclip_core.models.cache import find_installed
-from protclip_core.models.fields import one_line
+from protclip_core.fetch.cache import find_installed
+from protclip_core.io.json_fields import one_line
 from protclip_core.models.info import BUNDLED, DEFAULT_MODEL, describe_model
 from protclip_core.tasks.doctor.checks import FAIL, OK, WARN, Check
+from protclip_core.weights.bundle import Bundle, open_bundle
 
 if TYPE_CHECKING:
     from protclip_core.models.protein import ProteinModel
-    from protclip_core.models.reference import Reference
+    from protclip_core.models.reference_vectors import Reference
 
 __all__ = ["model_checks"]
 
@@ -61,9 +61,9 @@ def _default_model(model: str | Path) -> Iterator[Check]:
         found=f"{len(info.bundle.files)} files as published, "
         f"weights {info.bundle.weights_sha256[:12]}",
     )
-    from protclip_core.models.kernels import cpu_has_bfloat16
+    from protclip_core.encoders.kernels import cpu_has_bfloat16
     from protclip_core.models.loading import load_model, resolve_device
-    from protclip_core.models.reference import read_reference
+    from protclip_core.models.reference_vectors import read_reference
 
     try:
         reference = read_reference()
@@ -87,7 +87,7 @@ def _default_model(model: str | Path) -> Iterator[Check]:
 
 def _compared(model: ProteinModel, reference: Reference, device: str, dtype: str) -> Check:
     """Compare with the stored vectors; texts are computed in float32 whatever the type."""
-    from protclip_core.models.reference import TOLERANCE, measure
+    from protclip_core.models.reference_vectors import TOLERANCE, measure
 
     kinds = [k for k in reference.vectors if dtype == "float32" or k.startswith("protein")]
     found = measure(model, reference, kinds)

@@ -12,14 +12,14 @@ import numpy as np
 from protclip_core._version import __version__
 from protclip_core.errors import ModelError, ResourceError
 from protclip_core.io.atomic import write_atomic
-from protclip_core.io.part_reader import PartReader
-from protclip_core.io.parts import PartStore
-from protclip_core.io.spool import Spool, SpooledRecord
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.io.store_writer import StoreWriter
 from protclip_core.records import printable
-from protclip_core.tasks.embed.input import InputReport
-from protclip_core.tasks.embed.job import EmbedJob, EmbedReport
+from protclip_core.store.part_reader import PartReader
+from protclip_core.store.parts import PartStore
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.store.spool import Spool, SpooledRecord
+from protclip_core.store.writer import StoreWriter
+from protclip_core.vectors.embed_input import InputReport
+from protclip_core.vectors.embed_job import EmbedJob, EmbedReport
 
 __all__ = ["assemble_store", "count_failures", "list_failures", "refuse_nothing"]
 

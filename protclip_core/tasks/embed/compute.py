@@ -10,12 +10,12 @@ import numpy as np
 
 from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import UsageError
-from protclip_core.io.parts import PartStore
-from protclip_core.io.spool import PendingSequence, Spool
-from protclip_core.io.store import EmbeddingStore
 from protclip_core.models.protein import Embedded
 from protclip_core.progress import Progress
-from protclip_core.tasks.embed.job import EmbedJob, EmbedReport
+from protclip_core.store.parts import PartStore
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.store.spool import PendingSequence, Spool
+from protclip_core.vectors.embed_job import EmbedJob, EmbedReport
 
 __all__ = ["check_same_settings", "compute_parts", "part_seconds"]
 

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from protclip_core.encoders.esm2 import Esm2Config
+from protclip_core.encoders.kmer_config import KmerConfig
+from protclip_core.encoders.windows import window_starts
 from protclip_core.engines.local import GPU_BATCH_TOKENS, usable_cores
 from protclip_core.io.fasta import InputSummary
-from protclip_core.io.spool import Spool
-from protclip_core.models.esm2 import Esm2Config
 from protclip_core.models.info import ModelInfo, describe_model
-from protclip_core.models.kmer_config import KmerConfig
 from protclip_core.models.loading import resolve_device
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS
 from protclip_core.models.settings import EmbedSettings
-from protclip_core.models.windows import window_starts
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
-from protclip_core.tasks.embed.input import TEMPORARY_HINT, read_inputs
-from protclip_core.tasks.embed.job import (
+from protclip_core.store.spool import Spool
+from protclip_core.vectors.embed_input import TEMPORARY_HINT, read_inputs
+from protclip_core.vectors.embed_job import (
     EmbedRequest,
     check_early,
     disk_bytes,

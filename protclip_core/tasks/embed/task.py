@@ -19,11 +19,11 @@ import numpy as np
 from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import check_writable_target, file_lock, require_space
-from protclip_core.io.journal import mark_replaces, read_journal, replaces
-from protclip_core.io.parts import PartStore, partial_folder
-from protclip_core.io.spool import Spool, SpooledRecord
 from protclip_core.models.info import describe_model
 from protclip_core.progress import Progress, SilentProgress
+from protclip_core.store.journal import mark_replaces, read_journal, replaces
+from protclip_core.store.parts import PartStore, partial_folder
+from protclip_core.store.spool import Spool, SpooledRecord
 from protclip_core.tasks.embed.assemble import (
     assemble_store,
     count_failures,
@@ -31,12 +31,12 @@ from protclip_core.tasks.embed.assemble import (
     refuse_nothing,
 )
 from protclip_core.tasks.embed.compute import check_same_settings, compute_parts
-from protclip_core.tasks.embed.input import (
+from protclip_core.vectors.embed_input import (
     TEMPORARY_HINT,
     read_inputs,
     refuse_input_as_output,
 )
-from protclip_core.tasks.embed.job import (
+from protclip_core.vectors.embed_job import (
     EmbedJob,
     EmbedReport,
     EmbedRequest,

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from protclip_core.io.atomic import disk_error
-from protclip_core.models.bundle import MANIFEST
+from protclip_core.weights.bundle import MANIFEST
 
 __all__ = ["delete", "identity", "installing", "leftovers", "make_folder", "swap"]
 

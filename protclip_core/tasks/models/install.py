@@ -1,6 +1,6 @@
 """Models are installed: fetched from where the catalog or the user says, or from files here.
 
-An installed model is a bundle in the cache folder (`protclip_core.models.cache`). Whatever moment
+An installed model is a bundle in the cache folder (`protclip_core.fetch.cache`). Whatever moment
 a process is killed at, a model is installed whole or not at all, and what was downloaded is used
 again by the next try.
 """
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protclip_core.errors import ModelError, UsageError
+from protclip_core.fetch.cache import cache_folder, check_name, downloads_folder, model_folder
+from protclip_core.fetch.catalog import CatalogEntry, check_against_entry, find_entry, suggest
 from protclip_core.io.atomic import disk_error, require_space
-from protclip_core.models.bundle import MANIFEST, Bundle, open_bundle
-from protclip_core.models.cache import cache_folder, check_name, downloads_folder, model_folder
-from protclip_core.models.catalog import CatalogEntry, check_against_entry, find_entry, suggest
 from protclip_core.models.info import BUNDLED, describe_model, find_in_torch_hub
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.models.folder import delete, identity, installing, make_folder, swap
+from protclip_core.weights.bundle import MANIFEST, Bundle, open_bundle
 
 if TYPE_CHECKING:
-    from protclip_core.io.download import RemoteFile
+    from protclip_core.fetch.download import RemoteFile
+    from protclip_core.fetch.listing import Source
     from protclip_core.models.importers import Imported
-    from protclip_core.models.listing import Source
 
 __all__ = ["PullPlan", "import_local", "origin_of", "plan_pull", "pull"]
 
@@ -124,8 +124,8 @@ def plan_pull(
     ModelError
         A source that cannot be reached, or does not have the files.
     """
-    from protclip_core.models.listing import list_files
-    from protclip_core.models.sources import parse_source
+    from protclip_core.fetch.listing import list_files
+    from protclip_core.fetch.sources import parse_source
 
     check_name(name)
     if (BUNDLED / name / MANIFEST).is_file():
@@ -217,7 +217,7 @@ def pull(plan: PullPlan, *, progress: Progress | None = None) -> Imported | None
         What the importer says; ``None`` if the model was there, or another process that pulled
         it at the same time was first.
     """
-    from protclip_core.models.listing import save_listings
+    from protclip_core.fetch.listing import save_listings
 
     if plan.installed is not None:
         return None
@@ -240,7 +240,7 @@ def pull(plan: PullPlan, *, progress: Progress | None = None) -> Imported | None
 
 
 def _download_all(plan: PullPlan, folder: Path, progress: Progress) -> list[Path]:
-    from protclip_core.io.download import download
+    from protclip_core.fetch.download import download
 
     return [download(file, folder, offline=plan.offline, progress=progress) for file in plan.files]
 

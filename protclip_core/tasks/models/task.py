@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protclip_core.errors import ModelError, ProtclipError, UsageError
-from protclip_core.models.bundle import MANIFEST, WEIGHTS, Bundle, open_bundle
-from protclip_core.models.cache import (
+from protclip_core.fetch.cache import (
     cache_folder,
     check_name,
     downloads_folder,
@@ -19,9 +18,10 @@ from protclip_core.models.cache import (
     is_installed,
     model_folder,
 )
-from protclip_core.models.catalog import CATALOG, CatalogEntry, find_entry
+from protclip_core.fetch.catalog import CATALOG, CatalogEntry, find_entry
 from protclip_core.models.info import BUNDLED, ModelInfo, describe_model
 from protclip_core.tasks.models.folder import installing, leftovers
+from protclip_core.weights.bundle import MANIFEST, WEIGHTS, Bundle, open_bundle
 
 __all__ = ["ModelRow", "list_models", "remove_model", "verify_model"]
 

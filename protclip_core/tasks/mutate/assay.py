@@ -16,16 +16,16 @@ import numpy as np
 
 from protclip_core.engines.masked import MaskedEngine
 from protclip_core.errors import InputError, ModelError, UsageError
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.models.head_card import HeadInput
+from protclip_core.heads.card import HeadInput
 from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model
 from protclip_core.models.masked import MaskedReader
-from protclip_core.models.substitution_prior import prior_table, resolve_prior
 from protclip_core.progress import Progress
+from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.mutate.input import AskedRow, Proteins, match_rows
 from protclip_core.tasks.mutate.scores import MarginalScorer, Method, Percentile, ProteinAsked
 from protclip_core.variants import Variant
+from protclip_core.variants.substitution_prior import prior_table, resolve_prior
 
 __all__ = [
     "SCORE_COLUMNS",
@@ -206,7 +206,7 @@ class ZeroShot:
 def zero_shot_of_prior(variants: Sequence[Variant]) -> np.ndarray:
     """Score variants by BLOSUM62 and hydropathy alone ``(N,)``."""
     from protclip_core.models.masked import LETTERS
-    from protclip_core.models.substitution_prior import share_ratios
+    from protclip_core.variants.substitution_prior import share_ratios
 
     table = prior_table().copy()
     count = len(share_ratios())

@@ -16,8 +16,8 @@ from pathlib import Path
 from protclip_core.errors import InputError
 from protclip_core.io.fasta import read_fasta
 from protclip_core.io.streams import open_input, source_name
-from protclip_core.io.variant_columns import Role, role_of
-from protclip_core.io.variants import Form, ProteinNames, VariantRow, read_variants
+from protclip_core.io.variants.columns import Role, role_of
+from protclip_core.io.variants.files import Form, ProteinNames, VariantRow, read_variants
 from protclip_core.models.masked import LETTERS, NUM_STANDARD
 from protclip_core.variants import Change, Kind, Variant, best_offset
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from protclip_core.errors import UsageError
 from protclip_core.models.info import DEFAULT_MODEL
-from protclip_core.models.substitution_prior import PRIORS
 from protclip_core.tasks.mutate.scores import Method, Percentile
+from protclip_core.variants.substitution_prior import PRIORS
 
 __all__ = ["MutateReport", "MutateRequest", "ScoredRow", "check_request"]
 

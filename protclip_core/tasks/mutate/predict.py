@@ -10,9 +10,9 @@ import numpy as np
 
 from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.heads import Head, load_head
+from protclip_core.heads.card import HeadInput, check_input
 from protclip_core.heads.variant_features import RECIPE, VariantFeatures
-from protclip_core.io.variants import ProteinNames
-from protclip_core.models.head_card import HeadInput, check_input
+from protclip_core.io.variants.files import ProteinNames
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.mutate.assay import (
     VariantVectors,

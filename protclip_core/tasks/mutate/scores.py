@@ -26,8 +26,8 @@ import numpy as np
 
 from protclip_core.engines.masked import MaskedEngine
 from protclip_core.models.masked import LETTERS, NUM_STANDARD
-from protclip_core.models.substitution_prior import prior_table
 from protclip_core.variants import Variant
+from protclip_core.variants.substitution_prior import prior_table
 
 __all__ = ["MarginalScorer", "Method", "Percentile", "ProteinAsked", "ProteinScores", "percentiles"]
 

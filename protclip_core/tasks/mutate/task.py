@@ -20,7 +20,6 @@ from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model
 from protclip_core.models.masked import MaskedReader
 from protclip_core.models.protein import ProteinModel
-from protclip_core.models.substitution_prior import resolve_prior
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.mutate.ensemble import Combined, combine
 from protclip_core.tasks.mutate.input import AskedRow, Proteins, match_rows, scan_rows
@@ -34,6 +33,7 @@ from protclip_core.tasks.mutate.scores import (
 )
 from protclip_core.tasks.mutate.shift import ShiftScorer
 from protclip_core.variants import Variant
+from protclip_core.variants.substitution_prior import resolve_prior
 
 __all__ = ["Mutation"]
 

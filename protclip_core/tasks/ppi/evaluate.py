@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from protclip_core.bench.metrics import RESAMPLES, Estimate, measure_classes, measure_labels
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.pair_features import embedding_input
 from protclip_core.heads.pair_scores import PairScorer
+from protclip_core.measure.metrics import RESAMPLES, Estimate, measure_classes, measure_labels
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.ppi.leaks import CLASSES, LeakReport, TrainedOn, seen_partners
 from protclip_core.tasks.ppi.negatives import RULES, draw_negatives

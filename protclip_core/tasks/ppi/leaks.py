@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import ModelError
+from protclip_core.heads.card import HeadCard
 from protclip_core.heads.seen import pack_keys, unpack_keys
-from protclip_core.models.head_card import HeadCard
 from protclip_core.tasks.ppi.pairs import codes_of
 
 __all__ = ["CLASSES", "LeakReport", "TrainedOn"]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from protclip_core.errors import InputError
 from protclip_core.heads.targets import CLASSES, Targets
-from protclip_core.io.pairs import SPLITS, STRING_TYPES, PairBlock, label_of, read_pair_blocks
+from protclip_core.io.pairs.lists import SPLITS, STRING_TYPES, PairBlock, label_of, read_pair_blocks
 from protclip_core.io.streams import source_name
 from protclip_core.records import Failure, printable
 
@@ -76,7 +76,7 @@ class PairSet:
     type_names
         Of the T types.
     splits
-        Number in `protclip_core.io.pairs.SPLITS` ``(M,)``, or None.
+        Number in `protclip_core.io.pairs.lists.SPLITS` ``(M,)``, or None.
     counts
         What the list holds besides.
     """
@@ -146,7 +146,7 @@ def read_pair_set(
     Parameters
     ----------
     path
-        File, or ``-``; see `protclip_core.io.pairs`.
+        File, or ``-``; see `protclip_core.io.pairs.lists`.
     find
         Gives the number of a protein by its name, or says why there is none. Default: all names
         are taken.

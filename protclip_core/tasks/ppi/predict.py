@@ -21,7 +21,7 @@ from protclip_core.engines.ahead import compute_ahead
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.pair_features import embedding_input
 from protclip_core.heads.pair_scores import PairScorer
-from protclip_core.io.pairs import PairBlock, read_pair_blocks
+from protclip_core.io.pairs.lists import PairBlock, read_pair_blocks
 from protclip_core.io.streams import open_input, source_name
 from protclip_core.io.text_rows import is_decoded, lines_of, made_visible, refuse_foreign
 from protclip_core.progress import Progress, SilentProgress

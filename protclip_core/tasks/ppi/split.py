@@ -10,7 +10,7 @@
 ``c3``
     Proteins are drawn; no protein of a test pair is in a training pair.
 ``cluster``
-    As c3, with clusters of similar sequences (`protclip_core.tasks.clusters`) instead of proteins.
+    As c3, with clusters of similar sequences (`protclip_core.io.clusters`) instead of proteins.
 ``bfs``, ``dfs``
     A neighbourhood of the graph of pairs, found from a drawn protein breadth first or depth
     first, is held out with all its pairs (Lv et al., IJCAI 2021): test proteins are near each
@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.folds import deal
-from protclip_core.io.pairs import SPLITS
+from protclip_core.io.pairs.lists import SPLITS
 
 __all__ = ["METHODS", "SplitSettings", "split_pairs"]
 
@@ -76,7 +76,7 @@ def split_pairs(a: Rows, b: Rows, groups: Rows, settings: SplitSettings) -> Rows
     Returns
     -------
     numpy.ndarray
-        Number in `protclip_core.io.pairs.SPLITS` of each pair ``(M,)``.
+        Number in `protclip_core.io.pairs.lists.SPLITS` of each pair ``(M,)``.
 
     Raises
     ------

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.seen import keys_of_texts
+from protclip_core.io.clusters import similar_groups, some_aligner
 from protclip_core.io.fasta import read_fasta
-from protclip_core.io.pairs import SPLITS
+from protclip_core.io.pairs.lists import SPLITS
 from protclip_core.records import Failure, printable
-from protclip_core.tasks.clusters import similar_groups, some_aligner
 from protclip_core.tasks.ppi.leaks import LeakReport, TrainedOn
 from protclip_core.tasks.ppi.pairs import PairSet, read_pair_set
 from protclip_core.tasks.ppi.split import SplitSettings, split_pairs
@@ -50,7 +50,7 @@ class SplitReport:
     pairs
         The list, each pair once.
     splits
-        Number in `protclip_core.io.pairs.SPLITS` of each pair.
+        Number in `protclip_core.io.pairs.lists.SPLITS` of each pair.
     sizes
         Pairs of each part.
     leaks

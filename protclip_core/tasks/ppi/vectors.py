@@ -13,18 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import InputError, ModelError
+from protclip_core.heads.card import HeadInput, check_input
 from protclip_core.heads.pair_features import unit_rows
 from protclip_core.heads.seen import keys_of_digests, keys_of_texts
 from protclip_core.io.protein_names import ProteinNames
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.io.store_format import duplicate_id
-from protclip_core.models.head_card import HeadInput, check_input
 from protclip_core.models.info import DEFAULT_MODEL, describe_model
 from protclip_core.progress import Progress
 from protclip_core.records import Failure, printable
-from protclip_core.tasks.annotate.input import is_store
-from protclip_core.tasks.classify.input import open_vectors, read_all
-from protclip_core.tasks.search.model import StoreModel, StoreVectors
+from protclip_core.store.format import duplicate_id
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.vectors.head_vectors import open_vectors, read_all
+from protclip_core.vectors.protein_source import is_store
+from protclip_core.vectors.store_model import StoreModel, StoreVectors
 
 __all__ = ["PairProteins", "VectorOptions", "load_proteins"]
 
@@ -45,7 +45,7 @@ class VectorOptions:
         For a head that is yet to be fitted: ``"joint"``, ``"encoder"``; None: joint where the
         model has that space.
     device, workers, on_error
-        As `protclip_core.tasks.embed.job.EmbedRequest` has them.
+        As `protclip_core.vectors.embed_job.EmbedRequest` has them.
     """
 
     inputs: tuple[str, ...]

@@ -25,11 +25,11 @@ import numpy.typing as npt
 
 from protclip_core.errors import ResourceError, UsageError
 from protclip_core.io.atomic import file_lock, open_temp, publish, require_space, write_atomic
-from protclip_core.io.store_format import USER_BLOCK, UserBlock
-from protclip_core.nearest import Nearest, Neighbours, nearest, usable_rows
+from protclip_core.measure.nearest import Nearest, Neighbours, nearest, usable_rows
 from protclip_core.progress import Progress
-from protclip_core.tasks.search.model import StoreVectors
+from protclip_core.store.format import USER_BLOCK, UserBlock
 from protclip_core.tasks.search.queries import Queries
+from protclip_core.vectors.store_model import StoreVectors
 
 __all__ = ["BACKENDS", "WORTH_AN_INDEX", "choose_backend", "search_index"]
 
@@ -97,7 +97,7 @@ def search_index(
     vectors
         The store in the space of the search.
     queries, k, min_score
-        As for `protclip_core.nearest.nearest`.
+        As for `protclip_core.measure.nearest.nearest`.
 
     Raises
     ------

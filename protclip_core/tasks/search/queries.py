@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from protclip_core.errors import InputError, ModelError
 from protclip_core.io.phrases import Phrase, read_phrases
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.io.store_format import duplicate_id
 from protclip_core.io.streams import source_name
-from protclip_core.nearest import usable_rows
+from protclip_core.measure.nearest import usable_rows
 from protclip_core.records import printable
-from protclip_core.tasks.search.model import StoreModel, StoreVectors
+from protclip_core.store.format import duplicate_id
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.vectors.store_model import StoreModel, StoreVectors
 
 __all__ = ["Queries", "find_rows", "is_fasta", "protein_queries", "read_texts"]
 

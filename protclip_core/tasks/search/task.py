@@ -19,13 +19,13 @@ import numpy.typing as npt
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.io.phrases import Phrase, read_phrases
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.nearest import Nearest, Neighbours, block_rows, nearest, usable_rows
+from protclip_core.measure.nearest import Nearest, Neighbours, block_rows, nearest, usable_rows
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import printable
+from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.search.index import choose_backend, search_index
-from protclip_core.tasks.search.model import StoreModel, StoreVectors, resolve_space
 from protclip_core.tasks.search.queries import Queries, protein_queries, read_texts
+from protclip_core.vectors.store_model import StoreModel, StoreVectors, resolve_space
 
 __all__ = ["Hit", "SearchRequest", "search"]
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from protclip_core.bench.metrics import Estimate, Metric, measure
 from protclip_core.errors import UsageError
+from protclip_core.measure.metrics import Estimate, Metric, measure
 
 __all__ = ["rank_correlations"]
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from protclip_core.bench.composition import RESIDUES, composition
 from protclip_core.errors import InputError, UsageError
 from protclip_core.io.fasta import read_fasta
-from protclip_core.pairwise import METRICS, Block, pair_scores
+from protclip_core.measure.composition import RESIDUES, composition
+from protclip_core.measure.pairwise import METRICS, Block, pair_scores
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.similarity.correlation import rank_correlations
 from protclip_core.tasks.similarity.references import (

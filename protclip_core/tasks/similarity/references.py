@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from protclip_core.io.pair_table import read_pair_table, read_pairs
+from protclip_core.io.pairs.table import read_pair_table, read_pairs
 from protclip_core.ontology.gaf import read_gaf
 from protclip_core.ontology.reference import read_annotations
 from protclip_core.ontology.semantic import SemanticSimilarity, terms_of_aspect
 from protclip_core.records import printable
-from protclip_core.tasks.go_data import read_go
+from protclip_core.tasks.data.task import read_go
 from protclip_core.tasks.similarity.vectors import Proteins
 
 __all__ = ["FEWEST", "EvaluateReport", "GoReference", "Reference", "TableReference"]

@@ -1,6 +1,7 @@
 """How alike proteins are by their vectors: all pairs, listed pairs, or one set against another.
 
-Scores are those of `protclip_core.pairwise`: they do not depend on how the work is cut into blocks.
+Scores are those of `protclip_core.measure.pairwise`: they do not depend on how the work is cut into
+blocks.
 
 Legend: n and m proteins of the two sides; k partners asked for.
 """
@@ -18,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import InputError, UsageError
-from protclip_core.io.pair_table import ListedPair
-from protclip_core.pairwise import METRICS, Block, block_scores, pair_scores
+from protclip_core.io.pairs.table import ListedPair
+from protclip_core.measure.pairwise import METRICS, Block, block_scores, pair_scores
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure, printable
-from protclip_core.tasks.annotate.input import is_store
 from protclip_core.tasks.similarity.vectors import Proteins, Vectors, open_proteins
+from protclip_core.vectors.protein_source import is_store
 
 __all__ = ["MOST_IN_MATRIX", "Answer", "Partners", "Similarity", "SimilarityRequest"]
 
@@ -54,7 +55,7 @@ class SimilarityRequest:
     against
         Another store or FASTA file; each protein of ``inputs`` is compared with each of these.
     metric
-        ``"cosine"`` or ``"manhattan"``, see `protclip_core.pairwise`.
+        ``"cosine"`` or ``"manhattan"``, see `protclip_core.measure.pairwise`.
     space
         ``"joint"``, ``"encoder"``, or None: joint where the model takes texts.
     least

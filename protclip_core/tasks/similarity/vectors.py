@@ -17,21 +17,21 @@ from typing import Any, BinaryIO, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from protclip_core.bench.composition import RESIDUES, composition
 from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.io.atomic import disk_error, require_space
 from protclip_core.io.protein_names import ProteinNames
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.io.store_format import duplicate_id
 from protclip_core.io.streams import source_name
+from protclip_core.measure.composition import RESIDUES, composition
+from protclip_core.measure.nearest import block_rows, usable_rows
 from protclip_core.models.info import DEFAULT_MODEL, describe_model
-from protclip_core.nearest import block_rows, usable_rows
 from protclip_core.progress import Progress
 from protclip_core.records import Failure, printable
-from protclip_core.tasks.annotate.input import is_store
-from protclip_core.tasks.embed.job import EmbedJob
+from protclip_core.store.format import duplicate_id
+from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.embed.task import EmbedReport, EmbedRequest, embed_rows
-from protclip_core.tasks.search.model import StoreModel, StoreVectors, resolve_space
+from protclip_core.vectors.embed_job import EmbedJob
+from protclip_core.vectors.protein_source import is_store
+from protclip_core.vectors.store_model import StoreModel, StoreVectors, resolve_space
 
 __all__ = ["Proteins", "Vectors", "open_proteins"]
 
@@ -168,7 +168,7 @@ class Proteins:
         Raises
         ------
         UsageError, ModelError
-            As `protclip_core.tasks.search.model.resolve_space`.
+            As `protclip_core.vectors.store_model.resolve_space`.
         ResourceError
             There is no room for temporary files.
         """
@@ -313,7 +313,7 @@ def open_proteins(
     model
         Name or path; default the one that made the store, else the default model.
     device, workers, on_error
-        As `protclip_core.tasks.embed.job.EmbedRequest` has them; for FASTA files.
+        As `protclip_core.vectors.embed_job.EmbedRequest` has them; for FASTA files.
     like
         Proteins that these are to be compared with: FASTA files are embedded as they were.
 

@@ -10,11 +10,11 @@ from sklearn.linear_model import LogisticRegression
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.heads import Targets
-from protclip_core.heads.calibrating import expected_error, fit_calibration, log_loss
+from protclip_core.heads.calibration import HeadCalibration, log_odds
+from protclip_core.heads.fit_calibration import expected_error, fit_calibration, log_loss
 from protclip_core.heads.folds import deal, group_numbers, strata
 from protclip_core.heads.linear import LinearForm
 from protclip_core.heads.seen import keys_of_digests, keys_of_texts, pack_keys, unpack_keys
-from protclip_core.models.head_calibration import HeadCalibration, log_odds
 
 RNG = np.random.default_rng(2)
 

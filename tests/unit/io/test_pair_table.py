@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError
-from protclip_core.io.pair_table import ListedPair, read_pair_table, read_pairs
+from protclip_core.io.pairs.table import ListedPair, read_pair_table, read_pairs
 
 
 @pytest.fixture

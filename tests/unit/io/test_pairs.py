@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from protclip_core.errors import InputError
-from protclip_core.io.pairs import label_of, read_pair_blocks
+from protclip_core.io.pairs.lists import label_of, read_pair_blocks
 
 
 def read(path, text, rows=100):

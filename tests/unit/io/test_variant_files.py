@@ -12,7 +12,7 @@ import pytest
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.io.protein_names import ProteinNames
-from protclip_core.io.variants import read_variants
+from protclip_core.io.variants.files import read_variants
 
 
 @pytest.fixture

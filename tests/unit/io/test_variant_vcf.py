@@ -9,7 +9,7 @@ import pytest
 
 from protclip_core.errors import InputError
 from protclip_core.io.protein_names import ProteinNames
-from protclip_core.io.variants import read_variants
+from protclip_core.io.variants.files import read_variants
 
 DATA = Path(__file__).parents[2] / "data/variants"
 VEP, SNPEFF = DATA / "vep.vcf", DATA / "snpeff.vcf"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from protclip_core.models.bundle import write_bundle
-from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.residue_heads import ResidueHeads
+from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.residue_heads import ResidueHeads
+from protclip_core.weights.bundle import write_bundle
 from tests.unit.models.encoders import randomise
 
 PROTEIN = {"num_layers": 2, "hidden_dim": 32, "num_heads": 4, "ffn_dim": 64}

@@ -7,8 +7,8 @@ import random
 import pytest
 import torch
 
-from protclip_core.models.kmer import KmerEncoder
-from protclip_core.models.kmer_config import KmerConfig
+from protclip_core.encoders.kmer import KmerEncoder
+from protclip_core.encoders.kmer_config import KmerConfig
 
 TABLES = [
     "3:20:8",

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import torch
 
-from protclip_core.models.bundle import write_bundle
-from protclip_core.models.kmer import KmerEncoder
-from protclip_core.models.kmer_config import KmerConfig
-from protclip_core.models.projection import ProjectionForm, make_projection
+from protclip_core.encoders.kmer import KmerEncoder
+from protclip_core.encoders.kmer_config import KmerConfig
+from protclip_core.encoders.projection import ProjectionForm, make_projection
+from protclip_core.weights.bundle import write_bundle
 from tests.unit.models.dual import JOINT, TEXT, bert, rounded, tokenizer_of_words
 from tests.unit.models.encoders import randomise
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from protclip_core.encoders.alphabet import encode
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.alphabet import encode
-from protclip_core.models.bundle import write_bundle
 from protclip_core.models.loading import load_model
+from protclip_core.weights.bundle import write_bundle
 from tests.unit.models.encoders import randomise
 
 

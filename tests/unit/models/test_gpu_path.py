@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.esm2_inference import Esm2Inference
-from protclip_core.models.packing import pack_sequences
+from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.esm2_inference import Esm2Inference
+from protclip_core.encoders.packing import pack_sequences
 
 
 def varlen_twin(query, key, value, bounds, bounds_k, longest, longest_k, *, scale, num_splits=None):

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.bundle import open_bundle
 from protclip_core.models.importers import import_model
 from protclip_core.models.loading import load_model, load_text_model
+from protclip_core.weights.bundle import open_bundle
 from tests.checkpoints import (
     ESM_LAYERS,
     official_config,
@@ -42,7 +42,7 @@ def do_import(source, tmp_path, **options):
 
 
 def tokens_of(sequences):
-    from protclip_core.models.alphabet import encode
+    from protclip_core.encoders.alphabet import encode
 
     return [torch.tensor(np.asarray(encode(s)), dtype=torch.long)[None] for s in sequences]
 

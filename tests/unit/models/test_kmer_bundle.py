@@ -9,15 +9,15 @@ import pytest
 import torch
 
 import protclip_core as pc
+from protclip_core.encoders.kmer_config import KmerConfig
+from protclip_core.encoders.kmer_inference import KmerInference, build_kmer
+from protclip_core.encoders.packing import pack_sequences
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.bundle import write_bundle
 from protclip_core.models.info import describe_model
-from protclip_core.models.kmer_config import KmerConfig
-from protclip_core.models.kmer_inference import KmerInference, build_kmer
-from protclip_core.models.packing import pack_sequences
 from protclip_core.models.protein import window_starts
-from protclip_core.tasks.embed.job import EmbedRequest
 from protclip_core.tasks.embed.plan import plan_embedding
+from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.weights.bundle import write_bundle
 from tests.terminal import read
 from tests.unit.models.kmers import SMALL, TABLES, VARIANTS, each_variant, encoder_of, proteins
 

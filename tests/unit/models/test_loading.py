@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from protclip_core.encoders.esm2 import Esm2, Esm2Config
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.bundle import open_bundle, write_bundle
-from protclip_core.models.esm2 import Esm2, Esm2Config
 from protclip_core.models.info import DEFAULT_MODEL, describe_model, find_in_torch_hub
 from protclip_core.models.loading import load_model
-from protclip_core.models.weights import fill_module, load_pickled_tensors
+from protclip_core.weights.bundle import open_bundle, write_bundle
+from protclip_core.weights.tensors import fill_module, load_pickled_tensors
 from tests.unit.models.encoders import save_fair_esm2, transformers_esm
 
 SHAPE = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "ffn_dim": 32}
@@ -236,8 +236,8 @@ def test_emulated_bfloat16_is_said(bundle: Path, monkeypatch, caplog, native: bo
 
 def test_every_setting_that_makes_numbers_keeps_stores_apart(bundle: Path) -> None:
     """The names that a store is merged by are those that a run is resumed by."""
-    from protclip_core.io.store_tools import MERGE_KEYS
-    from protclip_core.tasks.embed.job import EmbedRequest, load_job
+    from protclip_core.store.tools import MERGE_KEYS
+    from protclip_core.vectors.embed_job import EmbedRequest, load_job
 
     job = load_job(EmbedRequest(inputs=("-",), device="cpu"), describe_model(bundle))
     assert set(job.key()) - {"per_residue", "store_dtype"} == set(MERGE_KEYS)

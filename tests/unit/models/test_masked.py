@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 
+from protclip_core.encoders.alphabet import MASK, TOKENS, encode
+from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.esm2_inference import Esm2Inference
+from protclip_core.encoders.esm2_masked import hidden_at
+from protclip_core.encoders.kernels import CpuKernels
+from protclip_core.encoders.packing import pack
 from protclip_core.engines.masked import MaskedEngine
 from protclip_core.errors import UsageError
-from protclip_core.models.alphabet import MASK, TOKENS, encode
-from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.esm2_inference import Esm2Inference
-from protclip_core.models.esm2_masked import hidden_at
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
-from protclip_core.models.kernels import CpuKernels
 from protclip_core.models.loading import load_model
 from protclip_core.models.masked import LETTERS, MaskedReader, job_batches
-from protclip_core.models.packing import pack
 from protclip_core.models.protein import ProteinModel
-from protclip_core.models.substitution_prior import blosum62, prior_table
-from protclip_core.models.tensor_names import transformers_names
-from protclip_core.models.weights import fill_module
+from protclip_core.variants.substitution_prior import blosum62, prior_table
+from protclip_core.weights.names import transformers_names
+from protclip_core.weights.tensors import fill_module
 from tests.unit.models.encoders import transformers_esm
 
 COLUMNS = [TOKENS.index(letter) for letter in LETTERS]

@@ -10,16 +10,16 @@ import torch
 from safetensors import safe_open
 
 import protclip_core as pc
+from protclip_core.encoders.alphabet import TOKENS, encode
+from protclip_core.encoders.packing import pack_sequences
+from protclip_core.encoders.windows import window_starts
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.io.fasta import read_fasta
-from protclip_core.models.alphabet import TOKENS, encode
-from protclip_core.models.bundle import open_bundle
 from protclip_core.models.info import BUNDLED, DEFAULT_MODEL, describe_model
-from protclip_core.models.packing import pack_sequences
-from protclip_core.models.tensor_names import transformers_names
-from protclip_core.models.windows import window_starts
-from protclip_core.tasks.embed.job import EmbedRequest
 from protclip_core.tasks.embed.plan import plan_embedding
+from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.weights.bundle import open_bundle
+from protclip_core.weights.names import transformers_names
 from tests.unit.models.dual import (
     JOINT,
     PROTEIN,
@@ -252,7 +252,7 @@ def write_unchecked(dual, path, change):
 
     from safetensors.torch import save_file
 
-    from protclip_core.models.bundle import sha256_of
+    from protclip_core.weights.bundle import sha256_of
 
     dual.write(path)
     tensors = dual.tensors()

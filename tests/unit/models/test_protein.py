@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from protclip_core.encoders.alphabet import BOS, EOS, TOKENS, encode
+from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.esm2_inference import Esm2Inference
+from protclip_core.encoders.kernels import onednn_products
+from protclip_core.encoders.packing import PackedTokens, pack_sequences, pool
+from protclip_core.encoders.windows import token_batches, window_starts
 from protclip_core.errors import InputError, UsageError
-from protclip_core.models.alphabet import BOS, EOS, TOKENS, encode
-from protclip_core.models.esm2 import Esm2, Esm2Config
-from protclip_core.models.esm2_inference import Esm2Inference
 from protclip_core.models.info import ModelInfo
-from protclip_core.models.kernels import onednn_products
-from protclip_core.models.packing import PackedTokens, pack_sequences, pool
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings
-from protclip_core.models.windows import token_batches, window_starts
 
 RESIDUES = "LAGVSERTIDPKQNFYMHWC"
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+from protclip_core.encoders.bert import bert_shapes, build_bert
 from protclip_core.errors import InputError, ModelError, UsageError
-from protclip_core.models.bert import bert_shapes, build_bert
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.text import _groups
-from protclip_core.models.tokenizer_file import read_tokenizer, tokenizer_errors
+from protclip_core.weights.tokenizer_file import read_tokenizer, tokenizer_errors
 from tests.unit.models.dual import (
     TEXT,
     TEXT_ONLY,

@@ -38,7 +38,7 @@ def test_active_terms_are_read_in_order(tmp_path, caplog):
 
 
 def test_the_trainer_reads_the_same_terms(tmp_path):
-    from train.go_terms import GoTerms
+    from train.data.go_terms import GoTerms
 
     path = table(tmp_path, HEADER + ROWS)
     theirs, ours = GoTerms(path), read_go_table(path)

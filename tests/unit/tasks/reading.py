@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protclip_core.io.store import EmbeddingStore
+from protclip_core.store.reader import EmbeddingStore
 from tests.helpers import random_proteins
 
 

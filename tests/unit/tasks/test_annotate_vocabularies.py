@@ -11,15 +11,15 @@ import pytest
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.io.phrases import Phrase
-from protclip_core.models.bundle import open_bundle
-from protclip_core.models.go_calibration import Calibration
-from protclip_core.models.go_index_file import add_to_bundle
 from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model, load_text_model
-from protclip_core.models.vocabularies import TextSide, index_of_phrases, vocabulary_file
 from protclip_core.ontology.vocabulary import tree_of_ec
-from protclip_core.tasks.annotate import input as annotate_input
 from protclip_core.tasks.annotate.task import AnnotateRequest, Annotation
+from protclip_core.terms.calibration import Calibration
+from protclip_core.terms.index_file import add_to_bundle
+from protclip_core.terms.vocabularies import TextSide, index_of_phrases, vocabulary_file
+from protclip_core.vectors import protein_source as annotate_input
+from protclip_core.weights.bundle import open_bundle
 from tests.go_indexes import index_of
 from tests.helpers import random_proteins, write_fasta
 from tests.unit.models.dual import Dual

@@ -11,11 +11,11 @@ import pytest
 from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.heads import FitSettings, load_head
 from protclip_core.heads.seen import keys_of_texts, unpack_keys
-from protclip_core.io.store import EmbeddingStore
+from protclip_core.io.clusters import connected
+from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.classify.evaluate import EvaluateRequest, evaluate
 from protclip_core.tasks.classify.fit import FitRequest, fit
 from protclip_core.tasks.classify.predict import Predicting, PredictRequest
-from protclip_core.tasks.clusters import connected
 from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
 from tests.helpers import write_fasta
 from tests.labelled import CLASSES, GREASY, PROTEINS

@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from protclip_core.errors import ModelError, ResourceError, UsageError
-from protclip_core.models import reference
+from protclip_core.models import reference_vectors as reference
 from protclip_core.models.info import BUNDLED
 from protclip_core.tasks.doctor.checks import Check
 from protclip_core.tasks.doctor.folders import folder_checks

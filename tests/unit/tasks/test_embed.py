@@ -7,11 +7,11 @@ import hashlib
 import numpy as np
 import pytest
 
+from protclip_core.encoders.packing import pack_sequences
 from protclip_core.errors import InputError
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.models.packing import pack_sequences
 from protclip_core.models.protein import ProteinModel
 from protclip_core.records import RecordFlag
+from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.embed.task import EmbedReport, embed_rows
 from tests.helpers import random_proteins
 from tests.unit.tasks.reading import PROTEINS, read

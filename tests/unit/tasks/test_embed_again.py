@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, ModelError, ResourceError, UsageError
-from protclip_core.io.store import EmbeddingStore
 from protclip_core.models.protein import ProteinModel
+from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.embed import task as embed_task
 from protclip_core.tasks.embed.task import embed_rows
 from tests.helpers import random_proteins

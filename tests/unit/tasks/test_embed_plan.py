@@ -75,7 +75,7 @@ def test_plan_takes_the_shape_from_the_weights_where_nothing_else_tells_it(reque
 
 
 def test_dry_run_stores_no_residues(request_of, monkeypatch):
-    from protclip_core.io.spool import Spool
+    from protclip_core.store.spool import Spool
 
     sizes = []
     leave = Spool.__exit__
@@ -94,7 +94,7 @@ def test_rows_that_find_no_room_for_their_records_name_the_folder_and_tmpdir(
 ):
     import tempfile
 
-    from protclip_core.io import spool_file
+    from protclip_core.store import spool_file
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(spool_file, "_SCHEMA", "no SQL")

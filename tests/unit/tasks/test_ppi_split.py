@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, UsageError
+from protclip_core.heads.card import HeadCard
 from protclip_core.heads.pair_features import RECIPES, pair_input
-from protclip_core.io.pairs import SPLITS
-from protclip_core.models.head_card import HeadCard
+from protclip_core.io.pairs.lists import SPLITS
 from protclip_core.tasks.ppi.leaks import PAIRS, LeakReport, TrainedOn
 from protclip_core.tasks.ppi.negatives import draw_negatives
 from protclip_core.tasks.ppi.pairs import codes_of

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, ModelError, UsageError
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.io.store_writer import StoreWriter
 from protclip_core.models.loading import load_model
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.store.writer import StoreWriter
 from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
 from protclip_core.tasks.search.task import SearchRequest, search
 from tests.helpers import random_proteins, write_fasta

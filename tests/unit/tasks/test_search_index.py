@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import UsageError
-from protclip_core.io.store import EmbeddingStore
-from protclip_core.io.store_writer import StoreWriter
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.store.writer import StoreWriter
 from protclip_core.tasks.search import index as search_index
 from protclip_core.tasks.search.index import choose_backend
-from protclip_core.tasks.search.model import StoreModel, StoreVectors
 from protclip_core.tasks.search.task import SearchRequest, search
+from protclip_core.vectors.store_model import StoreModel, StoreVectors
 
 
 def write_store(path, *, seed=0, count=3000, dim=24):

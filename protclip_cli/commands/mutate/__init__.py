@@ -1,0 +1,1 @@
+"""``protclip mutate``."""

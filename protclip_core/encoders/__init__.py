@@ -1,0 +1,1 @@
+"""Protein encoders, and what turns sequences into their input."""

@@ -1,0 +1,1 @@
+"""Files from elsewhere: the catalog of models, hubs, Zenodo, downloads, the cache."""

@@ -1,0 +1,1 @@
+"""Variants from files of any of the forms that people have."""

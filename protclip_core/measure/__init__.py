@@ -1,0 +1,1 @@
+"""What is counted and compared, on arrays alone: metrics, neighbours, pairs, calibration."""

@@ -1,0 +1,199 @@
+"""Files with one dataset per protein: our per-protein layout, and those of other tools.
+
+Ours is described in `protclip_core.store.format`. Foreign files are those of UniProt
+(``per-protein.h5``), ProtTrans and bio_embeddings: vectors ``(D)`` or matrices ``(L, D)`` under
+the id or, in bio_embeddings, under another key with the id in the attribute ``original_id``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from protclip_core.errors import ModelError, UsageError
+from protclip_core.records import printable
+from protclip_core.store.format import (
+    Block,
+    Columns,
+    chunk_rows,
+    duplicate_id,
+    id_to_key,
+    ids_sha256,
+    key_to_id,
+    reading,
+)
+
+__all__ = ["PerProteinLayout", "put_per_protein"]
+
+
+def put_per_protein(h5: h5py.File, block: Block, where: str) -> None:
+    """Append a dataset for each protein of a block; InputError for an id that is there."""
+    stops = np.cumsum(block.lengths)
+    for i, id in enumerate(block.ids):
+        key = id_to_key(id)
+        if key in h5:
+            raise duplicate_id(where, id)
+        data = block.vectors[i]
+        if block.residues is not None:
+            data = block.residues[stops[i] - block.lengths[i] : stops[i]]
+        rows = min(len(data), chunk_rows(data.strides[0])) if data.ndim == 2 else len(data)
+        dataset = h5.create_dataset(key, data=data, chunks=(rows, *data.shape[1:]), fletcher32=True)
+        dataset.attrs["original_id"] = id
+        dataset.attrs["length"] = block.lengths[i]
+        dataset.attrs["flags"] = block.flags[i]
+        # Of fixed length, because HDF5's checksums do not cover strings of variable length.
+        dataset.attrs["sequence_sha256"] = block.hexes[i]
+        if block.residues is not None:
+            dataset.attrs["embedding"] = block.vectors[i]
+
+
+class PerProteinLayout:
+    """Reader of files with one dataset per protein.
+
+    Parameters
+    ----------
+    h5
+        Open file.
+    where
+        Its name for messages.
+    own
+        Whether this package wrote it; else nested groups are walked, and the id of a protein is
+        ``original_id`` if the first dataset has one, else the path of its dataset.
+
+    Raises
+    ------
+    ModelError
+        A foreign file without float vectors, or a damaged one.
+    """
+
+    def __init__(self, h5: h5py.File, where: str, *, own: bool) -> None:
+        self._h5, self._where, self._own = h5, where, own
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        with reading(where):
+            self._keys: list[str] = list(h5) if own else _dataset_paths(h5)
+            first = h5[self._keys[0]] if self._keys else None
+            if first is not None:
+                self.dtype = first.dtype
+            if own:
+                self.dim, self.per_residue = int(h5.attrs["dim"]), bool(h5.attrs["per_residue"])
+        if not own:
+            if first is None or first.ndim not in (1, 2) or first.dtype.kind != "f":
+                raise ModelError(
+                    "holds no embeddings: its first dataset is no float vector or matrix",
+                    where=where,
+                    hint="give a file written by protclip, UniProt, ProtTrans or bio_embeddings",
+                )
+            self.dim, self.per_residue = int(first.shape[-1]), first.ndim == 2
+        self.n = len(self._keys)
+
+    def read_ids(self) -> list[str]:
+        """Return the N ids, in input order for our files, in order of their keys for others."""
+        with reading(f"{self._where}:ids"):
+            if self._own:
+                ids = [key_to_id(key) for key in self._keys]
+                if ids_sha256(ids) != self._h5.attrs["ids_sha256"]:
+                    raise ValueError("the ids do not match ids_sha256")
+                return ids
+            if "original_id" not in self._h5[self._keys[0]].attrs:
+                return list(self._keys)
+            return [_text(self._h5[key].attrs["original_id"]) for key in self._keys]
+
+    def read_columns(self) -> Columns:
+        """Return lengths, flags and sequence hashes; opens every dataset."""
+        lengths = np.zeros(self.n, np.int64)
+        flags = np.zeros(self.n, np.uint16)
+        digests = np.zeros((self.n, 32), np.uint8)
+        for row in range(self.n):
+            with reading(self._place(row)):
+                dataset = self._h5[self._keys[row]]
+                if self._own:
+                    lengths[row] = dataset.attrs["length"]
+                    flags[row] = dataset.attrs["flags"]
+                    digest = bytes.fromhex(_text(dataset.attrs["sequence_sha256"]))
+                    digests[row] = np.frombuffer(digest, np.uint8)
+                elif dataset.ndim == 2:
+                    lengths[row] = dataset.shape[0]
+        return Columns(lengths, flags, digests)
+
+    def read_vectors(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return the vectors ``(n, D)`` of rows in any order, in the type of the file."""
+        if self.per_residue and not self._own:
+            raise UsageError(
+                "holds residue embeddings only, no embedding per protein",
+                where=self._where,
+                hint="give the per-protein file",
+            )
+        vectors = np.empty((len(rows), self.dim), self.dtype)
+        for i, row in enumerate(rows):
+            with reading(self._place(int(row))):
+                dataset = self._dataset(int(row))
+                vector = dataset.attrs["embedding"] if self.per_residue else dataset[:]
+                if vector.shape != (self.dim,):
+                    raise ValueError(f"vector of shape {vector.shape}, expected ({self.dim},)")
+                vectors[i] = vector
+        return vectors
+
+    def read_residues(self, row: int) -> npt.NDArray[Any]:
+        """Return the residue embeddings ``(L, D)`` of one protein, in the type of the file."""
+        if not self.per_residue:
+            raise UsageError(
+                "holds no residue embeddings", where=self._where, hint="make it per residue"
+            )
+        with reading(self._place(row)):
+            dataset = self._dataset(row)
+            if self._own and dataset.attrs["length"] != dataset.shape[0]:
+                raise ValueError(f"{dataset.shape[0]} rows for {dataset.attrs['length']} residues")
+            return dataset[:]
+
+    def problems(self) -> list[str]:
+        """Return what contradicts the format besides checksums; reads all but the vectors."""
+        try:
+            ids, columns = self.read_ids(), self.read_columns()
+            wrong = [
+                row
+                for row in range(self.n)
+                if self._own and self._h5[self._keys[row]].attrs["original_id"] != ids[row]
+            ]
+        except (ModelError, KeyError) as error:
+            return [str(error)]
+        found = [f"{self._place(row)}: original_id contradicts the key" for row in wrong]
+        if len(set(ids)) != len(ids):
+            found.append(f"ids: {len(ids) - len(set(ids))} occur twice")
+        if (columns.lengths < 0).any():
+            found.append("lengths: a negative length")
+        return found
+
+    def _dataset(self, row: int) -> h5py.Dataset:
+        dataset = self._h5[self._keys[row]]
+        shape, ndim = dataset.shape, 1 + self.per_residue
+        if len(shape) != ndim or shape[-1] != self.dim or dataset.dtype.kind != "f":
+            raise ValueError(f"{dataset.dtype} of shape {shape}, expected {ndim}-d, {self.dim}")
+        # Such datasets keep their values in other files, which no checksum here covers.
+        if dataset.external or dataset.is_virtual:
+            raise ValueError("points to another file")
+        return dataset
+
+    def _place(self, row: int) -> str:
+        return f"{self._where}:{printable(self._keys[row])}"
+
+
+def _dataset_paths(h5: h5py.File) -> list[str]:
+    """Return the path of every dataset below the root, in order of names; links are not followed.
+
+    Ids with ``/`` became nested groups in files of other tools, so the path is the id.
+    """
+    found: list[str] = []
+
+    def visit(name: bytes, info: Any) -> None:
+        if info.type == h5py.h5o.TYPE_DATASET:
+            found.append(name.decode("utf-8"))
+
+    h5py.h5o.visit(h5.id, visit, info=True)
+    return found
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

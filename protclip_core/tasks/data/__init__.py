@@ -1,0 +1,1 @@
+"""Releases of GO and indexes of them."""

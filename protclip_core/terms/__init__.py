@@ -1,0 +1,1 @@
+"""The index of term texts: scores, calibration, votes of relatives, vocabularies."""

@@ -1,0 +1,268 @@
+"""Fitting the calibration of a GO index on proteins whose terms are known.
+
+Only proteins with a term of an aspect take part in it, unless others are known to have none; what
+they are not said to have counts as wrong there. So probabilities are those of being annotated,
+which is less than of being true.
+
+Legend: N proteins, G terms, C terms of an aspect, E pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from protclip_core.errors import InputError
+from protclip_core.terms.calibration import AspectCalibration, Calibration, logit, sigmoid
+from protclip_core.terms.index import GoIndex
+from protclip_core.terms.scores import GoScorer
+
+__all__ = ["fit_calibration", "fit_line", "fit_knots"]
+
+_BLOCK = 64
+#: The likeliest terms of each protein are all looked at, of the others one in so many.
+_LIKELY, _ONE_IN = 400, 20
+#: The monotone step is fitted on log odds from here on (a probability of 0.001) …
+_LEAST = -6.9
+#: … in bins of this width, each with so many right pairs.
+_WIDTH, _RIGHT_PAIRS = 0.5, 40
+_PULL = 1.0
+
+
+def fit_calibration(
+    index: GoIndex, vectors: np.ndarray, annotations: Sequence[np.ndarray], *, bare: bool = False
+) -> Calibration:
+    """Fit a calibration.
+
+    Parameters
+    ----------
+    index
+        The terms, with priors where they are known; its own calibration is passed over.
+    vectors
+        Unit vectors of proteins that the model did not learn from, ``(N, P)``.
+    annotations
+        Numbers of each protein's terms, propagated; roots may be there or not.
+    bare
+        Proteins without a term of an aspect take part in it, as proteins that are known to have
+        none; by default they are left out, as nothing is known of them.
+
+    Returns
+    -------
+    Calibration
+        For the model whose weights the index names.
+
+    Raises
+    ------
+    InputError
+        An aspect of the ontology in which no protein has a term.
+    """
+    scorer = GoScorer(replace(index, calibration=None))
+    fitted = []
+    for aspect, name in enumerate(index.ontology.aspect_names):
+        data = _AspectData.of(scorer, vectors, annotations, aspect, bare=bare)
+        if not len(data.columns):
+            fitted.append(AspectCalibration())
+            continue
+        if not any(map(len, data.right)):
+            raise InputError(
+                f"none of {len(vectors):,} proteins has a term of aspect {name}",
+                hint="give annotated proteins of all aspects",
+            )
+        slope, weight, offset = fit_line(*data.sample(), use_prior=data.has_prior)
+        knots = fit_knots(*data.propagated(slope, weight, offset))
+        fitted.append(AspectCalibration(slope, weight, offset, knots, len(data.rows)))
+    return Calibration(tuple(fitted), index.weights_sha256)
+
+
+@dataclass(frozen=True, eq=False)
+class _AspectData:
+    """Proteins with a term of an aspect, against all terms of it.
+
+    Attributes
+    ----------
+    scorer, vectors
+        For cosines.
+    columns
+        Terms but the root, ``(C,)``.
+    rows, right
+        Proteins that take part, and places in ``columns`` of their terms.
+    """
+
+    scorer: GoScorer
+    vectors: np.ndarray
+    columns: np.ndarray
+    rows: list[int]
+    right: list[np.ndarray]
+
+    @classmethod
+    def of(
+        cls,
+        scorer: GoScorer,
+        vectors: np.ndarray,
+        annotations: Sequence[np.ndarray],
+        aspect: int,
+        *,
+        bare: bool,
+    ) -> _AspectData:
+        ontology = scorer.ontology
+        columns = np.setdiff1d(np.flatnonzero(ontology.aspects == aspect), ontology.roots)
+        place = np.full(len(ontology), -1)
+        place[columns] = np.arange(len(columns))
+        own = [place[np.asarray(terms, dtype=np.int64)] for terms in annotations]
+        own = [places[places >= 0] for places in own]
+        rows = [row for row, places in enumerate(own) if bare or len(places)]
+        return cls(scorer, vectors, columns, rows, [own[row] for row in rows])
+
+    @property
+    def has_prior(self) -> bool:
+        return not bool(np.isnan(self.scorer.index.log_prior[self.columns]).all())
+
+    @property
+    def prior(self) -> np.ndarray:
+        found: np.ndarray = self.scorer.index.filled_prior[self.columns]
+        return found
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Give scaled cosines ``(n, C)`` and whether each pair is right, block by block."""
+        for start in range(0, len(self.rows), _BLOCK):
+            rows = self.rows[start : start + _BLOCK]
+            scores = self.scorer.cosines(self.vectors[rows])[:, self.columns]
+            right = np.zeros(scores.shape, dtype=bool)
+            for number, places in enumerate(self.right[start : start + _BLOCK]):
+                right[number, places] = True
+            yield scores * np.float32(self.scorer.index.go_scale), right
+
+    def sample(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return scaled cosines, priors, whether right, and weights of a sample of pairs, ``(E,)``.
+
+        All right pairs and the likeliest others are there; the rest is thinned out.
+        """
+        draw = np.random.default_rng(0)
+        found: list[tuple[np.ndarray, ...]] = []
+        prior = self.prior
+        for scores, right in self.blocks():
+            likely = scores + prior
+            if likely.shape[1] > _LIKELY:
+                least = np.partition(likely, -_LIKELY, axis=1)[:, -_LIKELY, None]
+                certain = right | (likely >= least)
+            else:
+                certain = np.ones_like(right)
+            taken = certain | (draw.random(right.shape, dtype=np.float32) < 1 / _ONE_IN)
+            places = np.nonzero(taken)
+            weights = np.where(certain[places], 1.0, float(_ONE_IN))
+            found.append((scores[places], prior[places[1]], right[places], weights))
+        scores, priors, truth, weights = (np.concatenate(part) for part in zip(*found))
+        return scores, priors, truth, weights
+
+    def propagated(
+        self, slope: float, weight: float, offset: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return log odds after propagation, and whether right, of pairs of some likelihood."""
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        bias = (weight * self.prior + offset).astype(np.float32)
+        for scores, right in self.blocks():
+            odds = scores * np.float32(slope) + bias
+            odds = self.scorer.ontology.propagate_scores(odds, self.columns)
+            kept = odds >= _LEAST
+            found.append((odds[kept], right[kept]))
+        odds, truth = (np.concatenate(part) for part in zip(*found))
+        return odds, truth
+
+
+def fit_line(
+    scores: np.ndarray,
+    priors: np.ndarray,
+    right: np.ndarray,
+    weights: np.ndarray,
+    *,
+    use_prior: bool = True,
+) -> tuple[float, float, float]:
+    """Fit a weighted logistic regression on two features, whose slopes are not negative.
+
+    Few pairs that a line parts without an error would make the slopes infinite; they are pulled
+    towards 1, which is what a model trained with priors has, as if by one pair.
+
+    Parameters
+    ----------
+    scores, priors, right, weights
+        Of each pair, ``(E,)``.
+    use_prior
+        False keeps the slope of the prior at 0.
+
+    Returns
+    -------
+    tuple
+        Slope of the score, slope of the prior, offset.
+    """
+    from scipy.optimize import minimize
+
+    features = np.stack([scores, priors, np.ones(len(scores))]).astype(np.float64)
+    # Features of one size make the search short.
+    sizes = np.array([max(float(np.std(row)), 1e-3) for row in features[:2]] + [1.0])
+    features /= sizes[:, None]
+    target, share = right.astype(np.float64), weights / weights.sum()
+
+    usual = np.array([1.0, 1.0 if use_prior else 0.0, 0.0])
+    pull = np.array([1.0, 1.0, 0.0]) * _PULL / weights.sum()
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        odds = values @ features
+        each = np.logaddexp(0.0, odds) - target * odds
+        away = values / sizes - usual
+        slope = features @ (share * (sigmoid(odds) - target)) + 2 * pull * away / sizes
+        return float(share @ each + pull @ away**2), slope
+
+    base = float(share @ target)
+    start = usual * sizes
+    start[2] = logit(min(max(base, 1e-6), 1 - 1e-6))
+    bounds = [(0.0, None), (0.0, None if use_prior else 0.0), (None, None)]
+    options = {"maxiter": 500, "ftol": 1e-13, "gtol": 1e-9}
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    slope, weight, offset = (found.x / sizes).tolist()
+    return slope, weight, offset
+
+
+def fit_knots(odds: np.ndarray, right: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """Fit a monotone step from log odds to log odds that have come true.
+
+    Bins of equal width are joined until each has some right pairs, and then by isotonic
+    regression (Barlow et al. 1972), so few knots are left.
+
+    Parameters
+    ----------
+    odds, right
+        Of each pair, ``(E,)``; none at all gives no knots.
+
+    Returns
+    -------
+    tuple
+        Knots as `AspectCalibration` has them, both numbers rising.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    place = np.floor((odds - _LEAST) / _WIDTH).astype(np.int64)
+    bins: list[list[float]] = []  # pairs, right ones, sum of log odds
+    for number in np.unique(place):
+        inside = place == number
+        own = [float(inside.sum()), float(right[inside].sum()), float(odds[inside].sum())]
+        if bins and bins[-1][1] < _RIGHT_PAIRS:
+            bins[-1] = [a + b for a, b in zip(bins[-1], own)]
+        else:
+            bins.append(own)
+    if len(bins) > 1 and bins[-1][1] < _RIGHT_PAIRS:
+        last = bins.pop()
+        bins[-1] = [a + b for a, b in zip(bins[-1], last)]
+    if not bins:
+        return ()
+    counts, truth, total = np.array(bins).T
+    # Half a pair on either side, for a bin without a wrong or a right one.
+    shares = (truth + 0.5) / (counts + 1.0)
+    places = np.arange(len(counts))
+    smooth = IsotonicRegression().fit(places, shares, sample_weight=counts).predict(places)
+    knots = []
+    for share in np.unique(smooth):
+        same = smooth == share
+        knots.append((float(total[same].sum() / counts[same].sum()), logit(float(share))))
+    return tuple(knots)

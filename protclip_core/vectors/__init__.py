@@ -1,0 +1,1 @@
+"""The way from any input, FASTA or store, to vectors."""

@@ -1,0 +1,114 @@
+"""Reading the whole input of a run into its spool, with one account of what was found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from protclip_core.errors import InputError, UsageError
+from protclip_core.io.fasta import InputSummary, read_fasta
+from protclip_core.progress import Progress
+from protclip_core.records import Failure
+from protclip_core.store.spool import Spool
+
+__all__ = ["TEMPORARY_HINT", "InputReport", "read_inputs", "refuse_input_as_output"]
+
+#: For a spool without an output beside which it could lie.
+TEMPORARY_HINT = "make room there, or name a folder on another disk by TMPDIR"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class InputReport:
+    """What the input holds, and the first repeated record."""
+
+    summary: InputSummary = field(default_factory=InputSummary)
+    first_repeat: str = ""
+
+
+def read_inputs(
+    inputs: Sequence[str], spool: Spool, on_error: str, progress: Progress
+) -> InputReport:
+    """Read FASTA files into a spool.
+
+    Parameters
+    ----------
+    inputs
+        Paths, ``-`` for standard input; read one after the other.
+    spool
+        Takes the records.
+    on_error
+        ``"fail"``: bad records end the run once the input is read, so that all of them are
+        counted; ``"skip"``: they are left out and kept in the spool's list.
+
+    Raises
+    ------
+    InputError
+        A file that is not FASTA, damaged or empty; bad records (the first five and the count);
+        with ``"skip"``, only if no record is left.
+    """
+    found = InputReport()
+    progress.start("reading", 0, "records")
+    for source in inputs:
+        for record in read_fasta(source, on_failure=spool.refuse, summary=found.summary):
+            try:
+                earlier = spool.add(record)
+            except InputError as error:
+                hint = f"; {error.hint}" if error.hint else ""
+                spool.refuse(Failure(record.source, record.number, record.id, error.message + hint))
+                continue
+            finally:
+                progress.advance(1)
+            if earlier is not None and not found.first_repeat:
+                found.first_repeat = f"{record.where} repeats {earlier}"
+    progress.finish()
+    if spool.num_refused and (on_error == "fail" or spool.num_records == 0):
+        raise _refusal(spool)
+    _log.info("%s", found.summary.describe())
+    if found.summary.unusual or found.summary.stops_stripped or found.summary.lowercase_records:
+        _log.warning("%s", found.summary.describe())
+    if found.summary.nucleotide_like:
+        count = found.summary.nucleotide_like
+        _log.warning(
+            "%s record%s like DNA or RNA", f"{count:,}", " looks" if count == 1 else "s look"
+        )
+    if spool.num_repeated:
+        _log.warning(
+            "%s repeated records (same id, same sequence) are kept once: %s",
+            f"{spool.num_repeated:,}",
+            found.first_repeat,
+        )
+    return found
+
+
+def refuse_input_as_output(inputs: Sequence[str], output: Path) -> None:
+    """Refuse to replace an input by the result.
+
+    Raises
+    ------
+    UsageError
+        ``output`` is one of the inputs.
+    """
+    for source in inputs:
+        if source != "-" and output.exists() and Path(source).exists() and output.samefile(source):
+            raise UsageError(
+                "is an input as well as the output",
+                where=str(output),
+                hint="choose another -o",
+            )
+
+
+def _refusal(spool: Spool) -> InputError:
+    """One error for all refused records: the first five and the count."""
+    first = list(islice(spool.failures(), 5))
+    if spool.num_refused == 1:
+        return InputError(first[0].reason, where=first[0].where)
+    return InputError(
+        f"{spool.num_refused:,} records cannot be used",
+        hint="mend them, or leave them out with --on-error skip",
+        details=[f"{failure.where}: {failure.reason}" for failure in first],
+    )

@@ -1,0 +1,1 @@
+"""Tensors on disk: bundles, pickles under guard, tokenizer files."""

@@ -1,0 +1,1 @@
+"""Ablations: samples, runs and their table."""

@@ -1,0 +1,1 @@
+"""From pairs and terms to batches."""

@@ -1,0 +1,161 @@
+"""The GO terms that proteins are compared with: which, what they say, and their text vectors.
+
+Legend: N terms of the bank, M texts of them, S text tokens (padded), D width of the text encoder,
+P joint width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from protclip_core.errors import InputError
+from train.data.composer import TextComposer
+from train.data.go_terms import GoTerms
+from train.data.text_vectors import length_batches
+from train.objectives.prior import log_odds
+
+if TYPE_CHECKING:
+    from train.loop.trainee import Trainee
+
+__all__ = ["GoBank", "encode_bank", "make_bank", "unit_bank", "vectors_of_terms"]
+
+
+@dataclass(frozen=True, eq=False)
+class GoBank:
+    """Terms with the tokens of their texts.
+
+    Attributes
+    ----------
+    terms
+        The table of GO.
+    columns
+        Numbers of the terms in it, rising, ``(N,)``.
+    batches
+        Texts that go through the text encoder together: which, with ids and mask ``(., S)``.
+    counts
+        Training proteins of each term, propagated, ``(N,)``.
+    annotated
+        Training proteins that have any term.
+    owner
+        Term of each text, ``(M,)``, where a term may have two; ``None``: one each, in order.
+    """
+
+    terms: GoTerms
+    columns: np.ndarray
+    batches: tuple[tuple[Tensor, Tensor, Tensor], ...]
+    counts: np.ndarray
+    annotated: int
+    owner: np.ndarray | None = None
+
+    @property
+    def aspects(self) -> np.ndarray:
+        """Aspect of each term, ``(N,)``."""
+        found: np.ndarray = self.terms.aspects[self.columns]
+        return found
+
+    def log_prior(self, least: int = 0) -> np.ndarray:
+        """Return the log odds of each term, ``(N,)``; with ``least`` proteins it is trained on."""
+        return log_odds(self.counts, self.annotated, trained=self.counts >= least)
+
+
+def make_bank(
+    terms: GoTerms,
+    counts: np.ndarray,
+    texts: TextComposer,
+    *,
+    least: int,
+    kind: str,
+    annotated: int = 0,
+) -> GoBank:
+    """Take the terms that annotate enough proteins.
+
+    Parameters
+    ----------
+    terms
+        The table of GO.
+    counts
+        Proteins of each term, propagated.
+    texts
+        Makes tokens of them.
+    least
+        Proteins that a term must have.
+    kind
+        ``"name"``, ``"definition"``, or ``"both"``: two texts where a term has a definition.
+    annotated
+        Training proteins that have any term.
+
+    Raises
+    ------
+    InputError
+        No term has so many.
+    """
+    columns = np.flatnonzero(counts >= least)
+    if not len(columns):
+        raise InputError(
+            f"no GO term annotates {least} training proteins",
+            hint="lower [objectives] go_min_count, or give pairs with GO terms",
+        )
+    kinds = ("name", "definition") if kind == "both" else (kind,)
+    owner = [
+        (number, own)
+        for own in kinds
+        for number, term in enumerate(columns)
+        if len(kinds) == 1 or own == "name" or terms.definitions[term]
+    ]
+    rows = [texts.text(terms.text(int(columns[number]), own)) for number, own in owner]
+    return GoBank(
+        terms,
+        columns,
+        tuple(length_batches(rows, texts)),
+        counts[columns],
+        annotated,
+        np.array([number for number, _ in owner]) if kind == "both" else None,
+    )
+
+
+def encode_bank(model: Trainee, bank: GoBank) -> Tensor:
+    """Return the pooled text vectors of the bank, ``(M, D)``, without gradient."""
+    device = model.towers.logit_scale.device
+    parts = [
+        model("encode_texts", ids.to(device), mask.to(device)) for _, ids, mask in bank.batches
+    ]
+    rows = torch.cat([rows for rows, _, _ in bank.batches]).to(device)
+    vectors = torch.cat(parts)
+    return torch.empty_like(vectors).index_copy(0, rows, vectors)
+
+
+def vectors_of_terms(texts: Tensor, owner: Tensor | None, number: int) -> Tensor:
+    """From projected texts to unit vectors of terms.
+
+    Parameters
+    ----------
+    texts
+        Shape ``(M, P)``.
+    owner
+        Term of each text, ``(M,)``; ``None``: one each.
+    number
+        N.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(N, P)``; of a term with several texts the sum of their unit vectors, normalised.
+    """
+    unit = F.normalize(texts, dim=-1)
+    if owner is None:
+        return unit
+    return F.normalize(unit.new_zeros(number, unit.shape[1]).index_add(0, owner, unit), dim=-1)
+
+
+def unit_bank(model: Trainee, bank: GoBank) -> Tensor:
+    """Return unit vectors of the terms, ``(N, P)`` float32, without gradient."""
+    pooled = encode_bank(model, bank)
+    owner = None if bank.owner is None else torch.from_numpy(bank.owner).to(pooled.device)
+    found: Tensor = model("project_texts", pooled, owner, len(bank.columns))
+    return found

@@ -1,0 +1,192 @@
+"""Figures of a model on pairs that it was not trained on.
+
+Legend: N pairs, P joint width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from train.data.batches import Batch, full_batch
+from train.data.composer import TextComposer
+from train.data.go_bank import GoBank, unit_bank
+from train.data.pairs import PairSource
+from train.loop.go_fmax import aspect_fmax
+from train.loop.ranks import Ranks
+from train.loop.trainee import Trainee
+from train.objectives.mlm import IGNORED, mask_residues
+
+__all__ = ["EvaluationSet", "evaluate", "recall_at"]
+
+_TOKENS_OF_A_BATCH = 12_000
+#: The masked forward pass is a second one; a part of the proteins says enough.
+_MASKED_SHARE = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationSet:
+    """A fixed random sample of a split, cut into batches of similar length.
+
+    Attributes
+    ----------
+    batches
+        Pairs.
+    annotations
+        Propagated GO terms of each pair, in the order of the batches.
+    """
+
+    batches: tuple[Batch, ...]
+    annotations: tuple[np.ndarray, ...]
+
+    @classmethod
+    def draw(
+        cls, source: PairSource, texts: TextComposer, pairs: int, max_residues: int
+    ) -> EvaluationSet:
+        """Take ``pairs`` proteins (all, where there are fewer) with a fixed seed."""
+        rows = np.random.default_rng(0).permutation(len(source.lengths))[:pairs].tolist()
+        rows.sort(key=lambda row: int(source.lengths[row]))
+        groups: list[list[int]] = [[]]
+        tokens = 0
+        for row in rows:
+            groups[-1].append(row)
+            tokens += min(int(source.lengths[row]), max_residues)
+            if tokens >= _TOKENS_OF_A_BATCH:
+                groups.append([])
+                tokens = 0
+        batches = tuple(full_batch(source, own, texts, max_residues) for own in groups if own)
+        return cls(batches, tuple(source.go(row) for own in groups for row in own))
+
+
+@torch.no_grad()
+def evaluate(
+    model: Trainee,
+    pairs: EvaluationSet,
+    ranks: Ranks,
+    *,
+    mask_share: float = 0.15,
+    bank: GoBank | None = None,
+    every: GoBank | None = None,
+) -> dict[str, float]:
+    """Measure retrieval in both directions, masked-LM perplexity, and Fmax of GO by text.
+
+    All ranks call it: each encodes its part of the pairs.
+
+    Parameters
+    ----------
+    model
+        The trainee.
+    pairs
+        What to measure on.
+    ranks
+        Those who share the work.
+    mask_share
+        Of residues, for the perplexity.
+    bank
+        GO terms to annotate with: each protein is compared with the text of each term, and a
+        term takes the greatest of its own similarity and its descendants'.
+    every
+        Terms to score with their prior, those of the bank among them; default: the bank's.
+
+    Returns
+    -------
+    dict
+        ``p2t_r1``, ``p2t_r10`` (protein to text), ``t2p_r1``, ``t2p_r10``: shares in [0, 1];
+        ``mlm_perplexity`` (33 where nothing is learnt), where MLM is on; ``fmax_mf``,
+        ``fmax_bp``, ``fmax_cc`` where there is a bank, by cosines; ``fmax_prior_mf`` and so on
+        where GO is trained with a prior, by ``scale * cosine + log prior``; ``pairs``.
+    """
+    number = len(pairs.batches)
+    found: dict[int, tuple[Tensor, Tensor, float, int]] = {}
+    # All ranks make the same number of passes, as sharded ones must; what is surplus is redone.
+    for start in range(0, number, ranks.world):
+        place = start + ranks.rank
+        result = _measure(model, pairs.batches[place % number], place % number, mask_share)
+        if place < number:
+            found[place] = result
+    gathered: dict[int, tuple[Tensor, Tensor, float, int]] = {}
+    for part in ranks.objects(found):
+        gathered |= part
+    results = [gathered[place] for place in range(number)]
+    proteins = torch.cat([result[0] for result in results])
+    texts = torch.cat([result[1] for result in results])
+    figures = _retrieval(proteins, texts, pairs)
+    if model.config.mlm:
+        count = sum(result[3] for result in results)
+        total = sum(result[2] * result[3] for result in results)
+        figures["mlm_perplexity"] = math.exp(min(total / max(count, 1), 50.0))
+    if bank is not None:
+        figures |= _annotation(model, proteins, pairs, bank, every or bank)
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def _annotation(
+    model: Trainee, proteins: Tensor, pairs: EvaluationSet, bank: GoBank, every: GoBank
+) -> dict[str, float]:
+    """Fmax of each aspect, by cosines, and with the prior where there is one."""
+    kept = len(model.every_vectors) == len(every.columns)
+    vectors = model.every_vectors if kept else unit_bank(model, every)
+    cosines = (proteins @ vectors.cpu().T).numpy()
+    inside = np.searchsorted(every.columns, bank.columns)
+    ways = [("fmax", cosines[:, inside], bank.columns)]
+    on = model.config
+    if on.go and on.go_form == "prior":
+        odds = model.go_scale * cosines + every.log_prior(on.go_min_count)
+        ways.append(("fmax_prior", odds, every.columns))
+    figures: dict[str, float] = {}
+    for way, scores, columns in ways:
+        found = bank.terms.propagate_scores(scores, columns)
+        by_aspect = aspect_fmax(found, columns, list(pairs.annotations), bank.terms)
+        figures |= {f"{way}_{aspect.lower()}": value for aspect, value in by_aspect.items()}
+    return figures
+
+
+def _measure(
+    model: Trainee, batch: Batch, seed: int, mask_share: float
+) -> tuple[Tensor, Tensor, float, int]:
+    """Embeddings of a batch, its MLM loss and the number of masked residues."""
+    device = model.towers.logit_scale.device
+    proteins, texts = model("embed", batch.to(device))
+    loss, count = 0.0, 0
+    if model.config.mlm:
+        generator = torch.Generator().manual_seed(seed)
+        masked, targets = mask_residues(
+            batch.proteins, mask_share, generator, proteins=_MASKED_SHARE
+        )
+        count = int((targets != IGNORED).sum())
+        loss = float(model("restore", masked.to(device), targets.to(device)))
+    return proteins.cpu(), texts.cpu(), loss, count
+
+
+def _retrieval(proteins: Tensor, texts: Tensor, pairs: EvaluationSet) -> dict[str, float]:
+    similarity = proteins @ texts.T
+    keys = torch.cat([batch.text_keys for batch in pairs.batches])
+    same = keys.unsqueeze(1) == keys
+    figures: dict[str, float] = {"pairs": len(similarity)}
+    for name, matrix in (("p2t", similarity), ("t2p", similarity.T)):
+        for k in (1, 10):
+            figures[f"{name}_r{k}"] = recall_at(k, matrix, same)
+    return figures
+
+
+def recall_at(k: int, similarity: Tensor, same_text: Tensor) -> float:
+    """Share of the queries whose own partner is among the first ``k`` hits.
+
+    Parameters
+    ----------
+    k
+        At least 1.
+    similarity
+        Queries by partners, ``(N, N)``; the right partner stands on the diagonal.
+    same_text
+        ``(N, N)`` bool, true where the texts of ``i`` and ``j`` are identical: such a hit does
+        not count as ahead of the right one. A tie with any other counts as ahead.
+    """
+    own = similarity.diagonal().unsqueeze(1)
+    itself = torch.eye(len(similarity), dtype=torch.bool)
+    ahead = (similarity >= own) & ~same_text & ~itself
+    return int((ahead.sum(dim=1) < k).sum()) / len(similarity)

@@ -1,0 +1,122 @@
+"""What a frozen text tower says is computed once: texts of the pairs, and terms of GO."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from protclip_core.errors import UsageError
+from train.config.run import RunConfig
+from train.data.go_bank import GoBank, unit_bank
+from train.data.kept_tables import hash_tensors, keep, open_kept
+from train.data.text_vectors import open_variants, write_variants
+from train.loop.ranks import Ranks
+from train.loop.setup import TOKENIZER, Prepared
+from train.loop.trainee import Trainee
+
+__all__ = ["keep_texts"]
+
+_log = logging.getLogger(__name__)
+_TERMS, _STAGE = "go_vectors.npy", "texts"
+
+
+def keep_texts(
+    config: RunConfig, run_dir: Path, ready: Prepared, model: Trainee, ranks: Ranks
+) -> None:
+    """See to the vectors of a frozen text tower; nothing to do with one that learns.
+
+    The first rank computes what is not in the folder yet, and the others wait. It comes before
+    the model is shared out to the ranks.
+
+    Raises
+    ------
+    UsageError
+        Variants of texts are to be kept, and the text tower learns.
+    ResourceError
+        No room for them.
+    """
+    number = config.text.cache_variants if config.objectives.gc else 0
+    if not model.text_frozen:
+        if number:
+            raise UsageError(
+                "needs a text encoder and a text projection that are frozen",
+                where="[text] cache_variants",
+                hint="set frozen and projection_frozen, or start from a model that brings both",
+            )
+        return
+    facts = _facts(config, run_dir, model)
+    variants = facts | _facts_of_pairs(config, ready) | {"variants": number}
+    if ranks.first:
+        if number and open_variants(run_dir, variants) is None:
+            _log.info("encoding %d texts of each protein, once", number)
+            write_variants(
+                run_dir,
+                variants,
+                ready.data.source,
+                ready.data.texts,
+                lambda ids, mask: model("embed_texts", ids.to(ranks.device), mask.to(ranks.device)),
+                number=number,
+                width=model.towers.projection_dim,
+                seed=config.train.seed,
+                whole=config.data.texts == "whole",
+            )
+        _keep_terms(run_dir, ready, model, facts)
+        ranks.prepared(_STAGE)
+    else:
+        ranks.wait_for_first(_STAGE)
+    if number:
+        ready.data.variants = open_variants(run_dir, variants)
+    if ready.bank is not None and ready.every is not None:
+        found = open_kept(run_dir / _TERMS, facts | _facts_of_terms(ready.every))
+        assert found is not None
+        model.every_vectors = torch.from_numpy(np.array(found)).to(ranks.device)
+        rows = np.searchsorted(ready.every.columns, ready.bank.columns)
+        model.bank_vectors = model.every_vectors[torch.from_numpy(rows).to(ranks.device)]
+
+
+def _keep_terms(run_dir: Path, ready: Prepared, model: Trainee, facts: Mapping[str, Any]) -> None:
+    every, path = ready.every, run_dir / _TERMS
+    if every is None:
+        return
+    facts = {**facts, **_facts_of_terms(every)}
+    if open_kept(path, facts) is None:
+        _log.info("encoding %d GO terms, once", len(every.columns))
+        vectors = unit_bank(model, every).cpu().numpy()
+        with keep(path, facts, vectors.shape, np.float32) as add:
+            add(vectors)
+
+
+def _facts(config: RunConfig, run_dir: Path, model: Trainee) -> dict[str, Any]:
+    towers = model.towers
+    sides = {"encoder": towers.text_encoder, "projection": towers.text_projection}
+    return {
+        "tokenizer": hashlib.sha256((run_dir / TOKENIZER).read_bytes()).hexdigest(),
+        "text": {name: hash_tensors(side.state_dict()) for name, side in sides.items()},
+        "precision": config.train.precision,
+    }
+
+
+def _facts_of_pairs(config: RunConfig, ready: Prepared) -> dict[str, Any]:
+    data = config.data
+    return {
+        "pairs": ready.data.source.fingerprint,
+        "seed": config.train.seed,
+        "texts": data.texts,
+        "tag_dropout": data.tag_dropout,
+        "max_go_names": data.max_go_names,
+        "max_tokens": ready.data.texts.max_tokens,
+    }
+
+
+def _facts_of_terms(bank: GoBank) -> dict[str, Any]:
+    digest = hashlib.sha256(np.ascontiguousarray(bank.columns).tobytes())
+    for rows, ids, mask in bank.batches:
+        for part in (rows, ids, mask):
+            digest.update(part.contiguous().numpy().tobytes())
+    return {"terms": digest.hexdigest()}

@@ -1,0 +1,282 @@
+"""The trained model: two encoders, two projections, one temperature, heads on residues.
+
+Tensor names are those of a bundle (`protclip_core.weights.bundle`), so that an export renames
+nothing. Legend: B pairs, T protein tokens, S text tokens (padded), D encoder width, P joint width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from protclip_core.encoders.packing import PackedTokens, pool
+from protclip_core.encoders.projection import (
+    ProjectionForm,
+    SkipProjection,
+    initialise_skip,
+    make_projection,
+)
+from protclip_core.encoders.residue_heads import ResidueHeads
+
+__all__ = ["MAX_LOGIT_SCALE", "ProteinEncoder", "TwoTowers", "bert_fields", "bundle_config"]
+__all__ += ["initialise_bert", "initialise_esm2", "initialise_projection", "make_bert"]
+
+#: The temperature may not fall below 1/100 (Radford et al. 2021).
+MAX_LOGIT_SCALE = math.log(100.0)
+
+
+class ProteinEncoder(Protocol):
+    """What a protein encoder offers; `protclip_core.encoders.esm2.Esm2` is one."""
+
+    config: Any
+
+    def __call__(self, batch: PackedTokens) -> dict[int, Tensor]:
+        """Token vectors ``(T, D)`` by layer; the last is ``config.num_layers``."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Masked-LM logits ``(T, V)``."""
+
+
+class TwoTowers(nn.Module):
+    """Protein encoder, text encoder and their projections into the joint space.
+
+    Parameters
+    ----------
+    protein_encoder, text_encoder
+        The encoders; the text encoder is a BertModel without pooling layer.
+    projection_dim
+        P.
+    pooling
+        ``"residues"`` or ``"tokens"``.
+    temperature
+        Start of the inverse of the scale of similarities.
+    residue_heads
+        Heads on residues, if any objective needs them.
+    projection
+        Form of both projections; ``None`` for the plain one.
+    projection_dropout
+        Of the form with a skip connection; see `train_projections`.
+
+    Raises
+    ------
+    ValueError
+        The form reads an input that the protein encoder does not put first, or dropout in the
+        plain form.
+    """
+
+    def __init__(
+        self,
+        protein_encoder: nn.Module,
+        text_encoder: nn.Module,
+        projection_dim: int,
+        *,
+        pooling: str = "residues",
+        temperature: float = 0.07,
+        residue_heads: ResidueHeads | None = None,
+        projection: ProjectionForm | None = None,
+        projection_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check_reads(projection, protein_encoder)
+        self.projection_form, self.projection_dim = projection, projection_dim
+        self.protein_encoder: Any = protein_encoder
+        self.text_encoder: Any = text_encoder
+        self.pooling = pooling
+        proteins: Any = protein_encoder.config
+        texts: Any = text_encoder.config
+        self.protein_projection = make_projection(
+            int(proteins.hidden_dim), projection_dim, projection, projection_dropout
+        )
+        self.text_projection = make_projection(
+            int(texts.hidden_size),
+            projection_dim,
+            None if projection is None else projection.for_texts(),
+            projection_dropout,
+        )
+        # Of one element, since a sharded parameter must have a first dimension.
+        self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / temperature)))
+        self.residue_heads = residue_heads
+
+    @property
+    def reads_input(self) -> bool:
+        """Whether the protein projection needs no more than the encoder's input.
+
+        Then `protein_embedding` takes what ``protein_encoder.embed`` gives, ``(T, input_dim)``,
+        in place of the vectors of a layer, with the same result.
+        """
+        return self.projection_form is not None and self.projection_form.protein_dim is not None
+
+    def train_projections(self, *, learning: bool = True) -> None:
+        """Switch the dropout of the projections on or off; it stays off in one that is frozen."""
+        for projection in (self.protein_projection, self.text_projection):
+            projection.train(learning and any(p.requires_grad for p in projection.parameters()))
+
+    def protein_hidden(self, batch: PackedTokens) -> Tensor:
+        """Return the token vectors of the last layer, ``(T, D)``."""
+        found: Tensor = self.protein_encoder(batch)[self.protein_encoder.config.num_layers]
+        return found
+
+    def protein_embedding(self, hidden: Tensor, batch: PackedTokens) -> Tensor:
+        """Return unit vectors ``(B, P)`` from token vectors ``(T, D)``; see `reads_input`."""
+        return F.normalize(self.protein_projection(pool(hidden, batch, self.pooling)), dim=-1)
+
+    def text_hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the text encoder's token vectors ``(B, S, D)``."""
+        if not len(ids):
+            return next(self.text_projection.parameters()).new_zeros(
+                (*ids.shape, self.text_encoder.config.hidden_size)
+            )
+        found: Tensor = self.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        return found
+
+    def text_embedding(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return unit vectors ``(B, P)`` of ids and mask ``(B, S)``."""
+        return F.normalize(self.text_projection(self.text_pooled(ids, mask)), dim=-1)
+
+    def text_pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Average the text encoder's vectors over the real tokens, ``(B, D)``."""
+        return mean_of_tokens(self.text_hidden(ids, mask), mask)
+
+    def bundle_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors as a bundle has them."""
+        found = dict(self.state_dict())
+        found["logit_scale"] = found["logit_scale"].reshape(())
+        return found
+
+
+def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Average ``(B, S, D)`` over the tokens whose mask ``(B, S)`` is 1."""
+    weight = mask.unsqueeze(-1).to(hidden.dtype)
+    result: Tensor = (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+    return result
+
+
+def make_bert(
+    *, vocab_size: int, hidden_dim: int, num_layers: int, num_heads: int, max_tokens: int
+) -> BertModel:
+    """Build a fresh text encoder without dropout."""
+    config = BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden_dim,
+        num_hidden_layers=num_layers,
+        num_attention_heads=num_heads,
+        intermediate_size=4 * hidden_dim,
+        max_position_embeddings=max_tokens,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    return BertModel(config, add_pooling_layer=False)
+
+
+# Fresh weights are drawn such that pooled vectors differ between inputs from the start: biases
+# begin at 0, and residues and words outweigh what all tokens have in common (positions,
+# segments). Else the means over tokens are nearly the same for all inputs, the contrast has next
+# to no gradient, and training from scratch stays where it is.
+
+
+def initialise_esm2(encoder: nn.Module, num_layers: int) -> None:
+    """Draw the weights of an ESM-2 from scratch."""
+    # What is added to the residual stream is less with depth (as in GPT-2).
+    for name, parameter in encoder.named_parameters():
+        added = "attention_out" in name or "ffn_down" in name
+        std = 0.02 / math.sqrt(2 * num_layers) if added else 0.02
+        _draw(name, parameter, 0.1 if name == "embedding.weight" else std)
+
+
+def initialise_bert(encoder: nn.Module) -> None:
+    """Draw the weights of a text encoder from scratch."""
+    for name, parameter in encoder.named_parameters():
+        _draw(name, parameter, 0.1 if name == "embeddings.word_embeddings.weight" else 0.02)
+
+
+def initialise_projection(projection: nn.Module) -> None:
+    """Draw the weights of a projection of either form: keep the size of what passes."""
+    if isinstance(projection, SkipProjection):
+        initialise_skip(projection)
+        return
+    for name, parameter in projection.named_parameters():
+        _draw(name, parameter, parameter.shape[-1] ** -0.5)
+
+
+def _draw(name: str, parameter: Tensor, std: float) -> None:
+    if name.endswith("bias"):
+        nn.init.zeros_(parameter)
+    elif parameter.ndim > 1:
+        nn.init.normal_(parameter, std=std)
+
+
+def _check_reads(form: ProjectionForm | None, encoder: Any) -> None:  # noqa: ANN401
+    if form is None or form.protein_dim is None:
+        return
+    config = encoder.config
+    if not getattr(config, "keep_input", False) or config.input_dim != form.protein_dim:
+        raise ValueError(f"protein_dim {form.protein_dim} is no input that the encoder keeps")
+
+
+_BERT_FIELDS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "layer_norm_eps",
+    "pad_token_id",
+)
+
+
+def bert_fields(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return what a bundle says of the shape of a text encoder, from its `BertConfig`."""
+    return {field: getattr(config, field) for field in _BERT_FIELDS}
+
+
+def bundle_config(model: TwoTowers, name: str, kind: str, max_tokens: int) -> dict[str, Any]:
+    """Return the content of a bundle's ``config.json`` for this model.
+
+    Parameters
+    ----------
+    model
+        The model.
+    name
+        Of the bundle.
+    kind
+        Of the protein encoder: ``esm2`` or ``kmer``.
+    max_tokens
+        Of a text.
+    """
+    text = model.text_encoder.config
+    heads = model.residue_heads
+    found = {
+        "format": "protclip-bundle",
+        "format_version": 1,
+        "name": name,
+        "license": "Apache-2.0",
+        "pooling": model.pooling,
+        "projection_dim": model.projection_dim,
+        "protein_encoder": {
+            "type": kind,
+            "lm_head": getattr(model.protein_encoder, "lm_head", None) is not None,
+            **model.protein_encoder.config.to_dict(),
+        },
+        "text_encoder": {
+            "type": "bert",
+            "max_tokens": max_tokens,
+            **bert_fields(text),
+        },
+    }
+    if model.projection_form is not None:
+        found["projection"] = model.projection_form.to_dict()
+    if heads is not None:
+        found["residue_heads"] = {
+            "mlm": heads.mlm is not None,
+            "segments": heads.segment_head is not None,
+            "prototypes": 0 if heads.prototypes is None else len(heads.prototypes.weight),
+        }
+    return found
