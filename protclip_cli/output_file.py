@@ -44,7 +44,7 @@ def checked_output(
     path = Path(str(output))
     check_writable_target(path)
     if inputs:
-        from protclip_core.vectors.embed_input import refuse_input_as_output
+        from protclip_core.io.outputs import refuse_input_as_output
 
         refuse_input_as_output(tuple(inputs), path)
     refuse_existing(path, overwrite=overwrite)

@@ -7,13 +7,21 @@ Rooms, lowest first; imports point down this list only (a test holds that):
 
 ``errors, records,``           what travels everywhere
 ``progress, interrupts``
-``variants, nearest``          grammar of protein variants; exact search
-``pairwise, bench``            similarity of pairs and blocks of vectors; metrics, baselines
-``io``                         files: FASTA, HDF5 stores, tables, VCF, downloads, archives, aligners
+``measure``                    metrics, neighbours, pairs, calibration: arrays alone
+``variants``                   grammar of protein variants, priors
+``io``                         files: FASTA, tables, VCF, streams, archives, aligners
+``weights``                    tensors on disk: bundles, pickles under guard, tokenizer files
+``store``                      the embedding store and the working files of a run
 ``ontology``                   GO and other vocabularies, annotations, semantic similarity
-``models, heads``              encoders, bundles, importers, GO index and calibration; light heads
+``encoders``                   protein encoders and their input
+``heads``                      light heads on vectors: fitted, calibrated, stored
+``fetch``                      catalog, hubs, downloads, cache
+``models``                     a model as a user sees it: described, loaded, imported
+``terms``                      the index of term texts: scores, calibration, votes
 ``engines``                    where the work runs: one device, later several
-``tasks``                      what the commands do: a folder for each, `task` its first module
+``vectors``                    the way from any input to vectors
+``report``                     figures and pictures that tasks share
+``tasks``                      what the commands do: a folder for each; none imports another
 
 Importing this package loads no torch; the names below come when they are asked for.
 """

@@ -39,9 +39,9 @@ from protclip_core.io.atomic import file_lock
 from train.config.run import RunConfig, load_config
 from train.data.batches import Batch
 from train.data.feeding import Place, feed, lost_worker, stop_watching
-from train.data.go_bank import encode_bank
 from train.loop import checkpoint
 from train.loop.averages import Averages
+from train.loop.bank_vectors import encode_bank
 from train.loop.curves import draw
 from train.loop.evaluate import evaluate
 from train.loop.kept_texts import keep_texts

@@ -33,7 +33,7 @@ from protclip_core.models.info import DEFAULT_MODEL
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from protclip_core.tasks.embed.task import EmbedReport, EmbedRequest
+    from protclip_core.vectors.embed_job import EmbedReport, EmbedRequest
 
 EPILOG = (
     "Examples:\n\n"
@@ -155,7 +155,7 @@ def embed(
     ] = False,
 ) -> None:
     """Embed proteins: FASTA in, vectors out, nothing lost."""
-    from protclip_core.tasks.embed.task import EmbedRequest
+    from protclip_core.vectors.embed_job import EmbedRequest
 
     options: GlobalOptions = context.obj
     sources = inputs_or_pipe(inputs)
@@ -244,7 +244,8 @@ def _to_tsv(request: EmbedRequest, output: str | None, options: GlobalOptions) -
 
 
 def _write_vectors(request: EmbedRequest, out: TextIO, options: GlobalOptions) -> EmbedReport:
-    from protclip_core.tasks.embed.task import EmbedReport, embed_rows
+    from protclip_core.vectors.embed_job import EmbedReport
+    from protclip_core.vectors.embed_rows import embed_rows
 
     header_done = False
     # A bar and rows on one terminal would overwrite each other.

@@ -36,8 +36,8 @@ from protclip_core.encoders.kmer_config import (
     KmerTable,
     token_groups,
 )
-from protclip_core.encoders.kmer_start import residue_vectors
 from protclip_core.encoders.packing import PackedTokens
+from protclip_core.encoders.residue_space import residue_vectors
 
 __all__ = ["KmerEncoder", "PackedConv", "kmer_rows"]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from protclip_core.terms.calibration import sigmoid
+from protclip_core.measure.calibration import sigmoid
 
 __all__ = ["LEAST", "HeadCalibration", "log_odds", "softmax"]
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.heads.head_file import unpack_entries
+from protclip_core.io.zips import unpack_entries
 
 __all__ = ["EXTRA_TYPES", "estimator_from_bytes", "estimator_to_bytes"]
 

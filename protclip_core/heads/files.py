@@ -1,8 +1,8 @@
 """Heads as files, without pickle: what is saved is what is loaded.
 
 A head file (`protclip_core.heads.head_file`) holds the estimator and a card that says what it is
-and was made of (`HeadCard`), with a few input vectors and the probabilities, or values, that the head
-gave for them. Nothing in the file is trusted: see `protclip_core.heads.estimators`. On every
+and was made of (`HeadCard`), with a few input vectors and the probabilities, or values, that the
+head gave for them. Nothing in the file is trusted: see `protclip_core.heads.estimators`. On every
 load the stored vectors go through the head; one that gives other numbers, under another
 scikit-learn for instance, is refused.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from protclip_core.heads.calibration import LEAST, HeadCalibration, log_odds, softmax
 from protclip_core.heads.targets import LABELS, Targets
-from protclip_core.terms.calibration import calibration_error
+from protclip_core.measure.calibration import calibration_error
 
 __all__ = ["cross_fitted", "expected_error", "fit_calibration", "log_loss"]
 

@@ -15,20 +15,17 @@ import hashlib
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from protclip_core.errors import ModelError
+from protclip_core.io.zips import LIMIT_BYTES, unpack_entries
 
-__all__ = ["CARD", "ESTIMATOR", "pack_head", "read_head_file", "unpack_entries", "unpack_head"]
+__all__ = ["CARD", "ESTIMATOR", "pack_head", "read_head_file", "unpack_head"]
 
 FORMAT, FORMAT_VERSION = "protclip-head", 1
 CARD, ESTIMATOR = "head.json", "estimator.skops"
-#: What a file, or its estimator, may take; a large forest takes a tenth of it.
-LIMIT_BYTES = 1 << 30
-_PIECE_BYTES = 1 << 20
 _CHECKSUM_BYTES = 64
 _FETCH_AGAIN = "fetch or train the head again"
 
@@ -93,7 +90,7 @@ def unpack_head(data: bytes, where: str) -> tuple[dict[str, Any], bytes]:
             where=where,
             hint=_FETCH_AGAIN,
         )
-    entries = unpack_entries(data, where)
+    entries = unpack_entries(data, where, _FETCH_AGAIN)
     try:
         content, estimator = json.loads(entries[CARD]), entries[ESTIMATOR]
     except (KeyError, ValueError, RecursionError) as error:
@@ -116,36 +113,3 @@ def unpack_head(data: bytes, where: str) -> tuple[dict[str, Any], bytes]:
             hint=_FETCH_AGAIN,
         )
     return content, estimator
-
-
-def unpack_entries(data: bytes, where: str) -> dict[str, bytes]:
-    """Unpack a zip in memory; what it says of its own size is not believed.
-
-    Raises
-    ------
-    ModelError
-        No readable zip, or more than `LIMIT_BYTES` in it.
-    """
-    entries, total = {}, 0
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for entry in archive.infolist():
-                with archive.open(entry) as file:
-                    pieces = []
-                    # A read without a size would unpack all that is packed, declared or not.
-                    while piece := file.read(_PIECE_BYTES):
-                        pieces.append(piece)
-                        total += len(piece)
-                        if total > LIMIT_BYTES:
-                            raise ModelError(
-                                f"unpacks to more than {LIMIT_BYTES:,} bytes", where=where
-                            )
-                entries[entry.filename] = b"".join(pieces)
-    # RuntimeError: it asks for a password.
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-        raise ModelError(
-            f"cannot be unpacked ({type(error).__name__}: {error})",
-            where=where,
-            hint=_FETCH_AGAIN,
-        ) from error
-    return entries

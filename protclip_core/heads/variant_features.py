@@ -37,8 +37,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from protclip_core.models.masked import LETTERS, NUM_STANDARD
 from protclip_core.variants import Variant
+from protclip_core.variants.residues import LETTERS, NUM_STANDARD
 from protclip_core.variants.substitution_prior import HYDROPATHY, blosum62
 
 __all__ = ["RECIPE", "WIDTH", "VariantFeatures"]

@@ -27,12 +27,10 @@ from protclip_core.encoders.packing import PackedTokens, pack
 from protclip_core.errors import UsageError
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings
+from protclip_core.variants.residues import LETTERS
 
-__all__ = ["LETTERS", "NUM_STANDARD", "MaskedReader", "ReadJob", "job_batches"]
+__all__ = ["MaskedReader", "ReadJob", "job_batches"]
 
-#: Letters whose probabilities are told: the 20 residues, then those with a token of their own.
-LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO"
-NUM_STANDARD = 20
 _MASKS = ("<mask>", "[MASK]")
 
 

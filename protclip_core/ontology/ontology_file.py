@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from protclip_core.errors import InputError, ModelError
-from protclip_core.heads.head_file import LIMIT_BYTES, unpack_entries
 from protclip_core.io.atomic import write_atomic
+from protclip_core.io.zips import LIMIT_BYTES, unpack_entries
 from protclip_core.ontology.assemble import GO_ID
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.terms import ASPECTS, RELATIONS, Obsolete

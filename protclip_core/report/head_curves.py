@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from protclip_core.io.atomic import write_atomic
-from protclip_core.terms.calibration import calibration_error, reliability
+from protclip_core.measure.calibration import calibration_error, reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

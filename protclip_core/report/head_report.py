@@ -14,6 +14,7 @@ import numpy as np
 from protclip_core.errors import UsageError
 from protclip_core.heads import Head, Targets
 from protclip_core.heads.targets import CLASSES, VALUES
+from protclip_core.measure.calibration import calibration_error
 from protclip_core.measure.metrics import (
     RESAMPLES,
     Estimate,
@@ -22,7 +23,6 @@ from protclip_core.measure.metrics import (
     measure_values,
 )
 from protclip_core.report.head_curves import plot_calibration, plot_precision_recall
-from protclip_core.terms.calibration import calibration_error
 
 __all__ = ["Score", "draw_curves", "measure_all", "prior", "say", "told_and_right"]
 

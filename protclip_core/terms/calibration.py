@@ -7,7 +7,7 @@ those of its descendants; a maximum of many is too high, which a second, monoton
 that step keeps the order, it may be taken before the maximum: then no term is above an ancestor,
 whatever the aspects of the two.
 
-Legend: C values, K knots.
+Legend: K knots.
 """
 
 from __future__ import annotations
@@ -23,34 +23,12 @@ from protclip_core.errors import ModelError, UsageError
 from protclip_core.io.json_fields import one_line
 
 __all__ = [
-    "LEAST_PROBABILITY",
     "MOST_KNOTS",
     "AspectCalibration",
     "Calibration",
-    "Reliability",
-    "calibration_error",
-    "logit",
-    "reliability",
-    "sigmoid",
 ]
 
-#: Below this, probabilities are neither looked at when a calibration is fitted nor asked for.
-LEAST_PROBABILITY = 0.01
 MOST_KNOTS = 64
-
-
-def sigmoid(values: np.ndarray) -> np.ndarray:
-    """Return the probability of log odds; never overflows, float64."""
-    half = 0.5 * np.asarray(values, dtype=np.float64)
-    found: np.ndarray = 0.5 * (np.tanh(half) + 1.0)
-    return found
-
-
-def logit(probability: float) -> float:
-    """Return the log odds of a probability; minus and plus infinity for 0 and 1."""
-    if probability <= 0 or probability >= 1:
-        return math.copysign(math.inf, probability - 0.5)
-    return math.log(probability) - math.log1p(-probability)
 
 
 @dataclass(frozen=True)
@@ -142,65 +120,6 @@ class Calibration:
 
     aspects: tuple[AspectCalibration, ...]
     weights_sha256: str
-
-
-@dataclass(frozen=True, eq=False)
-class Reliability:
-    """How often what was said came true, bin by bin; bins without a pair are left out.
-
-    Attributes
-    ----------
-    said, true, counts
-        Mean probability, share of right pairs and number of pairs; ``(B,)`` each.
-    """
-
-    said: np.ndarray
-    true: np.ndarray
-    counts: np.ndarray
-
-
-def reliability(
-    probabilities: np.ndarray,
-    right: np.ndarray,
-    *,
-    bins: int = 15,
-    least: float = LEAST_PROBABILITY,
-) -> Reliability:
-    """Sort pairs of protein and term into bins of equal width over [0, 1].
-
-    Parameters
-    ----------
-    probabilities, right
-        Of each pair, ``(C,)`` float and bool; those below ``least`` are left out.
-    bins
-        Their number.
-    """
-    kept = probabilities >= least
-    values = np.asarray(probabilities[kept], dtype=np.float64)
-    place = np.minimum((values * bins).astype(np.int64), bins - 1)
-    counts = np.bincount(place, minlength=bins)
-    some = counts > 0
-    said = np.bincount(place, weights=values, minlength=bins)[some] / counts[some]
-    true = np.bincount(place, weights=right[kept], minlength=bins)[some] / counts[some]
-    return Reliability(said, true, counts[some])
-
-
-def calibration_error(
-    probabilities: np.ndarray,
-    right: np.ndarray,
-    *,
-    bins: int = 15,
-    least: float = LEAST_PROBABILITY,
-) -> float:
-    """Return the expected calibration error (Guo et al., ICML 2017).
-
-    That is the mean over pairs of the distance between what was said and what came true in the
-    bin of the pair. Bins are of equal width, see `reliability`; NaN where there is no pair.
-    """
-    found = reliability(probabilities, right, bins=bins, least=least)
-    if not len(found.counts):
-        return math.nan
-    return float(np.average(np.abs(found.said - found.true), weights=found.counts))
 
 
 def _broken_line(values: np.ndarray, sources: Sequence[float], targets: Sequence[float]) -> Any:

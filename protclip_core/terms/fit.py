@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from protclip_core.errors import InputError
-from protclip_core.terms.calibration import AspectCalibration, Calibration, logit, sigmoid
+from protclip_core.measure.calibration import logit, sigmoid
+from protclip_core.terms.calibration import AspectCalibration, Calibration
 from protclip_core.terms.index import GoIndex
 from protclip_core.terms.scores import GoScorer
 

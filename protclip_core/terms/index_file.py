@@ -22,9 +22,9 @@ import numpy as np
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.cache import cache_folder
-from protclip_core.heads.head_file import unpack_entries
 from protclip_core.io.atomic import write_atomic
 from protclip_core.io.json_fields import Fields, one_line
+from protclip_core.io.zips import unpack_entries
 from protclip_core.models.info import ModelInfo
 from protclip_core.ontology.ontology_file import from_arrays, to_arrays
 from protclip_core.terms.calibration import AspectCalibration, Calibration

@@ -33,9 +33,10 @@ import numpy as np
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.io.atomic import write_atomic
 from protclip_core.io.json_fields import Fields, one_line
+from protclip_core.measure.calibration import LEAST_PROBABILITY, logit
 from protclip_core.models.info import ModelInfo
 from protclip_core.ontology.terms import ASPECTS
-from protclip_core.terms.calibration import LEAST_PROBABILITY, AspectCalibration, logit
+from protclip_core.terms.calibration import AspectCalibration
 from protclip_core.weights.bundle import MANIFEST, Bundle, open_bundle
 
 __all__ = ["KINDS", "LEAST_TEXT", "PAD", "TRANSFER_FILE", "Evidence", "KindWeights"]

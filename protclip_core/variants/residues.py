@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["SEVERAL", "STOP", "THREE_LETTERS", "one_letter", "three_letters"]
+__all__ = [
+    "LETTERS",
+    "NUM_STANDARD",
+    "SEVERAL",
+    "STOP",
+    "THREE_LETTERS",
+    "one_letter",
+    "three_letters",
+]
 
 #: The letter of a stop, in a change and in a mutated sequence.
 STOP = "*"
@@ -14,6 +22,12 @@ THREE_LETTERS: dict[str, str] = {
     "P": "Pro", "S": "Ser", "T": "Thr", "W": "Trp", "Y": "Tyr", "V": "Val",
     "U": "Sec", "O": "Pyl", "B": "Asx", "Z": "Glx", "J": "Xle", STOP: "Ter",
 }  # fmt: skip
+
+#: Letters whose probabilities are told: the 20 residues, then those with a token of their own.
+LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO"
+
+
+NUM_STANDARD = 20
 
 #: Letters that stand for one of several residues, and which.
 SEVERAL: dict[str, str] = {"B": "D or N", "Z": "E or Q", "J": "I or L", "X": "any residue"}

@@ -17,7 +17,7 @@ from functools import cache
 
 import numpy as np
 
-from protclip_core.models.masked import LETTERS, NUM_STANDARD
+from protclip_core.variants.residues import LETTERS, NUM_STANDARD
 
 __all__ = ["HYDROPATHY", "PRIORS", "blosum62", "prior_table", "resolve_prior", "share_ratios"]
 

@@ -6,15 +6,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
-from protclip_core.errors import InputError, UsageError
+from protclip_core.errors import InputError
 from protclip_core.io.fasta import InputSummary, read_fasta
 from protclip_core.progress import Progress
 from protclip_core.records import Failure
 from protclip_core.store.spool import Spool
 
-__all__ = ["TEMPORARY_HINT", "InputReport", "read_inputs", "refuse_input_as_output"]
+__all__ = ["TEMPORARY_HINT", "InputReport", "read_inputs"]
 
 #: For a spool without an output beside which it could lie.
 TEMPORARY_HINT = "make room there, or name a folder on another disk by TMPDIR"
@@ -83,23 +82,6 @@ def read_inputs(
             found.first_repeat,
         )
     return found
-
-
-def refuse_input_as_output(inputs: Sequence[str], output: Path) -> None:
-    """Refuse to replace an input by the result.
-
-    Raises
-    ------
-    UsageError
-        ``output`` is one of the inputs.
-    """
-    for source in inputs:
-        if source != "-" and output.exists() and Path(source).exists() and output.samefile(source):
-            raise UsageError(
-                "is an input as well as the output",
-                where=str(output),
-                hint="choose another -o",
-            )
 
 
 def _refusal(spool: Spool) -> InputError:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from protclip_core.engines.local import LocalEngine
-from protclip_core.errors import InputError, UsageError
+from protclip_core.errors import InputError, ModelError, ResourceError, UsageError
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, require_protein_encoder
 from protclip_core.models.loading import load_model, resolve_device
 from protclip_core.models.protein import ProteinModel
@@ -22,8 +23,10 @@ __all__ = [
     "EmbedRequest",
     "apply_long_policy",
     "check_early",
+    "count_failures",
     "disk_bytes",
     "load_job",
+    "refuse_nothing",
     "settings_without_weights",
     "width_of",
 ]
@@ -223,3 +226,28 @@ def apply_long_policy(request: EmbedRequest, settings: EmbedSettings, spool: Spo
         "skip": "left out",
     }[request.long]
     _log.warning("%s: %s (--long %s)", what, done, request.long)
+
+
+def refuse_nothing(spool: Spool, where: str) -> None:
+    """Refuse to make an output without any record.
+
+    Raises
+    ------
+    ModelError
+        The model gives numbers that cannot be stored.
+    ResourceError
+        Memory does not suffice for any record.
+    """
+    if spool.output_residues()[0] > 0:
+        return
+    (last,) = deque(spool.failures(), maxlen=1)
+    kind = ResourceError if "memory" in last.reason else ModelError
+    raise kind(f"no record could be embedded: {last.where}: {last.reason}", where=where)
+
+
+def count_failures(spool: Spool, report: EmbedReport) -> None:
+    """Put the number of failed records and the first five of them into the report."""
+    for failure in spool.failures():
+        report.num_failures += 1
+        if len(report.first_failures) < 5:
+            report.first_failures.append(failure)

@@ -24,7 +24,8 @@ from protclip_core.models.info import DEFAULT_MODEL, describe_model
 from protclip_core.progress import Progress
 from protclip_core.records import Failure
 from protclip_core.store.reader import EmbeddingStore
-from protclip_core.tasks.embed.task import EmbedReport, EmbedRequest, embed_rows
+from protclip_core.vectors.embed_job import EmbedReport, EmbedRequest
+from protclip_core.vectors.embed_rows import embed_rows
 from protclip_core.vectors.protein_source import is_store
 
 __all__ = ["VectorBlock", "VectorSource", "open_vectors", "read_all"]

@@ -6,20 +6,15 @@ Legend: N proteins of a block, P joint width, R annotated proteins of the refere
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from protclip_core.engines.local import usable_cores
-from protclip_core.errors import ProtclipError, UsageError
+from protclip_core.errors import UsageError
 from protclip_core.io.aligners import Aligner, Hit, align
-from protclip_core.io.atomic import disk_error
 from protclip_core.io.fasta import read_fasta
-from protclip_core.io.streams import open_input, source_name
 from protclip_core.measure.nearest import Neighbours as Nearby
 from protclip_core.measure.nearest import nearest, usable_rows
 from protclip_core.models.info import ModelInfo
@@ -37,7 +32,7 @@ from protclip_core.terms.votes import (
 from protclip_core.vectors.store_model import StoreModel, StoreVectors, resolve_space
 
 __all__ = ["Homologs", "Neighbours", "Relative", "RelativeSource", "as_relatives"]
-__all__ += ["homolog_votes", "neighbour_votes", "rereadable"]
+__all__ += ["homolog_votes", "neighbour_votes"]
 
 _log = logging.getLogger(__name__)
 
@@ -293,34 +288,3 @@ def _sequences_at(path: str, rows: np.ndarray) -> Iterator[str]:
     for place, record in enumerate(read_fasta(path)):
         if place in wanted:
             yield record.sequence
-
-
-@contextmanager
-def rereadable(inputs: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Give inputs that can be read twice: standard input becomes a temporary file.
-
-    Errors that leave the block name standard input, not that file.
-
-    Raises
-    ------
-    ResourceError
-        The disk of temporary files is full.
-    """
-    if "-" not in inputs:
-        yield tuple(inputs)
-        return
-    with tempfile.TemporaryDirectory(prefix="protclip-") as folder:
-        path = Path(folder) / "stdin"
-        try:
-            with open_input("-") as source, path.open("wb") as file:
-                shutil.copyfileobj(source, file)
-        except OSError as error:
-            raise disk_error(error, folder) from error
-        try:
-            yield tuple(str(path) if one == "-" else one for one in inputs)
-        except ProtclipError as error:
-            # The user knows nothing of that file.
-            shown = source_name("-")
-            error.where = error.where and error.where.replace(str(path), shown)
-            error.details = tuple(line.replace(str(path), shown) for line in error.details)
-            raise

@@ -26,9 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
+from protclip_core.measure.calibration import logit
 from protclip_core.models.loading import load_model
 from protclip_core.models.settings import resolve_settings
-from protclip_core.terms.calibration import logit
 from protclip_core.terms.explain import Segment, find_segments, window_shifts
 from protclip_core.terms.index_file import find_go_index
 from protclip_core.terms.scores import GoScorer

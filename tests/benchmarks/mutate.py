@@ -38,9 +38,10 @@ from protclip_core.encoders.kernels import choose_cpu_kernels, processor_name
 from protclip_core.engines.masked import MaskedEngine
 from protclip_core.io.fasta import read_fasta
 from protclip_core.models.loading import load_model
-from protclip_core.models.masked import LETTERS, MaskedReader
+from protclip_core.models.masked import MaskedReader
 from protclip_core.tasks.mutate.scores import MarginalScorer, Method, Percentile, ProteinAsked
 from protclip_core.variants import Variant, parse_variant
+from protclip_core.variants.residues import LETTERS
 from protclip_core.variants.substitution_prior import blosum62, prior_table, share_ratios
 from tests.benchmarks.embed_speed import SHAPES, our_model, peak_gflops
 from tests.unit.models.encoders import transformers_esm

@@ -29,9 +29,10 @@ from protclip_core.heads.pair_scores import PairScorer
 from protclip_core.measure.composition import composition
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.writer import StoreWriter
-from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.tasks.ppi.train import TrainRequest, train
 from protclip_core.tasks.ppi.vectors import VectorOptions
+from protclip_core.vectors.embed_job import EmbedRequest
 
 TRIADS = {c: n for n, group in enumerate(("AGV", "ILFP", "YMTS", "HNQW", "RK", "DE", "C"))
           for c in group}  # fmt: skip

@@ -31,8 +31,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from protclip_core.io.fasta import read_fasta
-from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.tasks.similarity.evaluate import EvaluateReport, EvaluateRequest, evaluate
+from protclip_core.vectors.embed_job import EmbedRequest
 
 SPECIES = {"human": "MF_HS3.csv.gz", "E. coli": "MF_EC3.csv.gz"}
 

@@ -8,7 +8,6 @@ import shutil
 
 import pytest
 from Bio.UniProt import GOA
-from tests.unit.models.test_go_transfer import weights_of
 
 from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.terms.transfer import TransferWeights, add_transfer
@@ -18,6 +17,7 @@ from tests.go_indexes import index_of
 from tests.helpers import random_proteins, write_fasta
 from tests.ontology_files import go_id
 from tests.unit.models.dual import Dual
+from tests.unit.terms.test_transfer import weights_of
 
 COLUMNS = ["protein_id", "term", "name", "aspect", "cosine", "probability", "rank", "go_release"]
 FURTHER = ["evidence", "source", "identity"]

@@ -211,7 +211,7 @@ def test_a_skops_file_is_no_head(tmp_path):
 
 def test_a_zip_bomb_is_refused(saved, monkeypatch):
     """1 GB would be too much for the test as well: the limit is made smaller."""
-    monkeypatch.setattr("protclip_core.heads.head_file.LIMIT_BYTES", 5_000_000)
+    monkeypatch.setattr("protclip_core.io.zips.LIMIT_BYTES", 5_000_000)
     path = saved(LogisticRegression())
     bomb = zip_of({"schema.json": b"{}", "0.npy": bytes(100_000_000)})
     assert len(bomb) < 100_000

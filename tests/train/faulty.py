@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from train import checkpoint, pretrain
+from train import pretrain
 from train.config.run import load_config
-from train.data.go_bank import encode_bank
+from train.loop import checkpoint
+from train.loop.bank_vectors import encode_bank
 from train.loop.evaluate import evaluate
 from train.loop.optim import Progress
 from train.loop.parallel import share_work

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 
 from tests.train.launch import CONFIGS, DEBUG
-from train import export, pretrain
+from train import pretrain
 from train.config.run import load_config
 from train.loop.averages import Averages
 from train.loop.evaluate import evaluate
@@ -15,6 +15,7 @@ from train.loop.kept_texts import keep_texts
 from train.loop.parallel import share_work
 from train.loop.ranks import join_ranks
 from train.loop.setup import make_trainee, prepare
+from train.release import export
 
 MODEL = """[model]
 projection_dim = 16

@@ -14,14 +14,15 @@ from protclip_core.weights.bundle import open_bundle
 from tests.train.faulty import program
 from tests.train.frozen_text import frozen_config, gradients, make_text_bundle
 from tests.train.launch import CONFIGS, Job
-from train import export, pretrain
+from train import pretrain
 from train.data.batches import PairData
-from train.data.go_bank import encode_bank, unit_bank
+from train.loop.bank_vectors import encode_bank, unit_bank
 from train.loop.evaluate import evaluate
 from train.loop.go_fmax import aspect_fmax
 from train.loop.kept_texts import keep_texts
 from train.loop.ranks import Ranks
 from train.loop.setup import make_trainee, prepare
+from train.release import export
 
 PAIRS = CONFIGS / "debug" / "pairs.jsonl"
 ALONE = Ranks(0, 1, torch.device("cpu"), 60.0)

@@ -10,19 +10,20 @@ import pytest
 from safetensors.torch import load_file
 
 from protclip_core.errors import InputError
+from protclip_core.measure.calibration import sigmoid
 from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model
 from protclip_core.ontology import read_go_table
-from protclip_core.terms.calibration import sigmoid
 from protclip_core.terms.index_file import find_go_index
 from protclip_core.terms.scores import GoScorer
 from protclip_core.weights.bundle import open_bundle
 from tests.train.frozen_text import make_text_bundle
 from tests.train.launch import CONFIGS
-from train import checkpoint, go_index
 from train.data.annotated import read_annotated
 from train.data.go_terms import GoTerms
+from train.loop import checkpoint
 from train.loop.go_fmax import aspect_fmax
+from train.release import go_index
 
 PAIRS, TERMS = CONFIGS / "debug" / "pairs.jsonl", CONFIGS / "debug" / "go_terms.tsv"
 

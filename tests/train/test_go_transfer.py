@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, ModelError
+from protclip_core.measure.calibration import sigmoid
 from protclip_core.models.info import describe_model
-from protclip_core.terms.calibration import sigmoid
 from protclip_core.terms.index_file import add_to_bundle, find_go_index
 from protclip_core.terms.transfer import KINDS, TRANSFER_FILE, find_transfer, sets_of
 from protclip_core.weights.bundle import open_bundle

@@ -12,10 +12,12 @@ from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.loading import load_model
 from protclip_core.weights.bundle import open_bundle
 from tests.train.launch import CONFIGS, DEBUG, debug_config, write_config
-from train import curves, export, pretrain
+from train import pretrain
 from train.config.run import load_config
+from train.loop import curves
 from train.loop.evaluate import recall_at
 from train.loop.optim import Progress, learning_rate, make_optimizer, share_done
+from train.release import export
 from train.towers.building import build_towers
 from train.towers.two_towers import MAX_LOGIT_SCALE
 

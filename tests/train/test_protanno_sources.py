@@ -14,7 +14,7 @@ import zstandard
 
 from protclip_core.errors import InputError
 from tests.train.protanno_data import DATA
-from train.data.batches import texts
+from train.data import texts
 from train.protanno.entries import PROPERTIES, Entry
 from train.protanno.properties import clean_text, make_entry, names_of
 from train.protanno.records import BrokenRecord

@@ -15,7 +15,7 @@ from protclip_core.terms.vocabularies import SHIPPED, TextSide, find_vocabulary
 from protclip_core.weights.bundle import open_bundle
 from tests.helpers import RESIDUES
 from tests.unit.models.dual import Dual
-from train import vocabularies, vocabulary_terms
+from train.release import vocabularies, vocabulary_terms
 from train.release.vocabulary_terms import (
     LEAST,
     ec_phrases,

@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from protclip_core.errors import UsageError
-from train import checkpoint, pretrain
+from train import pretrain
 from train.ablation.table import FIGURES
 from train.config.run import RunConfig, changed_keys, load_saved_config
+from train.loop import checkpoint
 from train.loop.run_log import read_metrics
 from train.loop.setup import CONFIG
 

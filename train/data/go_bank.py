@@ -7,10 +7,8 @@ P joint width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,10 +18,7 @@ from train.data.go_terms import GoTerms
 from train.data.text_vectors import length_batches
 from train.objectives.prior import log_odds
 
-if TYPE_CHECKING:
-    from train.loop.trainee import Trainee
-
-__all__ = ["GoBank", "encode_bank", "make_bank", "unit_bank", "vectors_of_terms"]
+__all__ = ["GoBank", "make_bank", "vectors_of_terms"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,17 +114,6 @@ def make_bank(
     )
 
 
-def encode_bank(model: Trainee, bank: GoBank) -> Tensor:
-    """Return the pooled text vectors of the bank, ``(M, D)``, without gradient."""
-    device = model.towers.logit_scale.device
-    parts = [
-        model("encode_texts", ids.to(device), mask.to(device)) for _, ids, mask in bank.batches
-    ]
-    rows = torch.cat([rows for rows, _, _ in bank.batches]).to(device)
-    vectors = torch.cat(parts)
-    return torch.empty_like(vectors).index_copy(0, rows, vectors)
-
-
 def vectors_of_terms(texts: Tensor, owner: Tensor | None, number: int) -> Tensor:
     """From projected texts to unit vectors of terms.
 
@@ -151,11 +135,3 @@ def vectors_of_terms(texts: Tensor, owner: Tensor | None, number: int) -> Tensor
     if owner is None:
         return unit
     return F.normalize(unit.new_zeros(number, unit.shape[1]).index_add(0, owner, unit), dim=-1)
-
-
-def unit_bank(model: Trainee, bank: GoBank) -> Tensor:
-    """Return unit vectors of the terms, ``(N, P)`` float32, without gradient."""
-    pooled = encode_bank(model, bank)
-    owner = None if bank.owner is None else torch.from_numpy(bank.owner).to(pooled.device)
-    found: Tensor = model("project_texts", pooled, owner, len(bank.columns))
-    return found

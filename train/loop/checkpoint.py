@@ -10,11 +10,11 @@ A checkpoint is a directory ``step-00001234``::
     state.json          where the run stands (see `train.loop.optim.Progress`), ranks
     manifest.json       size and sha256 of each file; written last
 
-The batches of a run follow from its seed and its place (see `train.data.batches`), so that place and
-the generators are all that an exact resume needs. A sharded run (FSDP) gathers its state on the first
-rank: a checkpoint is the same whatever the number of ranks, and any number of them, sharded or
-not, may go on from it. What a run of other ranks draws beyond its batches (the noise of PDA)
-differs, and is said.
+The batches of a run follow from its seed and its place (see `train.data.batches`), so that place
+and the generators are all that an exact resume needs. A sharded run (FSDP) gathers its state on
+the first rank: a checkpoint is the same whatever the number of ranks, and any number of them,
+sharded or not, may go on from it. What a run of other ranks draws beyond its batches (the noise of
+PDA) differs, and is said.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from train.data.batches import Batch, full_batch
 from train.data.composer import TextComposer
-from train.data.go_bank import GoBank, unit_bank
+from train.data.go_bank import GoBank
 from train.data.pairs import PairSource
+from train.loop.bank_vectors import unit_bank
 from train.loop.go_fmax import aspect_fmax
 from train.loop.ranks import Ranks
 from train.loop.trainee import Trainee

@@ -13,9 +13,10 @@ import torch
 
 from protclip_core.errors import UsageError
 from train.config.run import RunConfig
-from train.data.go_bank import GoBank, unit_bank
+from train.data.go_bank import GoBank
 from train.data.kept_tables import hash_tensors, keep, open_kept
 from train.data.text_vectors import open_variants, write_variants
+from train.loop.bank_vectors import unit_bank
 from train.loop.ranks import Ranks
 from train.loop.setup import TOKENIZER, Prepared
 from train.loop.trainee import Trainee

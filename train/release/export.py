@@ -1,7 +1,8 @@
 """Turn a checkpoint into a bundle, and measure what was written.
 
     python -m train.release.export --run-dir runs/mini --out protclip-mini \
-        --data uniprot_pairs.jsonl.gz --go go_terms.tsv.gz --figures figures.json [--card MODEL_CARD.md]
+        --data uniprot_pairs.jsonl.gz --go go_terms.tsv.gz \
+        --figures figures.json [--card MODEL_CARD.md]
 
 The figures are those of the bundle's own weights, rounded to float16 and read back, on fixed
 samples of ``valid`` and ``test``; they are what a model card may quote.

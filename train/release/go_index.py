@@ -26,17 +26,17 @@ import numpy as np
 from protclip_core.engines.local import LocalEngine
 from protclip_core.engines.memory import keep_freed_memory
 from protclip_core.errors import ModelError
+from protclip_core.measure.calibration import calibration_error, sigmoid
 from protclip_core.measure.false_discovery import FalseDiscovery
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings
 from protclip_core.progress import Progress
-from protclip_core.tasks.data.task import read_go
 from protclip_core.terms.build import build_go_index
-from protclip_core.terms.calibration import calibration_error, sigmoid
 from protclip_core.terms.fit import fit_calibration
 from protclip_core.terms.index import TEMPLATES, GoIndex
 from protclip_core.terms.index_file import add_to_bundle
+from protclip_core.terms.releases import read_go
 from protclip_core.terms.scores import GoScorer
 from protclip_core.weights.bundle import open_bundle
 from train.config.run import load_saved_config

@@ -25,6 +25,7 @@ from protclip_core.engines.local import usable_cores
 from protclip_core.engines.memory import keep_freed_memory
 from protclip_core.errors import InputError, ModelError
 from protclip_core.io.aligners import Aligner, Hit, align, find_aligner
+from protclip_core.measure.calibration import sigmoid
 from protclip_core.measure.nearest import nearest
 from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model
@@ -32,7 +33,7 @@ from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.reference import Carried
 from protclip_core.ontology.terms import ASPECTS
 from protclip_core.progress import Progress
-from protclip_core.terms.calibration import AspectCalibration, sigmoid
+from protclip_core.terms.calibration import AspectCalibration
 from protclip_core.terms.combine import Pairs, gather
 from protclip_core.terms.fit import fit_knots
 from protclip_core.terms.index_file import find_go_index

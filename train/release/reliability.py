@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from protclip_core.terms.calibration import calibration_error, reliability
+from protclip_core.measure.calibration import calibration_error, reliability
 
 __all__ = ["draw_reliability"]
 

@@ -30,6 +30,7 @@ from protclip_core.errors import InputError
 from protclip_core.io.atomic import write_atomic
 from protclip_core.io.phrases import Phrase
 from protclip_core.io.streams import open_input
+from protclip_core.measure.calibration import sigmoid
 from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.protein import ProteinModel
@@ -37,7 +38,6 @@ from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.vocabulary import class_of
 from protclip_core.progress import Progress
 from protclip_core.terms.build import build_go_index
-from protclip_core.terms.calibration import sigmoid
 from protclip_core.terms.fit import fit_calibration
 from protclip_core.terms.index_file import INDEX_FILE, add_to_bundle, find_go_index
 from protclip_core.terms.vocabularies import (
@@ -165,7 +165,7 @@ def add_vocabularies(
     -------
     dict
         By vocabulary: terms, training proteins, the calibration, and the figures of both held-out
-        splits: those of `train.release.go_index.measure`, and ``fmax_prior`` of how common terms are.
+        splits: those of `train.release.go_index.measure`, and ``fmax_prior``: how common terms are.
 
     Raises
     ------

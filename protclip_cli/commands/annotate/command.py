@@ -41,7 +41,8 @@ from protclip_core.errors import UsageError
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from protclip_core.tasks.annotate.task import Annotation, TransferRequest
+    from protclip_core.tasks.annotate.request import TransferRequest
+    from protclip_core.tasks.annotate.task import Annotation
 
 EPILOG = (
     "Columns: protein_id term name aspect cosine probability rank go_release. A probability is "
@@ -197,7 +198,8 @@ def annotate(
     on_error: OnErrorOption = OnError.FAIL,
 ) -> None:
     """Annotate proteins with terms of GO and others, by comparing them with what they say."""
-    from protclip_core.tasks.annotate.task import AnnotateRequest, Annotation
+    from protclip_core.tasks.annotate.request import AnnotateRequest
+    from protclip_core.tasks.annotate.task import Annotation
 
     options: GlobalOptions = context.obj
     chosen = {"go": go, "ec": ec, "location": location, "keywords": keywords}
@@ -250,7 +252,7 @@ def _transfer(
     exclude_self: bool,
 ) -> TransferRequest | None:
     """Return where relatives are looked for; None where they are not asked for."""
-    from protclip_core.tasks.annotate.task import TransferRequest
+    from protclip_core.tasks.annotate.request import TransferRequest
 
     if annotations is None:
         asked = {

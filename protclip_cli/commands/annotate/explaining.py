@@ -66,8 +66,8 @@ class Explaining:
                 )
             return
         from protclip_core.io.atomic import check_writable_target
-        from protclip_core.tasks.annotate.plot import plot_form
-        from protclip_core.vectors.embed_input import refuse_input_as_output
+        from protclip_core.io.outputs import refuse_input_as_output
+        from protclip_core.report.figures import plot_form
 
         plot_form(self.plot)
         check_writable_target(self.plot)

@@ -186,7 +186,7 @@ def _check(listed: str | None, *, is_matrix: bool, narrowed: bool, plot: Path | 
 
 def _check_picture(path: Path, *, overwrite: bool) -> None:
     from protclip_core.io.atomic import check_writable_target
-    from protclip_core.tasks.annotate.plot import plot_form
+    from protclip_core.report.figures import plot_form
 
     plot_form(path)
     check_writable_target(path)

@@ -19,6 +19,7 @@ from protclip_core.io.atomic import write_atomic
 from protclip_core.ontology.graph import expand
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.records import printable
+from protclip_core.report.figures import plot_form
 from protclip_core.tasks.annotate.explain import ExplainedProtein
 from protclip_core.tasks.annotate.selection import PredictedTerm
 from protclip_core.terms.explain import THRESHOLD, TermResidues
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMS", "MOST_TERMS", "Track", "draw_tracks", "plot_form", "save_plot", "tracks_of"]
+__all__ = ["MOST_TERMS", "Track", "draw_tracks", "save_plot", "tracks_of"]
 
-#: Endings of files, without the dot; also the names that matplotlib gives them.
-FORMS = ("png", "svg", "pdf")
 #: Tracks of one picture.
 MOST_TERMS = 12
 #: Proteins of so many residues, or fewer, show their letters.
@@ -63,24 +62,6 @@ class Track:
     aspect: str
     note: str
     residues: TermResidues
-
-
-def plot_form(path: Path) -> str:
-    """Return the form that the ending of a file asks for.
-
-    Raises
-    ------
-    UsageError
-        Another ending than those of `FORMS`.
-    """
-    form = path.suffix.lower().removeprefix(".")
-    if form not in FORMS:
-        raise UsageError(
-            f"a picture cannot be written as {path.suffix or 'a file without an ending'}",
-            where=str(path),
-            hint=f"end the name with {', '.join('.' + form for form in FORMS)}",
-        )
-    return form
 
 
 def tracks_of(protein: ExplainedProtein, ontologies: Sequence[Ontology]) -> list[Track]:

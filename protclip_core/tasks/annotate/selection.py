@@ -13,11 +13,11 @@ from itertools import repeat
 import numpy as np
 
 from protclip_core.errors import UsageError
+from protclip_core.measure.calibration import sigmoid
 from protclip_core.ontology import graph
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.slims import SlimMap
 from protclip_core.tasks.annotate.transfer import Support, Transfer
-from protclip_core.terms.calibration import sigmoid
 from protclip_core.terms.combine import Supported
 from protclip_core.terms.scores import Scored
 

@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
@@ -23,17 +22,20 @@ import numpy as np
 
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import disk_error
+from protclip_core.io.standard_input import rereadable
+from protclip_core.measure.calibration import LEAST_PROBABILITY, logit, sigmoid
 from protclip_core.measure.false_discovery import FalseDiscovery
 from protclip_core.ontology.terms import ASPECTS
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
+from protclip_core.tasks.annotate.request import AnnotateRequest
 from protclip_core.tasks.annotate.selection import (
     PredictedTerm,
     ProteinTerms,
     Selection,
     likeliest_below,
 )
-from protclip_core.tasks.annotate.transfer import Transfer, TransferRequest
+from protclip_core.tasks.annotate.transfer import Transfer
 from protclip_core.tasks.annotate.vocabularies import (
     DEFAULT_PROBABILITY,
     DEFAULT_TOP_K,
@@ -41,83 +43,22 @@ from protclip_core.tasks.annotate.vocabularies import (
     Vocabulary,
     choose_vocabularies,
 )
-from protclip_core.terms.calibration import LEAST_PROBABILITY, logit, sigmoid
 from protclip_core.terms.combine import Supported
 from protclip_core.terms.scores import BLOCK_PROTEINS, GoScorer, Scored
 from protclip_core.vectors.protein_source import open_source
-from protclip_core.vectors.relatives import rereadable
 from protclip_core.vectors.sequence_queue import SequenceQueue
 
 __all__ = [
     "DEFAULT_PROBABILITY",
     "DEFAULT_TOP_K",
     "AnnotateReport",
-    "AnnotateRequest",
     "Annotation",
     "PredictedTerm",
     "ProteinTerms",
-    "TransferRequest",
     "Vocabulary",
 ]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnnotateRequest:
-    """What ``protclip annotate`` was asked for.
-
-    Attributes
-    ----------
-    inputs
-        FASTA files, ``-``, or one store.
-    model
-        Name or path; None: the one that made the store, else the default model.
-    go_index
-        File of the index; None: the model's.
-    vocabularies
-        Of ``go``, ``ec``, ``location`` and ``keywords``, in any order.
-    vocabulary_files, labels
-        Files of phrases, see `protclip_core.io.phrases`, and phrases to compare with as well.
-    aspects
-        Of GO, names of `ASPECTS`; None for all.
-    top_k
-        Terms of each aspect at most; alone: so many, whatever their probability.
-    min_probability
-        Least probability, 0.01 to 1; at most one of it and ``fdr``.
-    fdr
-        Least probability of each aspect so that at most this share of what is listed, 0 to 1, is
-        expected to be wrong; see `FalseDiscovery`.
-    propagate, specific
-        See `Selection`.
-    slim
-        File of a GO slim; like ``aspects`` and ``go_index`` for GO alone.
-    transfer
-        Where annotated relatives are looked for, for GO alone; None for the text alone.
-    explain
-        Whether sequences are kept, for `protclip_core.tasks.annotate.explain`; not of a store.
-    device, workers, on_error
-        As in `EmbedRequest`.
-    """
-
-    inputs: tuple[str, ...]
-    model: str | None = None
-    go_index: Path | None = None
-    vocabularies: tuple[str, ...] = ("go",)
-    vocabulary_files: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    aspects: tuple[str, ...] | None = None
-    top_k: int | None = None
-    min_probability: float | None = None
-    fdr: float | None = None
-    propagate: bool = False
-    specific: bool = False
-    slim: str | None = None
-    transfer: TransferRequest | None = None
-    explain: bool = False
-    device: str = "auto"
-    workers: int | None = None
-    on_error: str = "fail"
 
 
 @dataclass(kw_only=True)
@@ -236,7 +177,7 @@ class Annotation:
         Raises
         ------
         InputError, ModelError, ResourceError
-            As `protclip_core.tasks.embed.task.embed_rows` and `EmbeddingStore`.
+            As `protclip_core.vectors.embed_rows.embed_rows` and `EmbeddingStore`.
         """
         scorers = [GoScorer(vocabulary.index) for vocabulary in self.vocabularies]
         blocks = self._scored(scorers, progress or SilentProgress())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from protclip_core.io.aligners import find_aligner
 from protclip_core.models.info import ModelInfo
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.reference import read_annotations
+from protclip_core.tasks.annotate.request import TransferRequest
 from protclip_core.terms.combine import TEXT, Supported, best_with_votes, with_votes
 from protclip_core.terms.scores import GoScorer
 from protclip_core.terms.transfer import KINDS, TransferWeights, find_transfer
@@ -24,34 +24,9 @@ from protclip_core.terms.votes import Votes, count_votes
 from protclip_core.vectors.protein_source import is_store
 from protclip_core.vectors.relatives import Homologs, Neighbours, RelativeSource
 
-__all__ = ["Support", "Transfer", "TransferRequest"]
+__all__ = ["Support", "Transfer"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransferRequest:
-    """Where annotated relatives are looked for.
-
-    Attributes
-    ----------
-    annotations
-        GAF, or a table of protein and term.
-    neighbours
-        Store of annotated proteins, embedded by the same model; None to look for none.
-    homology
-        FASTA file of annotated proteins for an aligner; None to look for none.
-    aligner
-        ``auto``, ``diamond`` or ``mmseqs``.
-    exclude_self
-        Whether a protein learns nothing from one of the same id.
-    """
-
-    annotations: str
-    neighbours: Path | None = None
-    homology: str | None = None
-    aligner: str = "auto"
-    exclude_self: bool = False
 
 
 @dataclass(frozen=True, slots=True)

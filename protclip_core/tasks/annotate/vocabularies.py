@@ -6,17 +6,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from protclip_core.errors import UsageError
 from protclip_core.io.phrases import Phrase, read_phrases
 from protclip_core.io.text_rows import is_decoded, made_visible
+from protclip_core.measure.calibration import logit
 from protclip_core.models.info import ModelInfo
 from protclip_core.ontology.slims import SlimMap, map_to_slim, read_slim
 from protclip_core.records import printable
-from protclip_core.terms.calibration import logit
+from protclip_core.tasks.annotate.request import AnnotateRequest
 from protclip_core.terms.index import GoIndex
 from protclip_core.terms.index_file import find_go_index
 from protclip_core.terms.vocabularies import (
@@ -25,9 +25,6 @@ from protclip_core.terms.vocabularies import (
     find_vocabulary,
     index_of_phrases,
 )
-
-if TYPE_CHECKING:
-    from protclip_core.tasks.annotate.task import AnnotateRequest
 
 __all__ = ["DEFAULT_PROBABILITY", "DEFAULT_TOP_K", "VOCABULARY_NAMES", "Vocabulary"]
 __all__ += ["choose_vocabularies"]

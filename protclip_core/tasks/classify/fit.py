@@ -19,6 +19,7 @@ from protclip_core.heads.seen import keys_of_digests, pack_keys
 from protclip_core.heads.targets import VALUES
 from protclip_core.io.atomic import check_writable_target
 from protclip_core.io.labels import read_labels
+from protclip_core.io.outputs import refuse_input_as_output
 from protclip_core.measure.composition import composition
 from protclip_core.measure.metrics import RESAMPLES
 from protclip_core.progress import Progress, SilentProgress
@@ -34,7 +35,6 @@ from protclip_core.tasks.classify.data import (
 )
 from protclip_core.tasks.classify.sequences import with_sequences
 from protclip_core.tasks.classify.split import DROPPED, TEST, TRAIN, VALID, Split, split_proteins
-from protclip_core.vectors.embed_input import refuse_input_as_output
 from protclip_core.vectors.head_vectors import open_vectors, read_all
 
 __all__ = ["MIN_MEMBERS", "FitReport", "FitRequest", "fit"]

@@ -140,7 +140,7 @@ class Predicting:
         Raises
         ------
         InputError, ModelError, ResourceError
-            As `open_vectors` and `protclip_core.tasks.embed.task.embed_rows`.
+            As `open_vectors` and `protclip_core.vectors.embed_rows.embed_rows`.
         """
         names = self.head.card.labels
         for block in self._source.blocks(progress or SilentProgress()):

@@ -7,24 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.fetch.cache import cache_folder
 from protclip_core.fetch.download import RemoteFile, download
-from protclip_core.io.streams import open_input
 from protclip_core.models.info import describe_model, require_text_encoder
-from protclip_core.ontology.go_table import read_go_table
 from protclip_core.ontology.obo import read_obo
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.progress import Progress
 from protclip_core.terms.index import TEMPLATES, GoIndex, text_side_sha256
 from protclip_core.terms.index_file import INDEX_FILE, cache_path, find_go_index, write_go_index
+from protclip_core.terms.releases import FILE_NAME, pulled_path, read_go
 
-__all__ = ["GO_URL", "BuiltIndex", "build_index", "pull_go", "pulled_path", "read_go"]
+__all__ = ["GO_URL", "BuiltIndex", "build_index", "pull_go"]
 
 _log = logging.getLogger(__name__)
 
 #: Where the GO consortium keeps its latest release.
 GO_URL = "https://purl.obolibrary.org/obo/go/go-basic.obo"
-_NAME = "go-basic.obo"
 #: The releases of today have 35 MB.
 _MOST_BYTES = 500_000_000
 
@@ -46,11 +43,6 @@ class BuiltIndex:
     index: GoIndex
     path: Path
     is_default: bool
-
-
-def pulled_path(cache: str | Path | None = None) -> Path:
-    """Return where `pull_go` keeps the release."""
-    return cache_folder(cache) / "go" / _NAME
 
 
 def pull_go(
@@ -90,7 +82,7 @@ def pull_go(
     if kept.is_file() and not force:
         return kept, read_obo(kept, definitions=False)
     # It takes the place of an earlier one when it has been read.
-    file = RemoteFile(name=f"{_NAME}.new", url=url)
+    file = RemoteFile(name=f"{FILE_NAME}.new", url=url)
     kept.with_name(file.name).unlink(missing_ok=True)
     found = download(file, kept.parent, progress=progress, most_bytes=_MOST_BYTES)
     try:
@@ -100,21 +92,6 @@ def pull_go(
         raise
     found.replace(kept)
     return kept, ontology
-
-
-def read_go(path: str | Path, *, definitions: bool = True) -> Ontology:
-    """Read a release of GO: an OBO file, or a table of its terms.
-
-    Raises
-    ------
-    InputError, ModelError
-        As `read_obo` and `read_go_table`.
-    """
-    if str(path) != "-":
-        with open_input(path) as stream:
-            if stream.peek(3)[:3] == b"id\t":
-                return read_go_table(path, definitions=definitions)
-    return read_obo(path, definitions=definitions)
 
 
 def build_index(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from protclip_core._version import __version__
-from protclip_core.errors import ModelError, ResourceError
 from protclip_core.io.atomic import write_atomic
 from protclip_core.records import printable
 from protclip_core.store.part_reader import PartReader
@@ -19,28 +17,11 @@ from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.spool import Spool, SpooledRecord
 from protclip_core.store.writer import StoreWriter
 from protclip_core.vectors.embed_input import InputReport
-from protclip_core.vectors.embed_job import EmbedJob, EmbedReport
+from protclip_core.vectors.embed_job import EmbedJob, EmbedReport, count_failures
 
-__all__ = ["assemble_store", "count_failures", "list_failures", "refuse_nothing"]
+__all__ = ["assemble_store", "list_failures"]
 
 _log = logging.getLogger(__name__)
-
-
-def refuse_nothing(spool: Spool, where: str) -> None:
-    """Refuse to make an output without any record.
-
-    Raises
-    ------
-    ModelError
-        The model gives numbers that cannot be stored.
-    ResourceError
-        Memory does not suffice for any record.
-    """
-    if spool.output_residues()[0] > 0:
-        return
-    (last,) = deque(spool.failures(), maxlen=1)
-    kind = ResourceError if "memory" in last.reason else ModelError
-    raise kind(f"no record could be embedded: {last.where}: {last.reason}", where=where)
 
 
 def assemble_store(
@@ -150,14 +131,6 @@ def _write_block(
         np.frombuffer(b"".join(record.digest for record in block), np.uint8).reshape(-1, 32),
         np.concatenate(residues) if job.settings.per_residue else None,
     )
-
-
-def count_failures(spool: Spool, report: EmbedReport) -> None:
-    """Put the number of failed records and the first five of them into the report."""
-    for failure in spool.failures():
-        report.num_failures += 1
-        if len(report.first_failures) < 5:
-            report.first_failures.append(failure)
 
 
 def list_failures(spool: Spool, output: Path, report: EmbedReport) -> None:

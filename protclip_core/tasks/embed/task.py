@@ -8,47 +8,34 @@ the last step writes the output's path, by a rename.
 from __future__ import annotations
 
 import logging
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
-
-from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import check_writable_target, file_lock, require_space
+from protclip_core.io.outputs import refuse_input_as_output
 from protclip_core.models.info import describe_model
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.store.journal import mark_replaces, read_journal, replaces
 from protclip_core.store.parts import PartStore, partial_folder
-from protclip_core.store.spool import Spool, SpooledRecord
-from protclip_core.tasks.embed.assemble import (
-    assemble_store,
-    count_failures,
-    list_failures,
-    refuse_nothing,
-)
+from protclip_core.store.spool import Spool
+from protclip_core.tasks.embed.assemble import assemble_store, list_failures
 from protclip_core.tasks.embed.compute import check_same_settings, compute_parts
-from protclip_core.vectors.embed_input import (
-    TEMPORARY_HINT,
-    read_inputs,
-    refuse_input_as_output,
-)
+from protclip_core.vectors.embed_input import read_inputs
 from protclip_core.vectors.embed_job import (
-    EmbedJob,
     EmbedReport,
     EmbedRequest,
     apply_long_policy,
     check_early,
     disk_bytes,
     load_job,
+    refuse_nothing,
     settings_without_weights,
     width_of,
 )
 
-__all__ = ["EmbedReport", "EmbedRequest", "embed_rows", "embed_to_store"]
+__all__ = ["embed_to_store"]
 
 _log = logging.getLogger(__name__)
 
@@ -114,46 +101,6 @@ def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> E
     return report
 
 
-def embed_rows(
-    request: EmbedRequest,
-    progress: Progress | None = None,
-    *,
-    see: Callable[[EmbedJob, list[str]], None] | None = None,
-) -> Iterator[tuple[list[SpooledRecord], np.ndarray] | EmbedReport]:
-    """Embed and yield blocks of records with their vectors ``(n, D)``, in input order.
-
-    The last thing yielded is the report. Nothing is written to disk but a temporary spool, so
-    identical sequences are computed once only within a block. A record's length is that of its
-    embedded residues, as in a store. ``see`` is given the sequences of each block, in its order
-    and as they were embedded, before the block is yielded. Errors as in `embed_to_store`.
-    """
-    progress = progress or SilentProgress()
-    info = describe_model(request.model)
-    check_early(request, info)
-    report = EmbedReport()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="protclip-")))
-        spool = stack.enter_context(Spool(folder / "records", hint=TEMPORARY_HINT))
-        read_inputs(request.inputs, spool, request.on_error, progress)
-        job = load_job(request, info)
-        apply_long_policy(request, job.settings, spool)
-        engine = stack.enter_context(job.engine())
-        progress.start("embedding", spool.output_residues(job.limit)[1], "residues")
-        started = time.perf_counter()
-        # Small blocks first, so that `| head` has its lines at once.
-        for block in _growing_blocks(spool.records(64)):
-            found = _embed_block(job, engine, spool, block, report, progress)
-            if see is not None:
-                residues = spool.residues_of(found[0])
-                see(job, [residues[record.digest][: job.limit] for record in found[0]])
-            yield found
-        report.seconds = time.perf_counter() - started
-        progress.finish()
-        refuse_nothing(spool, "standard output")
-        count_failures(spool, report)
-    yield report
-
-
 def _refuse_existing(request: EmbedRequest, output: Path, folder: Path) -> None:
     """Refuse what is there already, be it finished or not, unless told what to do with it."""
     if output.exists() and not (request.resume or request.overwrite):
@@ -197,48 +144,3 @@ def _closing_parts(output: Path, folder: Path) -> Iterator[None]:
         else:
             PartStore(folder, {}).discard()
         raise
-
-
-def _growing_blocks(blocks: Iterator[list[SpooledRecord]]) -> Iterator[list[SpooledRecord]]:
-    """Join small blocks into ever larger ones: 64, 128, … up to 2,048 records."""
-    size, block = 64, list[SpooledRecord]()
-    for some in blocks:
-        block += some
-        if len(block) >= size:
-            yield block
-            size, block = min(2 * size, 2048), []
-    if block:
-        yield block
-
-
-def _embed_block(
-    job: EmbedJob,
-    engine: LocalEngine,
-    spool: Spool,
-    block: list[SpooledRecord],
-    report: EmbedReport,
-    progress: Progress,
-) -> tuple[list[SpooledRecord], np.ndarray]:
-    """Embed one block of records; those that fail are marked and left out."""
-    residues = spool.residues_of(block)
-    digests = list(residues)
-    sequences = [residues[digest][: job.limit] for digest in digests]
-    vectors: dict[bytes, np.ndarray] = {}
-    for index, result in engine.run(sequences, job.settings):
-        if isinstance(result, str):
-            spool.mark_failed_digest(digests[index], result)
-        else:
-            vectors[digests[index]] = result.vector
-            report.computed += 1
-            report.residues += len(sequences[index])
-        progress.advance(len(sequences[index]))
-    kept = [
-        SpooledRecord(
-            r.id, job.flags(r), min(r.length, job.limit or r.length), r.digest, r.part, r.row
-        )
-        for r in block
-        if r.digest in vectors
-    ]
-    report.records += len(kept)
-    rows = [vectors[r.digest] for r in kept]
-    return kept, np.stack(rows) if rows else np.empty((0, job.dim), np.float32)

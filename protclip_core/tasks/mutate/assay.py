@@ -205,7 +205,7 @@ class ZeroShot:
 
 def zero_shot_of_prior(variants: Sequence[Variant]) -> np.ndarray:
     """Score variants by BLOSUM62 and hydropathy alone ``(N,)``."""
-    from protclip_core.models.masked import LETTERS
+    from protclip_core.variants.residues import LETTERS
     from protclip_core.variants.substitution_prior import share_ratios
 
     table = prior_table().copy()

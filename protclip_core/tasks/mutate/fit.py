@@ -17,6 +17,7 @@ from protclip_core.heads.card import HeadInput
 from protclip_core.heads.kinds import GP, RIDGE
 from protclip_core.heads.variant_features import VariantFeatures
 from protclip_core.io.atomic import check_writable_target
+from protclip_core.io.outputs import refuse_input_as_output
 from protclip_core.measure.metrics import RESAMPLES, Estimate, measure_values
 from protclip_core.models.info import DEFAULT_MODEL
 from protclip_core.progress import Progress, SilentProgress
@@ -33,7 +34,6 @@ from protclip_core.tasks.mutate.assay import (
 from protclip_core.tasks.mutate.input import AskedRow, Proteins
 from protclip_core.tasks.mutate.splits import LEAST_ROWS, held_out_splits
 from protclip_core.variants import Variant
-from protclip_core.vectors.embed_input import refuse_input_as_output
 
 __all__ = ["FitReport", "FitRequest", "SplitScore", "fit"]
 

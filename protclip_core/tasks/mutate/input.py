@@ -18,8 +18,8 @@ from protclip_core.io.fasta import read_fasta
 from protclip_core.io.streams import open_input, source_name
 from protclip_core.io.variants.columns import Role, role_of
 from protclip_core.io.variants.files import Form, ProteinNames, VariantRow, read_variants
-from protclip_core.models.masked import LETTERS, NUM_STANDARD
 from protclip_core.variants import Change, Kind, Variant, best_offset
+from protclip_core.variants.residues import LETTERS, NUM_STANDARD
 
 __all__ = ["AskedRow", "Proteins", "carries_sequences", "match_rows", "scan_rows"]
 

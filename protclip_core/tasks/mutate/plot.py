@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from protclip_core.errors import UsageError
-from protclip_core.models.masked import LETTERS, NUM_STANDARD
+from protclip_core.variants.residues import LETTERS, NUM_STANDARD
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

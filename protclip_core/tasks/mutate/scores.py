@@ -25,8 +25,8 @@ from enum import StrEnum
 import numpy as np
 
 from protclip_core.engines.masked import MaskedEngine
-from protclip_core.models.masked import LETTERS, NUM_STANDARD
 from protclip_core.variants import Variant
+from protclip_core.variants.residues import LETTERS, NUM_STANDARD
 from protclip_core.variants.substitution_prior import prior_table
 
 __all__ = ["MarginalScorer", "Method", "Percentile", "ProteinAsked", "ProteinScores", "percentiles"]

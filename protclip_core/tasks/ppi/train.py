@@ -19,6 +19,7 @@ import numpy as np
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.pair_features import RECIPES, pair_features, pair_input
 from protclip_core.io.atomic import check_writable_target
+from protclip_core.io.outputs import refuse_input_as_output
 from protclip_core.measure.metrics import Estimate
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.ppi.evaluate import Measured, measure_pairs
@@ -27,7 +28,6 @@ from protclip_core.tasks.ppi.negatives import RULES, draw_negatives
 from protclip_core.tasks.ppi.pairs import PairCounts, PairSet, read_pair_set, targets_of
 from protclip_core.tasks.ppi.split import SplitSettings, split_pairs
 from protclip_core.tasks.ppi.vectors import PairProteins, VectorOptions, load_proteins
-from protclip_core.vectors.embed_input import refuse_input_as_output
 
 if TYPE_CHECKING:
     from protclip_core.heads import FittedHead, Head

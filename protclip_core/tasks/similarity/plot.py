@@ -18,7 +18,7 @@ import numpy.typing as npt
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import write_atomic
 from protclip_core.records import printable
-from protclip_core.tasks.annotate.plot import plot_form
+from protclip_core.report.figures import plot_form
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,8 +18,8 @@ from protclip_core.ontology.gaf import read_gaf
 from protclip_core.ontology.reference import read_annotations
 from protclip_core.ontology.semantic import SemanticSimilarity, terms_of_aspect
 from protclip_core.records import printable
-from protclip_core.tasks.data.task import read_go
 from protclip_core.tasks.similarity.vectors import Proteins
+from protclip_core.terms.releases import read_go
 
 __all__ = ["FEWEST", "EvaluateReport", "GoReference", "Reference", "TableReference"]
 

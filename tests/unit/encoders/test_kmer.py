@@ -14,8 +14,9 @@ import torch
 from protclip_core.encoders.alphabet import MASK, TOKENS, encode
 from protclip_core.encoders.kmer import KmerEncoder, PackedConv, kmer_rows
 from protclip_core.encoders.kmer_config import ALPHABETS, KmerConfig, KmerTable, token_groups
-from protclip_core.encoders.kmer_start import residue_vectors, start_alike, start_values
+from protclip_core.encoders.kmer_start import start_alike, start_values
 from protclip_core.encoders.packing import pack, pack_sequences, pool
+from protclip_core.encoders.residue_space import residue_vectors
 from tests.unit.models.kmers import SMALL, TABLES, VARIANTS, each_variant, encoder_of, proteins
 
 

@@ -19,8 +19,9 @@ from protclip_core.engines.masked import MaskedEngine
 from protclip_core.errors import UsageError
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
 from protclip_core.models.loading import load_model
-from protclip_core.models.masked import LETTERS, MaskedReader, job_batches
+from protclip_core.models.masked import MaskedReader, job_batches
 from protclip_core.models.protein import ProteinModel
+from protclip_core.variants.residues import LETTERS
 from protclip_core.variants.substitution_prior import blosum62, prior_table
 from protclip_core.weights.names import transformers_names
 from protclip_core.weights.tensors import fill_module

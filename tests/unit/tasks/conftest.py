@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.embed.task import embed_to_store
+from protclip_core.vectors.embed_job import EmbedRequest
 from tests.helpers import write_fasta
 
 

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, ModelError, UsageError
+from protclip_core.measure.calibration import sigmoid
 from protclip_core.measure.false_discovery import CAUTION, FalseDiscovery
 from protclip_core.models.loading import load_model
 from protclip_core.ontology import ASPECTS, map_to_slim
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.writer import StoreWriter
+from protclip_core.tasks.annotate.request import AnnotateRequest
 from protclip_core.tasks.annotate.selection import Selection
-from protclip_core.tasks.annotate.task import AnnotateRequest, Annotation
-from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
-from protclip_core.terms.calibration import sigmoid
+from protclip_core.tasks.annotate.task import Annotation
+from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.terms.index_file import add_to_bundle, write_go_index
 from protclip_core.terms.scores import GoScorer
 from protclip_core.vectors import protein_source as annotate_input
+from protclip_core.vectors.embed_job import EmbedRequest
 from protclip_core.weights.bundle import open_bundle
 from tests.go_indexes import ancestors_of, index_of, naive_log_odds, random_index, unit
 from tests.helpers import random_proteins, write_fasta

@@ -10,10 +10,12 @@ from protclip_core.models.loading import load_model
 from protclip_core.models.settings import resolve_settings
 from protclip_core.tasks.annotate.explain import Explainer, explained_proteins
 from protclip_core.tasks.annotate.plot import MOST_TERMS, draw_tracks, tracks_of
-from protclip_core.tasks.annotate.task import AnnotateRequest, Annotation
-from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.annotate.request import AnnotateRequest
+from protclip_core.tasks.annotate.task import Annotation
+from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.terms.explain import explain_terms
 from protclip_core.terms.index_file import add_to_bundle
+from protclip_core.vectors.embed_job import EmbedRequest
 from protclip_core.vectors.sequence_queue import SequenceQueue
 from protclip_core.weights.bundle import open_bundle
 from tests.go_indexes import index_of

@@ -8,23 +8,25 @@ import sys
 
 import numpy as np
 import pytest
-from tests.unit.models.test_go_transfer import weights_of
 
 from protclip_core.errors import InputError, ModelError, UsageError, WorkerLostError
 from protclip_core.io.fasta import read_fasta
+from protclip_core.io.standard_input import rereadable
 from protclip_core.models.loading import load_model
-from protclip_core.tasks.annotate.task import AnnotateRequest, Annotation, TransferRequest
-from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.annotate.request import AnnotateRequest, TransferRequest
+from protclip_core.tasks.annotate.task import Annotation
+from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.terms.transfer import TransferWeights, add_transfer
 from protclip_core.terms.votes import NEIGHBOUR_STEEPNESS
-from protclip_core.vectors.relatives import rereadable
+from protclip_core.vectors.embed_job import EmbedRequest
 from protclip_core.weights.bundle import open_bundle
 from tests.aligner_programs import write_aligner
 from tests.go_indexes import ancestors_of, index_of
 from tests.helpers import random_proteins, write_fasta
 from tests.ontology_files import go_id, small
 from tests.unit.models.dual import Dual
+from tests.unit.terms.test_transfer import weights_of
 
 #: Reference proteins and their terms; the last one has none.
 TERMS = [[2, 12], [5], [8, 16], [3], [6, 21], [14], [2], [25], [8], []]

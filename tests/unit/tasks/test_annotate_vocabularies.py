@@ -14,7 +14,8 @@ from protclip_core.io.phrases import Phrase
 from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.ontology.vocabulary import tree_of_ec
-from protclip_core.tasks.annotate.task import AnnotateRequest, Annotation
+from protclip_core.tasks.annotate.request import AnnotateRequest
+from protclip_core.tasks.annotate.task import Annotation
 from protclip_core.terms.calibration import Calibration
 from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.terms.vocabularies import TextSide, index_of_phrases, vocabulary_file

@@ -12,7 +12,8 @@ from protclip_core.errors import InputError
 from protclip_core.models.protein import ProteinModel
 from protclip_core.records import RecordFlag
 from protclip_core.store.reader import EmbeddingStore
-from protclip_core.tasks.embed.task import EmbedReport, embed_rows
+from protclip_core.vectors.embed_job import EmbedReport
+from protclip_core.vectors.embed_rows import embed_rows
 from tests.helpers import random_proteins
 from tests.unit.tasks.reading import PROTEINS, read
 

@@ -10,7 +10,7 @@ import pytest
 
 from protclip_core.engines.masked import MaskedEngine
 from protclip_core.errors import InputError, UsageError
-from protclip_core.models.masked import LETTERS, MaskedReader
+from protclip_core.models.masked import MaskedReader
 from protclip_core.tasks.mutate.ensemble import combine
 from protclip_core.tasks.mutate.input import Proteins, carries_sequences, match_rows
 from protclip_core.tasks.mutate.job import MutateRequest
@@ -24,6 +24,7 @@ from protclip_core.tasks.mutate.scores import (
 )
 from protclip_core.tasks.mutate.task import Mutation
 from protclip_core.variants import parse_variant
+from protclip_core.variants.residues import LETTERS
 from protclip_core.variants.substitution_prior import prior_table
 from tests.helpers import random_proteins, write_fasta
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, ModelError, UsageError
-from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.tasks.mutate.fit import FitRequest, fit
 from protclip_core.tasks.mutate.predict import Fitness, PredictRequest
 from protclip_core.tasks.mutate.splits import held_out_splits
 from protclip_core.variants import parse_variant
+from protclip_core.vectors.embed_job import EmbedRequest
 from tests.heads import entries_of, rewrite
 from tests.helpers import random_proteins, write_fasta, write_tiny_bundle
 

@@ -10,7 +10,7 @@ from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.heads import load_head
 from protclip_core.heads.pair_features import RECIPES, pair_features, unit_rows
 from protclip_core.progress import SilentProgress
-from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.tasks.ppi.evaluate import EvaluateRequest, evaluate
 from protclip_core.tasks.ppi.leaks import TrainedOn
 from protclip_core.tasks.ppi.pairs import read_pair_set
@@ -18,6 +18,7 @@ from protclip_core.tasks.ppi.predict import Prediction, PredictRequest
 from protclip_core.tasks.ppi.split import SplitSettings
 from protclip_core.tasks.ppi.train import TrainRequest, train
 from protclip_core.tasks.ppi.vectors import VectorOptions, load_proteins
+from protclip_core.vectors.embed_job import EmbedRequest
 from tests.helpers import random_proteins, write_fasta
 from tests.pairs import (
     TYPES,

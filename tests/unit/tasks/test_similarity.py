@@ -13,9 +13,10 @@ from protclip_core.io.pairs.table import ListedPair
 from protclip_core.models.loading import load_model
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.writer import StoreWriter
-from protclip_core.tasks.embed.task import EmbedRequest, embed_to_store
+from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.tasks.similarity import plot, task
 from protclip_core.tasks.similarity.task import Similarity, SimilarityRequest
+from protclip_core.vectors.embed_job import EmbedRequest
 from tests.helpers import random_proteins, write_fasta
 from tests.unit.models.dual import Dual
 

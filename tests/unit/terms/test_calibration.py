@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, ModelError, UsageError
-from protclip_core.terms.calibration import (
-    MOST_KNOTS,
-    AspectCalibration,
-    calibration_error,
-    logit,
-    reliability,
-    sigmoid,
-)
+from protclip_core.measure.calibration import calibration_error, logit, reliability, sigmoid
+from protclip_core.terms.calibration import MOST_KNOTS, AspectCalibration
 from protclip_core.terms.fit import fit_calibration, fit_knots, fit_line
 from protclip_core.terms.scores import GoScorer
 from tests.go_indexes import ASPECTS, naive_correct, orderly_ontology, random_index, unit

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import ModelError, UsageError
+from protclip_core.measure.calibration import sigmoid
 from protclip_core.models.info import describe_model
 from protclip_core.ontology.reference import Carried
-from protclip_core.terms.calibration import AspectCalibration, sigmoid
+from protclip_core.terms.calibration import AspectCalibration
 from protclip_core.terms.combine import TEXT, best_with_votes, with_votes
 from protclip_core.terms.scores import GoScorer
 from protclip_core.terms.transfer import (

@@ -10,9 +10,10 @@ import pytest
 
 from protclip_core.errors import ModelError
 from protclip_core.io.phrases import Phrase, read_phrases
+from protclip_core.measure.calibration import sigmoid
 from protclip_core.models.info import DEFAULT_MODEL, describe_model
 from protclip_core.ontology.vocabulary import class_of
-from protclip_core.terms.calibration import Calibration, sigmoid
+from protclip_core.terms.calibration import Calibration
 from protclip_core.terms.fit import fit_calibration
 from protclip_core.terms.index_file import add_to_bundle, read_go_index, write_go_index
 from protclip_core.terms.scores import GoScorer

@@ -1,0 +1,114 @@
+"""FASTA files to rows of vectors, block by block."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from protclip_core.engines.local import LocalEngine
+from protclip_core.models.info import describe_model
+from protclip_core.progress import Progress, SilentProgress
+from protclip_core.store.spool import Spool, SpooledRecord
+from protclip_core.vectors.embed_input import TEMPORARY_HINT, read_inputs
+from protclip_core.vectors.embed_job import (
+    EmbedJob,
+    EmbedReport,
+    EmbedRequest,
+    apply_long_policy,
+    check_early,
+    count_failures,
+    load_job,
+    refuse_nothing,
+)
+
+__all__ = ["embed_rows"]
+
+
+def embed_rows(
+    request: EmbedRequest,
+    progress: Progress | None = None,
+    *,
+    see: Callable[[EmbedJob, list[str]], None] | None = None,
+) -> Iterator[tuple[list[SpooledRecord], np.ndarray] | EmbedReport]:
+    """Embed and yield blocks of records with their vectors ``(n, D)``, in input order.
+
+    The last thing yielded is the report. Nothing is written to disk but a temporary spool, so
+    identical sequences are computed once only within a block. A record's length is that of its
+    embedded residues, as in a store. ``see`` is given the sequences of each block, in its order
+    and as they were embedded, before the block is yielded. Errors as in `embed_to_store`.
+    """
+    progress = progress or SilentProgress()
+    info = describe_model(request.model)
+    check_early(request, info)
+    report = EmbedReport()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="protclip-")))
+        spool = stack.enter_context(Spool(folder / "records", hint=TEMPORARY_HINT))
+        read_inputs(request.inputs, spool, request.on_error, progress)
+        job = load_job(request, info)
+        apply_long_policy(request, job.settings, spool)
+        engine = stack.enter_context(job.engine())
+        progress.start("embedding", spool.output_residues(job.limit)[1], "residues")
+        started = time.perf_counter()
+        # Small blocks first, so that `| head` has its lines at once.
+        for block in _growing_blocks(spool.records(64)):
+            found = _embed_block(job, engine, spool, block, report, progress)
+            if see is not None:
+                residues = spool.residues_of(found[0])
+                see(job, [residues[record.digest][: job.limit] for record in found[0]])
+            yield found
+        report.seconds = time.perf_counter() - started
+        progress.finish()
+        refuse_nothing(spool, "standard output")
+        count_failures(spool, report)
+    yield report
+
+
+def _growing_blocks(blocks: Iterator[list[SpooledRecord]]) -> Iterator[list[SpooledRecord]]:
+    """Join small blocks into ever larger ones: 64, 128, … up to 2,048 records."""
+    size, block = 64, list[SpooledRecord]()
+    for some in blocks:
+        block += some
+        if len(block) >= size:
+            yield block
+            size, block = min(2 * size, 2048), []
+    if block:
+        yield block
+
+
+def _embed_block(
+    job: EmbedJob,
+    engine: LocalEngine,
+    spool: Spool,
+    block: list[SpooledRecord],
+    report: EmbedReport,
+    progress: Progress,
+) -> tuple[list[SpooledRecord], np.ndarray]:
+    """Embed one block of records; those that fail are marked and left out."""
+    residues = spool.residues_of(block)
+    digests = list(residues)
+    sequences = [residues[digest][: job.limit] for digest in digests]
+    vectors: dict[bytes, np.ndarray] = {}
+    for index, result in engine.run(sequences, job.settings):
+        if isinstance(result, str):
+            spool.mark_failed_digest(digests[index], result)
+        else:
+            vectors[digests[index]] = result.vector
+            report.computed += 1
+            report.residues += len(sequences[index])
+        progress.advance(len(sequences[index]))
+    kept = [
+        SpooledRecord(
+            r.id, job.flags(r), min(r.length, job.limit or r.length), r.digest, r.part, r.row
+        )
+        for r in block
+        if r.digest in vectors
+    ]
+    report.records += len(kept)
+    rows = [vectors[r.digest] for r in kept]
+    return kept, np.stack(rows) if rows else np.empty((0, job.dim), np.float32)
