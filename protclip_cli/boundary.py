@@ -114,10 +114,10 @@ def _report_unexpected(error: Exception) -> int:
 
 
 def report_error(error: ProtclipError) -> None:
-    """Print an expected error: its details, then its line."""
+    """Print an expected error: its details, then its line, with the code at its end."""
     for detail in error.details:
         say(f"error: {detail}")
-    say(f"error: {error}")
+    say(f"error: {error} [{error.code}]")
 
 
 def _run(work: Callable[[], None]) -> int:

@@ -66,12 +66,15 @@ class Failure:
         As in `ProteinRecord`; the id may be empty where the header has none.
     reason
         One clause naming the value.
+    code
+        The problem by name, as in `ProtclipError`: ``record.bad_residue``.
     """
 
     source: str
     number: int
     id: str
     reason: str
+    code: str = "record.other"
 
     @property
     def where(self) -> str:

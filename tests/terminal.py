@@ -21,14 +21,19 @@ def rows_of(text):
     return [line.split("\t") for line in lines]
 
 
-def one_error(outcome, rc, *parts):
-    """Nothing on standard output, one ``error:`` line, no traceback."""
+def one_error(outcome, rc, *parts, code=None):
+    """Nothing on standard output, one ``error:`` line, no traceback; it ends with its code.
+
+    Assert the code and values (ids, numbers, paths), not the wording.
+    """
     assert (outcome.rc, outcome.out) == (rc, ""), outcome
     (line,) = outcome.err.splitlines()
     assert line.startswith("error: ")
     assert line[7].islower() or rc == 1 or not line[7].isalpha()
     for part in parts:
         assert part in line
+    if code is not None:
+        assert line.endswith(f" [{code}]"), line
     return line
 
 
