@@ -191,9 +191,12 @@ def onednn_products() -> Iterator[None]:
     """Let float32 products go through oneDNN while the block runs.
 
     PyTorch does so at "medium" precision only, a setting of the whole process: blocks of several
-    threads count as one, and the last to end restores it. Chosen where `choose_cpu_kernels` found
-    the products exact.
+    threads count as one, and the last to end restores it. On processors where these products are
+    not exact, such as those with AMX, the block changes nothing.
     """
+    if not _medium_precision_is_exact():
+        yield
+        return
     global _blocks_open, _precision_before  # noqa: PLW0603
     with _precision_lock:
         if _blocks_open == 0:
@@ -223,6 +226,7 @@ def _onednn_linear_works() -> bool:
         return False
 
 
+@functools.cache
 def _medium_precision_is_exact() -> bool:
     """Whether "medium" float32 products, which switch to oneDNN, keep float32 accuracy here.
 

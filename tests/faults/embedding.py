@@ -131,7 +131,7 @@ class Bench:
 
 def assert_same(found, wanted):
     assert found[0] == wanted[0]
-    assert np.abs(found[1] - wanted[1]).max() <= 1e-6
+    assert np.linalg.norm(found[1] - wanted[1]) <= 1e-6 * np.linalg.norm(wanted[1])
     assert (found[2] == wanted[2]).all()
     assert (found[3] == wanted[3]).all()
     if wanted[4] is not None:

@@ -102,7 +102,10 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all_at_the_same_step(tmp_pa
     first, second = ended.wait()
     assert (first.code, second.code) == (3, 3)
     assert "loss is nan at step 4 (pda on rank 1)" in error_of(first)
-    assert second.err == ""
+    # Where the first rank's store closes before it can be asked, the other repeats what it knows.
+    ours = [line for line in second.err.splitlines() if line.startswith(("error:", "warning:"))]
+    assert all("loss is nan at step 4 (pda on rank 1)" in line for line in ours)
+    assert "Traceback" not in second.err
     found = checkpoint.find(tmp_path / "run")
     assert found.name == "step-00000003"
     assert all(value.isfinite().all() for value in weights(tmp_path / "run", 3).values())

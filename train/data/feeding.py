@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import active_children
@@ -18,6 +19,8 @@ from train.loop.optim import Progress
 
 __all__ = ["Place", "feed", "lost_worker", "stop_watching"]
 
+#: How long a process may take to die once its connection has broken.
+_DYING_SECONDS = 5.0
 _LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
 
@@ -71,12 +74,22 @@ def feed(data: PairData, progress: Progress, workers: int) -> Iterator[tuple[Pla
             item = next(batches)
         except (RuntimeError, OSError, EOFError) as error:
             # One that dies while a batch is under way in shared memory leaves all kinds of errors.
-            gone = alive - {process.pid for process in active_children()}
+            gone = _gone(alive)
             if gone and lost_worker(error) is None:
                 stop_watching()
                 raise _lost(", ".join(sorted(map(str, gone)))) from error
             raise
         yield item
+
+
+def _gone(alive: set[int | None]) -> set[int | None]:
+    """Return which processes have ended; a connection may break before its process is dead."""
+    deadline = time.monotonic() + _DYING_SECONDS
+    while True:
+        gone = alive - {process.pid for process in active_children()}
+        if gone or time.monotonic() > deadline:
+            return gone
+        time.sleep(0.05)
 
 
 def lost_worker(error: BaseException) -> WorkerLostError | None:

@@ -74,6 +74,8 @@ def _default_model(model: str | Path) -> Iterator[Check]:
     places = [("cpu", "float32")] + ([("cpu", "bfloat16")] if cpu_has_bfloat16() else [])
     if best != "cpu":
         places += [(best, "float32"), (best, "bfloat16")]
+    if info.encoder["type"] != "esm2":  # the others compute in float32 only
+        places = [place for place in places if place[1] == "float32"]
     for device, dtype in places:
         try:
             loaded = load_model(info, device=device, dtype=dtype)

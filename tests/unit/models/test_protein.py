@@ -140,10 +140,18 @@ def test_sequences_are_read_by_the_rules_of_fasta(model: ProteinModel) -> None:
         model.embed(["MKTAY", None])  # type: ignore[list-item]
 
 
-def test_onednn_products_end_with_the_last_block() -> None:
+def test_onednn_products_end_with_the_last_block(monkeypatch) -> None:
+    monkeypatch.setattr("protclip_core.encoders.kernels._medium_precision_is_exact", lambda: True)
     before = torch.get_float32_matmul_precision()
     with onednn_products():
         with onednn_products():
             assert torch.get_float32_matmul_precision() == "medium"
         assert torch.get_float32_matmul_precision() == "medium"
     assert torch.get_float32_matmul_precision() == before
+
+
+def test_onednn_products_change_nothing_where_they_are_not_exact(monkeypatch) -> None:
+    monkeypatch.setattr("protclip_core.encoders.kernels._medium_precision_is_exact", lambda: False)
+    before = torch.get_float32_matmul_precision()
+    with onednn_products():
+        assert torch.get_float32_matmul_precision() == before
