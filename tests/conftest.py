@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.helpers import random_proteins, write_fasta, write_tiny_bundle
-from tests.warm import Program
+from tests.support.helpers import random_proteins, write_fasta, write_tiny_bundle
+from tests.support.warm import Program
 
 # A shell starts its background jobs with interrupts ignored, and nohup ignores hang-ups; the
 # programs that tests start, and interrupt, are to begin as from a plain terminal.

@@ -14,9 +14,9 @@ from protclip_core.ontology import read_gaf
 from protclip_core.tasks.annotate.task import DEFAULT_PROBABILITY
 from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.weights.bundle import open_bundle
-from tests.go_indexes import index_of
-from tests.helpers import RESIDUES
-from tests.ontology_files import small
+from tests.support.go_indexes import index_of
+from tests.support.helpers import RESIDUES
+from tests.support.ontology_files import small
 from tests.unit.models.dual import Dual
 
 COLUMNS = ["protein_id", "term", "name", "aspect", "cosine", "probability", "rank", "go_release"]

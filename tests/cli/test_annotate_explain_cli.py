@@ -10,8 +10,8 @@ import pytest
 
 from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.weights.bundle import open_bundle
-from tests.go_indexes import index_of
-from tests.helpers import random_proteins, write_fasta
+from tests.support.go_indexes import index_of
+from tests.support.helpers import random_proteins, write_fasta
 from tests.unit.models.dual import Dual
 
 PROTEINS = random_proteins(8, seed=4, shortest=20, longest=60)

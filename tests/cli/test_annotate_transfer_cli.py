@@ -12,10 +12,10 @@ from Bio.UniProt import GOA
 from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.terms.transfer import TransferWeights, add_transfer
 from protclip_core.weights.bundle import open_bundle
-from tests.aligner_programs import write_aligner
-from tests.go_indexes import index_of
-from tests.helpers import random_proteins, write_fasta
-from tests.ontology_files import go_id
+from tests.support.aligner_programs import write_aligner
+from tests.support.go_indexes import index_of
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.ontology_files import go_id
 from tests.unit.models.dual import Dual
 from tests.unit.terms.test_transfer import weights_of
 

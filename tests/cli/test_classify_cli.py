@@ -7,10 +7,10 @@ import os
 
 import pytest
 
-from tests.aligner_programs import write_aligner
-from tests.helpers import write_fasta
-from tests.labelled import CLASSES, PROTEINS
-from tests.terminal import one_error
+from tests.support.aligner_programs import write_aligner
+from tests.support.helpers import write_fasta
+from tests.support.labelled import CLASSES, PROTEINS
+from tests.support.terminal import one_error
 
 SCORES = "predictor\tmetric\tvalue\tlow\thigh\tpart\tproteins"
 

@@ -8,9 +8,9 @@ import pytest
 
 from protclip_core.terms.index_file import add_to_bundle, read_go_index
 from protclip_core.weights.bundle import open_bundle
-from tests.go_indexes import index_of
-from tests.local_server import VARIABLES, local_server
-from tests.ontology_files import SMALL
+from tests.support.go_indexes import index_of
+from tests.support.local_server import VARIABLES, local_server
+from tests.support.ontology_files import SMALL
 from tests.unit.models.dual import Dual
 
 

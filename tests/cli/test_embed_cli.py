@@ -13,8 +13,8 @@ import pytest
 import zstandard
 
 from protclip_core.store.reader import EmbeddingStore
-from tests.helpers import random_proteins, write_fasta
-from tests.terminal import NO_MODEL, one_error, read, rows_of
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.terminal import NO_MODEL, one_error, read, rows_of
 
 
 def test_a_file_becomes_a_store_of_its_name_and_the_program_says_so(embed, fasta, tmp_path):

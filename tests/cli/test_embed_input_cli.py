@@ -6,8 +6,8 @@ import gzip
 
 import pytest
 
-from tests.helpers import write_fasta
-from tests.terminal import NO_MODEL, one_error, read, rows_of
+from tests.support.helpers import write_fasta
+from tests.support.terminal import NO_MODEL, one_error, read, rows_of
 
 BAD_FILES = [
     (b"", "no records: the input is empty or blank"),

@@ -11,8 +11,8 @@ import sys
 import zlib
 from pathlib import Path
 
-from tests.helpers import write_fasta
-from tests.terminal import CLEAR, one_error, read, rows_of
+from tests.support.helpers import write_fasta
+from tests.support.terminal import CLEAR, one_error, read, rows_of
 
 
 def on_terminal(start, *arguments, env=None, **options):

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from protclip_core.store.reader import EmbeddingStore
-from tests.checkpoints import write_esm2, write_fair_esm, write_official, write_pubmedbert
-from tests.helpers import random_proteins, write_fasta
-from tests.local_server import forget_network, local_server
-from tests.terminal import one_error
+from tests.support.checkpoints import write_esm2, write_fair_esm, write_official, write_pubmedbert
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.local_server import forget_network, local_server
+from tests.support.terminal import one_error
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import typer
 
 from protclip_cli.commands.mutate.formats import COLUMNS
 from protclip_cli.main import _Group
-from tests.helpers import random_proteins, write_fasta
-from tests.terminal import one_error
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.terminal import one_error
 
 PROTEINS = random_proteins(3, seed=9, shortest=25, longest=40)
 IDS = [id for id, _ in PROTEINS]

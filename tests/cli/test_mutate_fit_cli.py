@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from protclip_cli.commands.mutate.fit import FIT_COLUMNS, PREDICT_COLUMNS
-from tests.helpers import random_proteins, write_fasta
-from tests.terminal import one_error
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.terminal import one_error
 
 ((_, SEQUENCE),) = random_proteins(1, seed=3, shortest=25, longest=25)
 

@@ -9,9 +9,17 @@ import pytest
 
 from protclip_core.io.fasta import read_fasta
 from protclip_core.models.info import BUNDLED
-from tests.helpers import random_proteins, write_fasta
-from tests.pairs import all_pairs, ids_of, save, true_labels, vectors_of, write_pairs, write_store
-from tests.terminal import one_error
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.pairs import (
+    all_pairs,
+    ids_of,
+    save,
+    true_labels,
+    vectors_of,
+    write_pairs,
+    write_store,
+)
+from tests.support.terminal import one_error
 
 EXAMPLE = BUNDLED / "example.fasta"
 EXAMPLE_IDS = [record.id for record in read_fasta(EXAMPLE)]

@@ -10,8 +10,8 @@ import pytest
 
 from protclip_core.io.fasta import read_fasta
 from protclip_core.models.info import BUNDLED
-from tests.helpers import random_proteins, write_fasta
-from tests.terminal import one_error
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.terminal import one_error
 
 EXAMPLE = BUNDLED / "example.fasta"
 IDS = [record.id for record in read_fasta(EXAMPLE)]

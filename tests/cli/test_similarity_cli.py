@@ -9,9 +9,9 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.helpers import random_proteins, write_fasta
-from tests.ontology_files import SMALL, small
-from tests.terminal import one_error
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.ontology_files import SMALL, small
+from tests.support.terminal import one_error
 
 PROTEINS = random_proteins(14, seed=6, shortest=8, longest=50, prefix="prot")
 IDS = [id for id, _ in PROTEINS]

@@ -10,7 +10,7 @@ from tests.faults.embedding import (
     PROTEINS,
     Bench,
 )
-from tests.helpers import write_fasta
+from tests.support.helpers import write_fasta
 
 
 @pytest.fixture

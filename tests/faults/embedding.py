@@ -18,7 +18,7 @@ from protclip_core.store.journal import read_key
 from protclip_core.store.parts import PartStore
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.tools import verify_store
-from tests.helpers import random_proteins
+from tests.support.helpers import random_proteins
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("PROTCLIP_KILLS", "6"))

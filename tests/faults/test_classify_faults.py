@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.heads import rewrite
-from tests.helpers import write_fasta
-from tests.labelled import CLASSES, PROTEINS
-from tests.terminal import one_error
+from tests.support.heads import rewrite
+from tests.support.helpers import write_fasta
+from tests.support.labelled import CLASSES, PROTEINS
+from tests.support.terminal import one_error
 
 FIT = ["classify", "fit", "l.tsv", "--embeddings", "x.h5", "--no-search", "--resamples", "0"]
 

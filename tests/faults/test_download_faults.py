@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from protclip_core.fetch.download import RemoteFile, download
-from tests.local_server import Fault, forget_network, local_server, wait_until
+from tests.support.local_server import Fault, forget_network, local_server, wait_until
 
 ROOT = Path(__file__).parents[2]
 BLOCK = 1 << 16

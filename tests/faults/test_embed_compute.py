@@ -17,7 +17,7 @@ from tests.faults.embedding import (
     PROTEINS,
     assert_same,
 )
-from tests.helpers import random_proteins, write_fasta, write_tiny_bundle
+from tests.support.helpers import random_proteins, write_fasta, write_tiny_bundle
 
 LITTLE_MEMORY = """
 import resource

@@ -19,7 +19,7 @@ from tests.faults.embedding import (
     Bench,
     assert_same,
 )
-from tests.helpers import random_proteins, write_fasta
+from tests.support.helpers import random_proteins, write_fasta
 
 
 @pytest.mark.parametrize(

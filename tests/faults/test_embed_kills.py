@@ -21,7 +21,7 @@ from tests.faults.embedding import (
     interrupt,
     resume_and_compare,
 )
-from tests.helpers import random_proteins, write_fasta, write_tiny_bundle
+from tests.support.helpers import random_proteins, write_fasta, write_tiny_bundle
 
 
 def test_killed_at_random_moments_nothing_is_lost_or_done_twice(bench, wanted):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.helpers import RESIDUES
+from tests.support.helpers import RESIDUES
 
 RECORDS = int(os.environ.get("PROTCLIP_RECORDS", "1000000"))
 

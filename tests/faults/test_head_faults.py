@@ -34,7 +34,7 @@ from sklearn.svm import SVC
 
 from protclip_core.errors import ModelError, ResourceError
 from protclip_core.heads import load_head, save_head
-from tests.heads import (
+from tests.support.heads import (
     INPUT,
     WIDTH,
     card,

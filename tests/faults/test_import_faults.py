@@ -8,7 +8,7 @@ import pytest
 
 from protclip_core.models.importers import import_model
 from protclip_core.weights.bundle import open_bundle
-from tests.checkpoints import write_esm2
+from tests.support.checkpoints import write_esm2
 
 IMPORT = """
 from pathlib import Path

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tests.helpers import random_proteins, write_fasta
+from tests.support.helpers import random_proteins, write_fasta
 
 ((_, SEQUENCE),) = random_proteins(1, seed=3, shortest=40, longest=40)
 WRONG = "W" if SEQUENCE[4] != "W" else "Y"

@@ -15,7 +15,7 @@ import zstandard
 
 from protclip_core.errors import ModelError
 from protclip_core.ontology import obo_scan, read_obo
-from tests.ontology_files import SMALL
+from tests.support.ontology_files import SMALL
 
 TEXT = SMALL.read_text("utf-8")
 LINES = TEXT.split("\n")

@@ -10,7 +10,7 @@ import pytest
 
 from protclip_core.weights.bundle import open_bundle
 from tests.cli.test_models_cli import zipped
-from tests.local_server import Fault, forget_network, local_server, wait_until
+from tests.support.local_server import Fault, forget_network, local_server, wait_until
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from protclip_core.store.parts import PartStore
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.tools import verify_store
 from protclip_core.store.writer import StoreWriter
-from tests.warm import unmeasured
+from tests.support.warm import unmeasured
 
 DIM = 64
 KEY = {"pooling": "mean"}

@@ -12,8 +12,8 @@ import torch
 from protclip_core.errors import ModelError
 from protclip_core.models.importers import import_model
 from protclip_core.weights.tensors import load_pickled_tensors
-from tests.checkpoints import write_esm2
-from tests.helpers import write_fasta, write_tiny_bundle
+from tests.support.checkpoints import write_esm2
+from tests.support.helpers import write_fasta, write_tiny_bundle
 
 #: The library in a process of its own, with the exit codes of the terminal.
 LIBRARY = """
@@ -206,7 +206,7 @@ DAMAGE = {
 def test_damaged_weights_are_named(attempt, tmp_path, form, damage):
     """Fault 38: the message says what came instead of weights."""
     if form == "fair-esm":
-        from tests.checkpoints import write_fair_esm
+        from tests.support.checkpoints import write_fair_esm
 
         model = path = tmp_path / "esm2.pt"
         write_fair_esm(path)

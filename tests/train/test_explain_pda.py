@@ -7,7 +7,7 @@ import torch
 
 from protclip_core.encoders.packing import pack_sequences
 from protclip_core.terms.explain import stretch
-from tests.helpers import random_proteins
+from tests.support.helpers import random_proteins
 from train.objectives.pda import segment_weights
 
 

@@ -14,10 +14,10 @@ from protclip_core.models.info import describe_model
 from protclip_core.terms.index_file import add_to_bundle, find_go_index
 from protclip_core.terms.transfer import KINDS, TRANSFER_FILE, find_transfer, sets_of
 from protclip_core.weights.bundle import open_bundle
-from tests.aligner_programs import write_aligner
-from tests.go_indexes import index_of
-from tests.helpers import RESIDUES
-from tests.ontology_files import go_id
+from tests.support.aligner_programs import write_aligner
+from tests.support.go_indexes import index_of
+from tests.support.helpers import RESIDUES
+from tests.support.ontology_files import go_id
 from tests.unit.models.dual import Dual
 from train.data.annotated import read_annotated
 from train.release import go_transfer

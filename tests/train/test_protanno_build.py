@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, ModelError, UsageError
+from tests.support.warm import unmeasured
 from tests.train.protanno_data import (
     DATA,
     PROGRAM,
@@ -26,7 +27,6 @@ from tests.train.protanno_data import (
     run,
     write_entries,
 )
-from tests.warm import unmeasured
 from train.data.batches import read_proteins
 from train.protanno.sampling import Sampling
 from train.protanno.shards import ShardSet, read_shards

@@ -13,7 +13,7 @@ from protclip_core.io.phrases import Phrase, read_phrases
 from protclip_core.models.info import describe_model
 from protclip_core.terms.vocabularies import SHIPPED, TextSide, find_vocabulary
 from protclip_core.weights.bundle import open_bundle
-from tests.helpers import RESIDUES
+from tests.support.helpers import RESIDUES
 from tests.unit.models.dual import Dual
 from train.release import vocabularies, vocabulary_terms
 from train.release.vocabulary_terms import (

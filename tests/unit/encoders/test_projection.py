@@ -25,7 +25,7 @@ from protclip_core.models.bundle_parts import check_bundle
 from protclip_core.models.info import describe_model
 from protclip_core.models.settings import resolve_settings
 from protclip_core.store.reader import EmbeddingStore
-from tests.helpers import write_fasta
+from tests.support.helpers import write_fasta
 from tests.unit.models.dual import JOINT, Dual
 from tests.unit.models.skips import ALL, HIDDEN, INPUT, KMER, READS_INPUT, STREAM, Skips
 from tests.unit.models.test_protclip import write_unchecked

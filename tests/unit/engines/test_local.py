@@ -15,7 +15,7 @@ from protclip_core.engines.local import NOT_FINITE, LocalEngine, usable_cores
 from protclip_core.engines.memory import give_back_memory, is_out_of_memory, keep_freed_memory
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings
-from tests.helpers import random_proteins
+from tests.support.helpers import random_proteins
 
 #: What PyTorch says on a CPU, where it has no error class for it.
 CPU_WORDS = (

@@ -12,7 +12,7 @@ from protclip_core.fetch.cache import (
     installed_models,
     is_name,
 )
-from tests.helpers import write_tiny_bundle
+from tests.support.helpers import write_tiny_bundle
 
 
 @pytest.mark.parametrize("name", ["a", "esm2-650m", "A.b_c", "9" * 80])

@@ -16,7 +16,7 @@ from protclip_core.errors import ModelError, ResourceError, UsageError
 from protclip_core.fetch.download import RemoteFile, download
 from protclip_core.fetch.http import check_url, fetch_json, mirrored
 from protclip_core.fetch.retries import Patience, shown
-from tests.local_server import Fault, forget_network, local_server
+from tests.support.local_server import Fault, forget_network, local_server
 
 BLOCK = 1 << 16
 BODY = random.Random(0).randbytes(5 * BLOCK + 17)

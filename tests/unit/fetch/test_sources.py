@@ -12,7 +12,7 @@ from protclip_core.fetch.download import download
 from protclip_core.fetch.listing import list_files, save_listings
 from protclip_core.fetch.repository import pick_files, refuse_remote_code
 from protclip_core.fetch.sources import HubSource, UrlSource, ZenodoSource, parse_source
-from tests.local_server import Fault, forget_network, local_server
+from tests.support.local_server import Fault, forget_network, local_server
 
 COMMIT = "c731040fcd8d73dceaa04b0a8e6329b345b0f5df"
 SHA256 = hashlib.sha256(b"weights").hexdigest()

@@ -13,7 +13,7 @@ from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.heads import FitSettings, Targets, fit_head, load_head, save_head
 from protclip_core.heads import fitting as module
 from protclip_core.heads.kinds import make_estimator
-from tests.heads import INPUT, WIDTH
+from tests.support.heads import INPUT, WIDTH
 
 ROWS = 150
 QUICK = FitSettings(search=False, folds=3)

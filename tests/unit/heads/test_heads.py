@@ -30,7 +30,7 @@ from protclip_core._version import __version__
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.heads import load_head, save_head
 from protclip_core.heads.card import HeadCard, HeadInput
-from tests.heads import CLASSES, INPUT, LABELS, WIDTH, card, examples, fitted, rewrite
+from tests.support.heads import CLASSES, INPUT, LABELS, WIDTH, card, examples, fitted, rewrite
 
 VECTORS = np.random.default_rng(5).normal(size=(40, WIDTH))
 

@@ -22,7 +22,7 @@ from protclip_core.heads.pair_scores import (
     _score_block,
     _score_listed,
 )
-from tests.pairs import DIM, INPUT, TYPES, all_pairs, head_of, vectors_of
+from tests.support.pairs import DIM, INPUT, TYPES, all_pairs, head_of, vectors_of
 
 VECTORS = unit_rows(vectors_of(30, seed=3))
 

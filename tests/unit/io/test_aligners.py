@@ -15,9 +15,9 @@ import pytest
 
 from protclip_core.errors import UsageError, WorkerLostError
 from protclip_core.io.aligners import Hit, _best, align, find_aligner, parse_hits
-from tests.aligner_programs import write_aligner
-from tests.helpers import RESIDUES
-from tests.warm import unmeasured
+from tests.support.aligner_programs import write_aligner
+from tests.support.helpers import RESIDUES
+from tests.support.warm import unmeasured
 
 BOTH = ("diamond", "mmseqs")
 

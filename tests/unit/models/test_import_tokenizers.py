@@ -8,7 +8,7 @@ import pytest
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.importers import import_model
-from tests.checkpoints import text_vocabulary, write_official, write_pubmedbert, write_vocab
+from tests.support.checkpoints import text_vocabulary, write_official, write_pubmedbert, write_vocab
 
 
 def do_import(source, tmp_path, **options):

@@ -13,7 +13,7 @@ from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.importers import import_model
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.weights.bundle import open_bundle
-from tests.checkpoints import (
+from tests.support.checkpoints import (
     ESM_LAYERS,
     official_config,
     write_esm2,
@@ -143,7 +143,7 @@ def test_official_without_segments_keeps_what_there_is(tmp_path) -> None:
 
 
 def test_a_lone_weights_file_takes_a_configuration(tmp_path) -> None:
-    from tests.checkpoints import FstModel
+    from tests.support.checkpoints import FstModel
 
     write_official(tmp_path / "official")
     config = official_config(FstModel())

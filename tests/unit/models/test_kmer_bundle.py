@@ -18,7 +18,7 @@ from protclip_core.models.protein import window_starts
 from protclip_core.tasks.embed.plan import plan_embedding
 from protclip_core.vectors.embed_job import EmbedRequest
 from protclip_core.weights.bundle import write_bundle
-from tests.terminal import read
+from tests.support.terminal import read
 from tests.unit.models.kmers import SMALL, TABLES, VARIANTS, each_variant, encoder_of, proteins
 
 

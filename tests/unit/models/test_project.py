@@ -7,7 +7,7 @@ import pytest
 
 from protclip_core.errors import UsageError
 from protclip_core.models.loading import load_model
-from tests.helpers import random_proteins
+from tests.support.helpers import random_proteins
 from tests.unit.models.dual import Dual
 from tests.unit.models.skips import ALL, READS_INPUT, Skips
 

@@ -17,7 +17,13 @@ from protclip_core.ontology import (
     read_annotation_pairs,
     read_gaf,
 )
-from tests.ontology_files import go_id, naive_ancestors, naive_parents, random_ontology, small
+from tests.support.ontology_files import (
+    go_id,
+    naive_ancestors,
+    naive_parents,
+    random_ontology,
+    small,
+)
 
 
 def line(protein="P1", term=5, *, evidence="IDA", qualifier="enables", aspect="F", columns=17):

@@ -19,7 +19,7 @@ from protclip_core.ontology import (
     write_gaf,
 )
 from protclip_core.ontology.gaf_write import qualifiers
-from tests.ontology_files import number, random_ontology, small
+from tests.support.ontology_files import number, random_ontology, small
 
 DAY = GafStyle(date=datetime.date(2024, 5, 6))
 

@@ -9,7 +9,7 @@ import pytest
 
 from protclip_core.errors import ModelError
 from protclip_core.ontology import read_go_table
-from tests.ontology_files import go_id
+from tests.support.ontology_files import go_id
 
 HEADER = "id\tname\tnamespace\tis_obsolete\tis_a\tdefinition\tother\n"
 ROWS = (

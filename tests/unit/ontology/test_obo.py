@@ -17,7 +17,7 @@ from protclip_core.errors import UsageError
 from protclip_core.ontology import read_obo
 from protclip_core.ontology.assemble import release_date
 from protclip_core.ontology.obo_scan import scan_obo
-from tests.ontology_files import SMALL, go_id, number, small
+from tests.support.ontology_files import SMALL, go_id, number, small
 
 
 def names_above(ontology, id):

@@ -8,7 +8,7 @@ import pytest
 from protclip_core.errors import InputError, UsageError
 from protclip_core.ontology.graph import MAX_DEPTH, closure, compress, depths
 from protclip_core.ontology.terms import Obsolete, Resolved
-from tests.ontology_files import (  # fmt: skip
+from tests.support.ontology_files import (  # fmt: skip
     go_id,
     naive_ancestors,
     naive_parents,

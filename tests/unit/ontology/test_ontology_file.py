@@ -10,7 +10,7 @@ import pytest
 
 from protclip_core.errors import ModelError
 from protclip_core.ontology import from_arrays, load_ontology, save_ontology, to_arrays
-from tests.ontology_files import random_ontology, small
+from tests.support.ontology_files import random_ontology, small
 
 
 def equal(one, other):

@@ -9,7 +9,7 @@ import pytest
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.ontology.reference import accession_of, carried_by, read_annotations
-from tests.ontology_files import go_id, number, small
+from tests.support.ontology_files import go_id, number, small
 
 GAF = "UniProtKB|P12345|N|enables|GO:0000005|PMID:1|IDA||F|||protein|taxon:9606|20240101|X||"
 

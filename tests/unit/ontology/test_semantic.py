@@ -11,7 +11,13 @@ from protclip_core.errors import UsageError
 from protclip_core.ontology import semantic
 from protclip_core.ontology.annotations import Annotations, Provenance
 from protclip_core.ontology.semantic import MEASURES, SemanticSimilarity, terms_of_aspect
-from tests.ontology_files import naive_ancestors, naive_parents, number, random_ontology, small
+from tests.support.ontology_files import (
+    naive_ancestors,
+    naive_parents,
+    number,
+    random_ontology,
+    small,
+)
 
 measures = pytest.mark.parametrize("measure", MEASURES)
 

@@ -7,7 +7,7 @@ import pytest
 
 from protclip_core.errors import InputError
 from protclip_core.ontology import map_to_slim, read_slim
-from tests.ontology_files import (
+from tests.support.ontology_files import (
     SMALL,
     go_id,
     naive_ancestors,

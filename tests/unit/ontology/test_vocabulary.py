@@ -9,8 +9,8 @@ from protclip_core.errors import InputError, ModelError
 from protclip_core.io.phrases import Phrase
 from protclip_core.ontology import from_arrays, load_ontology, save_ontology, to_arrays
 from protclip_core.ontology.vocabulary import class_of, ec_numbers, flat_vocabulary, tree_of_ec
-from tests.ontology_files import small
-from tests.vocabularies import numbers
+from tests.support.ontology_files import small
+from tests.support.vocabularies import numbers
 
 
 def test_the_class_of_a_number():

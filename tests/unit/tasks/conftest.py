@@ -6,7 +6,7 @@ import pytest
 
 from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.vectors.embed_job import EmbedRequest
-from tests.helpers import write_fasta
+from tests.support.helpers import write_fasta
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protclip_core.store.reader import EmbeddingStore
-from tests.helpers import random_proteins
+from tests.support.helpers import random_proteins
 
 
 def read(path):

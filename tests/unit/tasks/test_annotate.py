@@ -25,9 +25,9 @@ from protclip_core.terms.scores import GoScorer
 from protclip_core.vectors import protein_source as annotate_input
 from protclip_core.vectors.embed_job import EmbedRequest
 from protclip_core.weights.bundle import open_bundle
-from tests.go_indexes import ancestors_of, index_of, naive_log_odds, random_index, unit
-from tests.helpers import random_proteins, write_fasta
-from tests.ontology_files import go_id
+from tests.support.go_indexes import ancestors_of, index_of, naive_log_odds, random_index, unit
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.ontology_files import go_id
 from tests.unit.models.dual import Dual
 
 

@@ -18,8 +18,8 @@ from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.vectors.embed_job import EmbedRequest
 from protclip_core.vectors.sequence_queue import SequenceQueue
 from protclip_core.weights.bundle import open_bundle
-from tests.go_indexes import index_of
-from tests.helpers import random_proteins, write_fasta
+from tests.support.go_indexes import index_of
+from tests.support.helpers import random_proteins, write_fasta
 from tests.unit.models.dual import JOINT, Dual
 from tests.unit.models.skips import READS_INPUT, Skips
 

@@ -21,10 +21,10 @@ from protclip_core.terms.transfer import TransferWeights, add_transfer
 from protclip_core.terms.votes import NEIGHBOUR_STEEPNESS
 from protclip_core.vectors.embed_job import EmbedRequest
 from protclip_core.weights.bundle import open_bundle
-from tests.aligner_programs import write_aligner
-from tests.go_indexes import ancestors_of, index_of
-from tests.helpers import random_proteins, write_fasta
-from tests.ontology_files import go_id, small
+from tests.support.aligner_programs import write_aligner
+from tests.support.go_indexes import ancestors_of, index_of
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.ontology_files import go_id, small
 from tests.unit.models.dual import Dual
 from tests.unit.terms.test_transfer import weights_of
 

@@ -21,10 +21,10 @@ from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.terms.vocabularies import TextSide, index_of_phrases, vocabulary_file
 from protclip_core.vectors import protein_source as annotate_input
 from protclip_core.weights.bundle import open_bundle
-from tests.go_indexes import index_of
-from tests.helpers import random_proteins, write_fasta
+from tests.support.go_indexes import index_of
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.vocabularies import STEP
 from tests.unit.models.dual import Dual
-from tests.vocabularies import STEP
 
 PLACES = ["membrane", "zinc", "kinase", "atp binding"]
 NUMBERS = [

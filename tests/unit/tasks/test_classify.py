@@ -18,8 +18,8 @@ from protclip_core.tasks.classify.fit import FitRequest, fit
 from protclip_core.tasks.classify.predict import Predicting, PredictRequest
 from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.vectors.embed_job import EmbedRequest
-from tests.helpers import write_fasta
-from tests.labelled import CLASSES, GREASY, PROTEINS
+from tests.support.helpers import write_fasta
+from tests.support.labelled import CLASSES, GREASY, PROTEINS
 
 QUICK = FitSettings(search=False, folds=3)
 

@@ -16,7 +16,7 @@ from protclip_core.tasks.doctor.checks import Check
 from protclip_core.tasks.doctor.folders import folder_checks
 from protclip_core.tasks.doctor.models import model_checks
 from protclip_core.tasks.doctor.task import run_checks, verdict
-from tests.helpers import write_tiny_bundle
+from tests.support.helpers import write_tiny_bundle
 
 MINI = BUNDLED / "protclip-mini"
 

@@ -14,7 +14,7 @@ from protclip_core.records import RecordFlag
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.vectors.embed_job import EmbedReport
 from protclip_core.vectors.embed_rows import embed_rows
-from tests.helpers import random_proteins
+from tests.support.helpers import random_proteins
 from tests.unit.tasks.reading import PROTEINS, read
 
 

@@ -10,7 +10,7 @@ from protclip_core.models.protein import ProteinModel
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.embed import task as embed_task
 from protclip_core.vectors.embed_rows import embed_rows
-from tests.helpers import random_proteins
+from tests.support.helpers import random_proteins
 from tests.unit.tasks.reading import PROTEINS, read
 
 

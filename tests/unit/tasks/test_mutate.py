@@ -26,7 +26,7 @@ from protclip_core.tasks.mutate.task import Mutation
 from protclip_core.variants import parse_variant
 from protclip_core.variants.residues import LETTERS
 from protclip_core.variants.substitution_prior import prior_table
-from tests.helpers import random_proteins, write_fasta
+from tests.support.helpers import random_proteins, write_fasta
 
 STANDARD = LETTERS[:20]
 ((_, SEQUENCE),) = random_proteins(1, seed=4, shortest=30, longest=30)

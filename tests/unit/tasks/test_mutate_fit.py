@@ -16,8 +16,8 @@ from protclip_core.tasks.mutate.predict import Fitness, PredictRequest
 from protclip_core.tasks.mutate.splits import held_out_splits
 from protclip_core.variants import parse_variant
 from protclip_core.vectors.embed_job import EmbedRequest
-from tests.heads import entries_of, rewrite
-from tests.helpers import random_proteins, write_fasta, write_tiny_bundle
+from tests.support.heads import entries_of, rewrite
+from tests.support.helpers import random_proteins, write_fasta, write_tiny_bundle
 
 ((_, SEQUENCE),) = random_proteins(1, seed=3, shortest=30, longest=30)
 EFFECT = {"A": 0.2, "D": -1.0, "L": 0.6, "W": -0.6, "K": -0.3}

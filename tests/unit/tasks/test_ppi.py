@@ -19,8 +19,8 @@ from protclip_core.tasks.ppi.split import SplitSettings
 from protclip_core.tasks.ppi.train import TrainRequest, train
 from protclip_core.tasks.ppi.vectors import VectorOptions, load_proteins
 from protclip_core.vectors.embed_job import EmbedRequest
-from tests.helpers import random_proteins, write_fasta
-from tests.pairs import (
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.pairs import (
     TYPES,
     all_pairs,
     ids_of,

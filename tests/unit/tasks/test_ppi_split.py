@@ -16,8 +16,8 @@ from protclip_core.tasks.ppi.negatives import draw_negatives
 from protclip_core.tasks.ppi.pairs import codes_of
 from protclip_core.tasks.ppi.split import METHODS, SplitSettings, split_pairs
 from protclip_core.tasks.ppi.split_list import SplitRequest, split_list
-from tests.helpers import write_fasta
-from tests.pairs import INPUT, write_pairs
+from tests.support.helpers import write_fasta
+from tests.support.pairs import INPUT, write_pairs
 
 COUNT = 90
 

@@ -15,7 +15,7 @@ from protclip_core.store.writer import StoreWriter
 from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.tasks.search.task import SearchRequest, search
 from protclip_core.vectors.embed_job import EmbedRequest
-from tests.helpers import random_proteins, write_fasta
+from tests.support.helpers import random_proteins, write_fasta
 from tests.unit.models.dual import Dual
 
 PROTEINS = random_proteins(40, seed=8, shortest=3, longest=90)

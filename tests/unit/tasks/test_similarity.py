@@ -17,7 +17,7 @@ from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.tasks.similarity import plot, task
 from protclip_core.tasks.similarity.task import Similarity, SimilarityRequest
 from protclip_core.vectors.embed_job import EmbedRequest
-from tests.helpers import random_proteins, write_fasta
+from tests.support.helpers import random_proteins, write_fasta
 from tests.unit.models.dual import Dual
 
 PROTEINS = random_proteins(30, seed=3, shortest=5, longest=60)

@@ -12,8 +12,8 @@ from protclip_core.ontology.semantic import SemanticSimilarity, terms_of_aspect
 from protclip_core.tasks.similarity.correlation import rank_correlations
 from protclip_core.tasks.similarity.evaluate import EvaluateReport, EvaluateRequest, evaluate
 from protclip_core.tasks.similarity.task import Similarity, SimilarityRequest
-from tests.helpers import random_proteins, write_fasta
-from tests.ontology_files import SMALL, small
+from tests.support.helpers import random_proteins, write_fasta
+from tests.support.ontology_files import SMALL, small
 
 PROTEINS = random_proteins(12, seed=5, shortest=5, longest=60, prefix="prot")
 IDS = [id for id, _ in PROTEINS]

@@ -13,7 +13,7 @@ from protclip_core.measure.calibration import calibration_error, logit, reliabil
 from protclip_core.terms.calibration import MOST_KNOTS, AspectCalibration
 from protclip_core.terms.fit import fit_calibration, fit_knots, fit_line
 from protclip_core.terms.scores import GoScorer
-from tests.go_indexes import ASPECTS, naive_correct, orderly_ontology, random_index, unit
+from tests.support.go_indexes import ASPECTS, naive_correct, orderly_ontology, random_index, unit
 
 
 def test_log_odds_and_probabilities():

@@ -21,8 +21,8 @@ from protclip_core.terms.explain import (
     stretch,
     window_shifts,
 )
-from tests.go_indexes import unit
-from tests.helpers import random_proteins
+from tests.support.go_indexes import unit
+from tests.support.helpers import random_proteins
 from tests.unit.models.dual import JOINT, Dual
 from tests.unit.models.skips import READS_INPUT, Skips
 

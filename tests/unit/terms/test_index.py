@@ -26,8 +26,8 @@ from protclip_core.terms.index_file import (
     write_go_index,
 )
 from protclip_core.weights.bundle import open_bundle
-from tests.go_indexes import index_of, random_index, unit
-from tests.ontology_files import SMALL, number, random_ontology, small
+from tests.support.go_indexes import index_of, random_index, unit
+from tests.support.ontology_files import SMALL, number, random_ontology, small
 from tests.unit.models.dual import TEXT_ONLY, Dual, text_only
 
 

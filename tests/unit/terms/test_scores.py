@@ -11,7 +11,7 @@ from protclip_core.errors import UsageError
 from protclip_core.terms import scores as go_scores
 from protclip_core.terms.calibration import AspectCalibration, Calibration
 from protclip_core.terms.scores import GoScorer
-from tests.go_indexes import ancestors_of, naive_log_odds, random_index, unit
+from tests.support.go_indexes import ancestors_of, naive_log_odds, random_index, unit
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,8 @@ from protclip_core.terms.transfer import (
 )
 from protclip_core.terms.votes import Relatives, count_votes
 from protclip_core.weights.bundle import open_bundle
-from tests.go_indexes import ancestors_of, naive_correct, naive_log_odds, random_index, unit
-from tests.helpers import write_tiny_bundle
+from tests.support.go_indexes import ancestors_of, naive_correct, naive_log_odds, random_index, unit
+from tests.support.helpers import write_tiny_bundle
 
 PROTEINS, KNOWN, TERMS = 30, 25, 120
 KNOTS = ((-3.0, -3.5), (0.0, -0.2), (2.0, 1.5))

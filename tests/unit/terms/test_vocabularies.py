@@ -28,9 +28,9 @@ from protclip_core.terms.vocabularies import (
     vocabulary_file,
 )
 from protclip_core.weights.bundle import open_bundle
-from tests.go_indexes import naive_log_odds, unit
+from tests.support.go_indexes import naive_log_odds, unit
+from tests.support.vocabularies import STEP, random_vocabulary
 from tests.unit.models.dual import Dual
-from tests.vocabularies import STEP, random_vocabulary
 
 
 @pytest.fixture(scope="module")

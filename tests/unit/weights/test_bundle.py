@@ -15,8 +15,8 @@ from protclip_core.models.importers import import_model
 from protclip_core.models.loading import load_model
 from protclip_core.weights.bundle import open_bundle, write_bundle
 from protclip_core.weights.content import MOST_TENSORS
-from tests.checkpoints import write_fair_esm, write_protbert
-from tests.helpers import write_tiny_bundle
+from tests.support.checkpoints import write_fair_esm, write_protbert
+from tests.support.helpers import write_tiny_bundle
 from tests.unit.models.dual import Dual
 
 HASH = "0" * 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.helpers import RESIDUES
+from tests.support.helpers import RESIDUES
 
 GREASY, CHARGED = "LIVF", "KRED"
 

@@ -291,5 +291,5 @@ def _become_program(request, standard):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent.parent))
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     _serve(int(sys.argv[1]))

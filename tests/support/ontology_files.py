@@ -10,7 +10,7 @@ import numpy as np
 from protclip_core.ontology.assemble import TermList, assemble, go_id, go_number
 from protclip_core.ontology.obo import read_obo
 
-SMALL = Path(__file__).parent / "data/ontology/small.obo"
+SMALL = Path(__file__).parents[1] / "data/ontology/small.obo"
 
 
 def small():

@@ -10,7 +10,7 @@ from protclip_core.io.phrases import Phrase
 from protclip_core.ontology.vocabulary import flat_vocabulary, tree_of_ec
 from protclip_core.terms.calibration import AspectCalibration, Calibration
 from protclip_core.terms.index import GoIndex, quantize
-from tests.go_indexes import unit
+from tests.support.go_indexes import unit
 
 STEP = AspectCalibration(1.4, 0.6, -0.5, ((-3.0, -4.0), (-1.0, -1.2), (2.0, 1.1)), 30)
 

@@ -12,7 +12,7 @@ from protclip_core.ontology.assemble import TermList, assemble, go_id
 from protclip_core.terms.build import build_go_index
 from protclip_core.terms.calibration import AspectCalibration, Calibration
 from protclip_core.terms.index import GoIndex, quantize
-from tests.ontology_files import naive_ancestors, naive_parents, random_ontology, small
+from tests.support.ontology_files import naive_ancestors, naive_parents, random_ontology, small
 
 #: Steps that differ between the aspects: one bends, one shifts, one does nothing.
 ASPECTS = (
