@@ -54,9 +54,9 @@ def check_outputs(
     inputs = list(inputs)
     names: dict[str, str] = {}  # resolved name -> as the user wrote it
     inodes: dict[tuple[int, int], str] = {}
-    for given, path in _files_read(inputs):
-        names.setdefault(os.path.realpath(path), given)
-        if (inode := _inode(path)) is not None:
+    for given, file in _files_read(inputs):
+        names.setdefault(os.path.realpath(file), given)
+        if (inode := _inode(file)) is not None:
             inodes.setdefault(inode, given)
     if "-" in map(str, inputs) and (inode := _inode_of_stdin()) is not None:
         inodes.setdefault(inode, "<stdin>")
@@ -77,9 +77,9 @@ def check_outputs(
         written[real] = path
     for folder in _paths(folders):
         inside = os.path.realpath(folder) + os.sep
-        for real, read in names.items():
-            if real.startswith(inside):
-                raise _is_input(folder, read, hint)
+        for name, given in names.items():
+            if name.startswith(inside):
+                raise _is_input(folder, given, hint)
 
 
 def refuse_input_as_output(inputs: Iterable[_Path], output: str | Path) -> None:
@@ -94,7 +94,9 @@ def lock_name(output: str | Path) -> Path:
 
 
 def _paths(given: Iterable[_Path]) -> Iterator[Path]:
-    return (Path(path) for path in given if path is not None and str(path) != "-")
+    for path in given:
+        if path is not None and str(path) != "-":
+            yield Path(path)
 
 
 def _files_read(inputs: Iterable[_Path]) -> Iterator[tuple[str, str]]:

@@ -31,5 +31,5 @@ def plot_form(path: Path) -> str:
 
 
 def curve_paths(folder: Path) -> tuple[Path, Path]:
-    """Return the pictures that `protclip_core.report.head_report.draw_curves` writes into a folder."""
+    """Return the pictures that `head_report.draw_curves` writes."""
     return folder / "precision_recall.png", folder / "calibration.png"
