@@ -38,14 +38,24 @@ def score_rows(scores: Iterable[Score]) -> Iterator[dict[str, Value]]:
         }
 
 
-def check_plot(folder: Path | None, *, is_regression: bool = False) -> None:
-    """Refuse early what cannot be drawn, and make the folder."""
+def check_plot(
+    folder: Path | None,
+    inputs: Iterable[str | Path | None],
+    *,
+    is_regression: bool = False,
+) -> None:
+    """Refuse early what cannot be drawn or would replace an input, and make the folder."""
     if folder is None:
         return
     if is_regression:
         raise UsageError("--plot draws curves of probabilities, and a regression has none")
+    from protclip_core.io.outputs import check_outputs
+    from protclip_core.report.figures import curve_paths
+
+    check_outputs(inputs := list(inputs), (folder,))
+    check_outputs(inputs, curve_paths(folder))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UsageError(f"cannot be made a folder: {reason}", where=str(folder)) from error

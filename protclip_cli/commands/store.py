@@ -131,6 +131,7 @@ def export(
 ) -> None:
     """Write the vectors as TSV (protein_id, length, flags, e1, e2, …) or as a NumPy matrix."""
     from protclip_core.io.atomic import check_writable_target, open_atomic
+    from protclip_core.io.outputs import check_outputs
     from protclip_core.store.reader import EmbeddingStore
     from protclip_core.store.tools import export_npy, iter_tsv_rows
 
@@ -144,7 +145,9 @@ def export(
         if target.suffix not in (".tsv", ".npy"):
             raise UsageError(f"{output}: unknown form", hint="use a name in .tsv or .npy, or -")
         names = target.with_name(f"{target.name}.ids.txt")
-        for written in (target, names) if target.suffix == ".npy" else (target,):
+        outputs = (target, names) if target.suffix == ".npy" else (target,)
+        check_outputs((path,), outputs, hint="choose another -o")
+        for written in outputs:
             check_writable_target(written)
             refuse_existing(written, overwrite=overwrite)
         if target.suffix == ".npy":
@@ -169,13 +172,12 @@ def merge(
 ) -> None:
     """Join stores that were made by one model with one set of settings."""
     from protclip_core._version import __version__
+    from protclip_core.io.outputs import check_outputs, lock_name
     from protclip_core.records import printable
     from protclip_core.store.tools import merge_stores
 
     refuse_existing(output, overwrite=overwrite)
-    if any(path.resolve() == output.resolve() for path in paths):
-        hint = "give the new store a name of its own"
-        raise UsageError("is an input as well as the output", where=str(output), hint=hint)
+    check_outputs(paths, (output, lock_name(output)), hint="give the new store its own name")
     attributes = {
         "created_by": f"protclip {__version__}",
         "command": command_line(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from protclip_core.errors import UsageError
 
-__all__ = ["FORMS", "plot_form"]
+__all__ = ["FORMS", "curve_paths", "plot_form"]
 
 #: Endings of files, without the dot; also the names that matplotlib gives them.
 FORMS = ("png", "svg", "pdf")
@@ -28,3 +28,8 @@ def plot_form(path: Path) -> str:
             hint=f"end the name with {', '.join('.' + form for form in FORMS)}",
         )
     return form
+
+
+def curve_paths(folder: Path) -> tuple[Path, Path]:
+    """Return the pictures that `head_report.draw_curves` writes."""
+    return folder / "precision_recall.png", folder / "calibration.png"

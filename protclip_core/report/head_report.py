@@ -22,6 +22,7 @@ from protclip_core.measure.metrics import (
     measure_labels,
     measure_values,
 )
+from protclip_core.report.figures import curve_paths
 from protclip_core.report.head_curves import plot_calibration, plot_precision_recall
 
 __all__ = ["Score", "draw_curves", "measure_all", "prior", "say", "told_and_right"]
@@ -130,7 +131,7 @@ def draw_curves(
     curves = {
         name: (yes[:, columns].ravel(), answer[:, columns].ravel()) for name, answer in said.items()
     }
-    paths = [folder / "precision_recall.png", folder / "calibration.png"]
+    paths = curve_paths(folder)
     plot_precision_recall(paths[0], curves, title)
     plot_calibration(paths[1], *told_and_right(truth, next(iter(said.values()))), title)
-    return paths
+    return list(paths)

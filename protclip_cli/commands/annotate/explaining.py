@@ -66,12 +66,12 @@ class Explaining:
                 )
             return
         from protclip_core.io.atomic import check_writable_target
-        from protclip_core.io.outputs import refuse_input_as_output
+        from protclip_core.io.outputs import check_outputs
         from protclip_core.report.figures import plot_form
 
         plot_form(self.plot)
+        check_outputs(inputs, (self.plot,), hint="choose another --explain-plot")
         check_writable_target(self.plot)
-        refuse_input_as_output(inputs, self.plot)
         refuse_existing(self.plot, overwrite=overwrite, other="--explain-plot")
 
     def refuse_table(self, table: Path | None) -> None:

@@ -118,7 +118,9 @@ def fit(
     from protclip_core.tasks.classify.fit import fit as run
 
     options: GlobalOptions = context.obj
-    check_plot(plot, is_regression=task is Task.REGRESSION)
+    check_plot(
+        plot, (labels, *(embeddings or ()), sequences), is_regression=task is Task.REGRESSION
+    )
     request = FitRequest(
         labels=labels,
         inputs=inputs_or_pipe(embeddings),
@@ -240,7 +242,7 @@ def evaluate(
     from protclip_core.tasks.classify.evaluate import evaluate as run
 
     options: GlobalOptions = context.obj
-    check_plot(plot)
+    check_plot(plot, (labels, *(inputs or ()), sequences, head))
     request = EvaluateRequest(
         labels=labels,
         inputs=inputs_or_pipe(inputs),

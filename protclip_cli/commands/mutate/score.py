@@ -163,7 +163,8 @@ def mutate(
 
     options: GlobalOptions = context.obj
     if plot is not None:
-        _check_plot(plot, method, scan=scan, overwrite=overwrite)
+        read = (*(inputs or ("-",)), variants, *(model or ()))
+        _check_plot(plot, method, read, scan=scan, overwrite=overwrite)
     request = MutateRequest(
         inputs=_inputs(inputs, variants),
         variants=variants,
@@ -225,8 +226,16 @@ def _region(text: str | None) -> tuple[int, int] | None:
     return first, last
 
 
-def _check_plot(path: Path, method: MethodName, *, scan: bool, overwrite: bool) -> None:
+def _check_plot(
+    path: Path,
+    method: MethodName,
+    read: tuple[str | None, ...],
+    *,
+    scan: bool,
+    overwrite: bool,
+) -> None:
     from protclip_core.io.atomic import check_writable_target
+    from protclip_core.io.outputs import check_outputs
 
     if not scan:
         raise UsageError("--plot is for scans", hint="add --scan")
@@ -234,6 +243,7 @@ def _check_plot(path: Path, method: MethodName, *, scan: bool, overwrite: bool) 
         raise UsageError(f"--method {method} draws no heat map", hint="use masked-marginals")
     if path.suffix.lower() != ".png":
         raise UsageError("--plot draws PNG", where=str(path), hint="use a name in .png")
+    check_outputs(read, (path,), hint="choose another --plot")
     check_writable_target(path)
     refuse_existing(path, overwrite=overwrite, other="name")
 

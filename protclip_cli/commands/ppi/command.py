@@ -137,7 +137,7 @@ def train(
     from protclip_core.tasks.ppi.train import train as run
 
     options: GlobalOptions = context.obj
-    check_plot(plot)
+    check_plot(plot, (pairs, valid, test, *embeddings))
     request = TrainRequest(
         pairs=pairs,
         vectors=vectors_of(embeddings, model, space, device, workers, on_error),
@@ -289,7 +289,7 @@ def evaluate(
     from protclip_core.tasks.ppi.evaluate import evaluate as run
 
     options: GlobalOptions = context.obj
-    check_plot(plot)
+    check_plot(plot, (pairs, *embeddings, head))
     request = EvaluateRequest(
         pairs=pairs,
         vectors=vectors_of(embeddings, model, None, device, workers, on_error),

@@ -157,7 +157,8 @@ def similarity(
     if listed == "-" and "-" in (*request.inputs, against):
         raise UsageError("standard input (-) can be read once only")
     if plot is not None:
-        _check_picture(plot, overwrite=overwrite)
+        read = (*request.inputs, against, model)
+        _check_picture(plot, read, overwrite=overwrite)
     # A bar and rows on one terminal would overwrite each other.
     progress = make_progress(quiet=options.quiet or stdout().isatty())
     with Similarity(request, progress) as comparison:
@@ -184,11 +185,13 @@ def _check(listed: str | None, *, is_matrix: bool, narrowed: bool, plot: Path | 
         )
 
 
-def _check_picture(path: Path, *, overwrite: bool) -> None:
+def _check_picture(path: Path, read: tuple[str | None, ...], *, overwrite: bool) -> None:
     from protclip_core.io.atomic import check_writable_target
+    from protclip_core.io.outputs import check_outputs
     from protclip_core.report.figures import plot_form
 
     plot_form(path)
+    check_outputs(read, (path,), hint="choose another --plot")
     check_writable_target(path)
     refuse_existing(path, overwrite=overwrite, other="name")
 

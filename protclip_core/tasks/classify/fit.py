@@ -19,7 +19,7 @@ from protclip_core.heads.seen import keys_of_digests, pack_keys
 from protclip_core.heads.targets import VALUES
 from protclip_core.io.atomic import check_writable_target
 from protclip_core.io.labels import read_labels
-from protclip_core.io.outputs import refuse_input_as_output
+from protclip_core.io.outputs import check_outputs
 from protclip_core.measure.composition import composition
 from protclip_core.measure.metrics import RESAMPLES
 from protclip_core.progress import Progress, SilentProgress
@@ -203,8 +203,9 @@ def _check(request: FitRequest) -> None:
         raise UsageError(f"--min-members {request.min_members} is too few", hint="use 1 or more")
     if request.labels == "-" and "-" in request.inputs:
         raise UsageError("standard input (-) can be read once only")
+    read = (request.labels, *request.inputs, request.sequences, request.model)
+    check_outputs(read, (request.output,), hint="choose another -o")
     check_writable_target(request.output)
-    refuse_input_as_output((request.labels, *request.inputs), request.output)
     if request.output.exists() and not request.overwrite:
         hint = "choose another -o, or replace it with --overwrite"
         raise UsageError("is there already", where=str(request.output), hint=hint)

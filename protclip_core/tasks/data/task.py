@@ -8,6 +8,7 @@ from pathlib import Path
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.download import RemoteFile, download
+from protclip_core.io.outputs import check_outputs
 from protclip_core.models.info import describe_model, require_text_encoder
 from protclip_core.ontology.obo import read_obo
 from protclip_core.ontology.ontology import Ontology
@@ -155,6 +156,7 @@ def build_index(
     path = output or cache_path(text_side_sha256(info.bundle), cache)
     if output is None:
         path.parent.mkdir(parents=True, exist_ok=True)
+    check_outputs((release, model), (path,), hint="choose another -o")
     check_writable_target(path)
     ontology = read_go(release)
     text_model = load_text_model(info, device=device)

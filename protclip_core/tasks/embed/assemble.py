@@ -133,9 +133,14 @@ def _write_block(
     )
 
 
+def failures_path(output: Path) -> Path:
+    """Return the table of failed records of a store: ``OUT.h5.failed.tsv`` next to it."""
+    return output.with_name(f"{output.name}.failed.tsv")
+
+
 def list_failures(spool: Spool, output: Path, report: EmbedReport) -> None:
     """Write the table of failed records next to the output, or remove an old one."""
-    path = output.with_name(f"{output.name}.failed.tsv")
+    path = failures_path(output)
     count_failures(spool, report)
     if report.num_failures == 0:
         path.unlink(missing_ok=True)

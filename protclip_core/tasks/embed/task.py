@@ -14,13 +14,13 @@ from pathlib import Path
 
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import check_writable_target, file_lock, require_space
-from protclip_core.io.outputs import refuse_input_as_output
+from protclip_core.io.outputs import check_outputs, lock_name
 from protclip_core.models.info import describe_model
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.store.journal import mark_replaces, read_journal, replaces
 from protclip_core.store.parts import PartStore, partial_folder
 from protclip_core.store.spool import Spool
-from protclip_core.tasks.embed.assemble import assemble_store, list_failures
+from protclip_core.tasks.embed.assemble import assemble_store, failures_path, list_failures
 from protclip_core.tasks.embed.compute import check_same_settings, compute_parts
 from protclip_core.vectors.embed_input import read_inputs
 from protclip_core.vectors.embed_job import (
@@ -64,15 +64,21 @@ def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> E
     assert output is not None
     info = describe_model(request.model)
     check_early(request, info)
-    check_writable_target(output)
-    refuse_input_as_output(request.inputs, output)
     folder = partial_folder(output)
+    records = output.with_name(f".{output.name}.records")
+    check_outputs(
+        (*request.inputs, request.model),
+        (output, failures_path(output), lock_name(output), records),
+        folders=(folder,),
+        hint="choose another -o",
+    )
+    check_writable_target(output)
     _refuse_existing(request, output, folder)
     with ExitStack() as stack:
         stack.enter_context(file_lock(output))
         _refuse_existing(request, output, folder)  # another process may have finished meanwhile
         earlier = _store_added_to(request, output, folder)
-        spool = stack.enter_context(Spool(output.with_name(f".{output.name}.records")))
+        spool = stack.enter_context(Spool(records))
         found = read_inputs(request.inputs, spool, request.on_error, progress)
         early = settings_without_weights(request, info)
         if early is not None:

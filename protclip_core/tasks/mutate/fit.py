@@ -17,7 +17,7 @@ from protclip_core.heads.card import HeadInput
 from protclip_core.heads.kinds import GP, RIDGE
 from protclip_core.heads.variant_features import VariantFeatures
 from protclip_core.io.atomic import check_writable_target
-from protclip_core.io.outputs import refuse_input_as_output
+from protclip_core.io.outputs import check_outputs
 from protclip_core.measure.metrics import RESAMPLES, Estimate, measure_values
 from protclip_core.models.info import DEFAULT_MODEL
 from protclip_core.progress import Progress, SilentProgress
@@ -207,9 +207,9 @@ def check_fit(request: FitRequest) -> None:
         raise UsageError(
             f"--max-rows {request.max_rows} is too few", hint=f"use {2 * LEAST_ROWS} or more"
         )
+    read = (request.assay, request.fasta, request.embeddings, request.model)
+    check_outputs(read, (request.output,), hint="choose another -o")
     check_writable_target(request.output)
-    given = (request.assay, request.fasta, request.embeddings)
-    refuse_input_as_output(tuple(path for path in given if path is not None), request.output)
     if request.output.exists() and not request.overwrite:
         hint = "choose another -o, or replace it with --overwrite"
         raise UsageError("is there already", where=str(request.output), hint=hint)

@@ -19,7 +19,7 @@ import numpy as np
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.pair_features import RECIPES, pair_features, pair_input
 from protclip_core.io.atomic import check_writable_target
-from protclip_core.io.outputs import refuse_input_as_output
+from protclip_core.io.outputs import check_outputs
 from protclip_core.measure.metrics import Estimate
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.ppi.evaluate import Measured, measure_pairs
@@ -185,9 +185,10 @@ def _check(request: TrainRequest) -> None:
         raise UsageError(f"--ratio {request.ratio:g} is less than 0", hint="use 0 or more")
     if [request.pairs, request.valid, request.test, *request.vectors.inputs].count("-") > 1:
         raise UsageError("standard input (-) can be read once only")
+    lists = (request.pairs, request.valid, request.test)
+    read = (*lists, *request.vectors.inputs, request.vectors.model)
+    check_outputs(read, (request.output,), hint="choose another -o")
     check_writable_target(request.output)
-    lists = [path for path in (request.pairs, request.valid, request.test) if path is not None]
-    refuse_input_as_output((*lists, *request.vectors.inputs), request.output)
     if request.output.exists() and not request.overwrite:
         raise UsageError(
             "is there already",
