@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers import write_fasta
-from tests.ontology_files import SMALL
-from tests.terminal import one_error
+from tests.support.helpers import write_fasta
+from tests.support.ontology_files import SMALL
+from tests.support.terminal import one_error
 
 PROTEINS = [("a", "MKTAYIAKQR"), ("b", "MAAAYIWWQR"), ("c", "MKVLLPPDEF")]
 
