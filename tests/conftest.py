@@ -1,4 +1,4 @@
-"""What all tests share: a model of random weights, seeded proteins, the program itself."""
+"""What all tests share: tiers, a plain environment, a tiny model, the program itself."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import signal
 
 import pytest
 
-from tests.support.helpers import random_proteins, write_fasta, write_tiny_bundle
-from tests.support.warm import Program
+from tests.support.environment import make_plain, patient
+
+make_plain()  # before anything reads it
+
+from tests.support.helpers import random_proteins, write_fasta, write_tiny_bundle  # noqa: E402
+from tests.support.once import once  # noqa: E402
+from tests.support.warm import Program  # noqa: E402
 
 # A shell starts its background jobs with interrupts ignored, and nohup ignores hang-ups; the
 # programs that tests start, and interrupt, are to begin as from a plain terminal.
@@ -16,21 +21,31 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--run-slow", action="store_true", help="run the tests marked slow as well")
+    parser.addoption("--full", action="store_true", help="run the tests marked full as well")
+    parser.addoption("--nightly", action="store_true", help="run all, those marked nightly too")
+
+
+def pytest_configure(config):
+    config.option.full = config.option.full or config.option.nightly
+    # Against hangs alone; a test that says nothing else gets this long.
+    if config.option.timeout is None:
+        config.option.timeout = patient(150)
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--run-slow"):
-        return
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="slow: run with --run-slow"))
+    left_out = [name for name in ("full", "nightly") if not config.getoption(f"--{name}")]
+    chosen = [item for item in items if not any(map(item.get_closest_marker, left_out))]
+    named = any("::" in argument for argument in config.args)  # a test asked for by name runs
+    if not named and len(chosen) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+        items[:] = chosen
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory):
     """Path of the tiny bundle."""
-    return write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+    folder = once(tmp_path_factory, "models", lambda into: write_tiny_bundle(into / "tiny"))
+    return folder / "tiny"
 
 
 @pytest.fixture(scope="session")

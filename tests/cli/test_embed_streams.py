@@ -11,6 +11,7 @@ import sys
 import zlib
 from pathlib import Path
 
+from tests.support.environment import patient
 from tests.support.helpers import write_fasta
 from tests.support.terminal import CLEAR, one_error, read, rows_of
 
@@ -96,7 +97,7 @@ def shell(command, tmp_path, **environment):
         check=False,
         cwd=tmp_path,
         env={**os.environ, **environment},
-        timeout=60,
+        timeout=patient(60),
     )
 
 

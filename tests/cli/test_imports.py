@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.environment import patient
+
 ROOT = Path(__file__).parents[2]
 #: From the ground up: a room imports itself and what stands below it (docs/architecture.md).
 FLOORS = (
@@ -168,7 +170,7 @@ def test_help_loads_no_heavy_library(arguments):
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=patient(30),
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "protclip" in done.stdout
@@ -192,6 +194,10 @@ def test_embedding_loads_nothing_that_takes_longer_than_the_model(tmp_path):
     fasta = ROOT / "protclip_core/bundled/example.fasta"
     code = EMBEDDING.format(fasta=str(fasta), store=str(tmp_path / "x.h5"))
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=patient(60),
     )
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.environment import patient
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -20,7 +22,7 @@ def test_the_example_is_true() -> None:
         [sys.executable, "-m", "protclip_cli", "annotate", str(example), *options],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=patient(60),
         check=False,
     )
     assert done.returncode == 0, done.stderr

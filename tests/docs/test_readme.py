@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.environment import patient
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 EXAMPLE = "protclip_core/bundled/example.fasta"
@@ -34,7 +36,7 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patient(60),
         check=False,
     )
 
@@ -102,7 +104,7 @@ def test_the_python_blocks_run(workplace: Path) -> None:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=patient(60),
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -18,6 +18,7 @@ from protclip_core.store.journal import read_key
 from protclip_core.store.parts import PartStore
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.tools import verify_store
+from tests.support.environment import patient
 from tests.support.helpers import random_proteins
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ import time
 batches = []
 def held(self, sequences, *arguments):
     batches.append(1)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 600
     while len(batches) > 10 and not os.path.exists("go") and time.monotonic() < end:
         time.sleep(0.005)
     return noting(self, sequences, *arguments)
@@ -102,7 +103,7 @@ class Bench:
     def until_part(self, count=1):
         """Wait until parts are finished."""
         journal = self.partial / "journal.jsonl"
-        end = time.monotonic() + 30
+        end = time.monotonic() + patient(30)
         while not journal.exists() or journal.read_bytes().count(b"\n") < count:
             assert time.monotonic() < end, "no part was finished"
             time.sleep(0.005)
@@ -114,7 +115,7 @@ class Bench:
         def lines():
             return log.read_bytes().count(b"\n") if log.exists() else 0
 
-        end, wanted = time.monotonic() + 30, lines() + count
+        end, wanted = time.monotonic() + patient(30), lines() + count
         while lines() < wanted and run.send(0):
             assert time.monotonic() < end, "nothing goes on"
             time.sleep(0.005)

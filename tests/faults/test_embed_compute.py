@@ -143,7 +143,7 @@ def test_weights_that_are_no_numbers_do_not_load(bench):
     assert bench.names() == {"x.fa", "broken", ".x.h5.lock"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("dtype", "least_cosine", "most"), [("float32", 0.9999999, 1e-6), ("bfloat16", 0.9999, 0.05)]
 )

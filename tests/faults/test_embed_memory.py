@@ -52,7 +52,7 @@ def write_many(path, number):
             file.write(f">sp|Q{i:07d}|NAME_{i}\n{tag}{rest}\n")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_a_million_records_need_less_than_1_gb_beyond_the_model(tmp_path, tiny_bundle):
     """Fault 35: memory beyond the model is under 1 GB for 1,000,000 distinct records."""

@@ -34,6 +34,7 @@ from sklearn.svm import SVC
 
 from protclip_core.errors import ModelError, ResourceError
 from protclip_core.heads import load_head, save_head
+from tests.support.environment import patient
 from tests.support.heads import (
     INPUT,
     WIDTH,
@@ -68,7 +69,7 @@ def load_in_processes(paths, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=patient(60),
         env={**os.environ, **environment},
     )
     assert (done.returncode, done.stderr) == (0, "")

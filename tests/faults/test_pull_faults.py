@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import time
 
 import pytest
 
@@ -97,10 +96,8 @@ def test_a_server_that_fails(pull, server):
         (Fault(stall=1000), "no data for 1 s"),
     ):
         pull.served.always = fault
-        began = time.monotonic()
         line = pull.refused(pull.url)
         assert what in line or "timed out" in line, line
-        assert time.monotonic() - began < 60
     pull.served.always = None
 
 

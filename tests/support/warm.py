@@ -21,9 +21,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+if __name__ != "__main__":
+    from tests.support.environment import patient
 
 IMPORTS = (
     "torch",
@@ -47,7 +49,6 @@ class Outcome:
     rc: int
     out: str
     err: str
-    seconds: float
 
 
 class Run:
@@ -55,7 +56,6 @@ class Run:
 
     def __init__(self, pid, wait, out, err):
         self.pid, self._wait, self._out, self._err = pid, wait, out, err
-        self._began = time.monotonic()
         self._outcome = None
 
     def send(self, number):
@@ -69,9 +69,9 @@ class Run:
         return Path(self._err.name).read_text(encoding="utf-8", errors="replace")
 
     def wait(self, timeout=60.0):
+        """Wait for the end; ``timeout`` is what a quiet machine needs at most (`patient`)."""
         if self._outcome is None:
-            code = self._wait(timeout)
-            seconds = time.monotonic() - self._began
+            code = self._wait(patient(timeout))
             texts = []
             for file in (self._out, self._err):
                 text = ""
@@ -80,7 +80,7 @@ class Run:
                     text = file.read().decode("utf-8", "replace")
                     file.close()
                 texts.append(text)
-            self._outcome = Outcome(code, *texts, seconds)
+            self._outcome = Outcome(code, *texts)
         return self._outcome
 
 

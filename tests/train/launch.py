@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import train.pretrain
+from tests.support.environment import patient
 from train.config.run import load_config
 
 CONFIGS = Path(train.pretrain.__file__).parent / "configs"
 DEBUG = CONFIGS / "debug.toml"
-SECONDS = 120
+SECONDS = patient(60)
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["train.pretrain", "tests.train.faulty"])

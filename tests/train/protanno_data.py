@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.environment import patient
 from train.protanno.builder import BuildOptions, build
 from train.protanno.sampling import Sampling
 from train.protanno.shards import ShardSet
@@ -45,7 +46,7 @@ def run(*arguments, stdin=None):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=patient(60),
         cwd=ROOT,
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import InputError, ModelError, UsageError
+from tests.support.environment import patient
 from tests.support.warm import unmeasured
 from tests.train.protanno_data import (
     DATA,
@@ -220,7 +221,7 @@ with ShardSet(sys.argv[1]) as shards:
 def test_forked_readers_do_not_move_each_others_place(tmp_path, entries):
     make(entries, tmp_path / "out", shard_size=700)
     command = [sys.executable, "-c", FORKED, tmp_path / "out"]
-    subprocess.run(command, check=True, cwd=ROOT, timeout=60)
+    subprocess.run(command, check=True, cwd=ROOT, timeout=patient(60))
 
 
 def test_long_lines_are_found_over_blocks(tmp_path):
@@ -453,7 +454,7 @@ def test_an_interrupt_ends_it_in_one_line(tmp_path, entries):
     while not (tmp_path / "out" / "build" / "run.json").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=patient(60))
     os.close(writer)
     assert process.returncode == 143
     assert errors.splitlines()[-1] == "error: stopped by SIGTERM; finished shards are kept"

@@ -13,6 +13,7 @@ import sys
 import pytest
 import torch
 
+from tests.support.environment import patient
 from tests.train.faulty import gradients
 from tests.train.launch import CONFIGS, Job
 
@@ -70,7 +71,7 @@ def test_torchrun_starts_the_recipe_for_a_first_look(tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=patient(60),
         check=False,
     )
     assert done.returncode == 0, done.stderr

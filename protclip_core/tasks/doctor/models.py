@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protclip_core.errors import ModelError, ProtclipError
+from protclip_core.errors import ModelError, ProtclipError, UsageError
 from protclip_core.fetch.cache import find_installed
 from protclip_core.io.json_fields import one_line
 from protclip_core.models.info import BUNDLED, DEFAULT_MODEL, describe_model
@@ -81,7 +81,9 @@ def _default_model(model: str | Path) -> Iterator[Check]:
             loaded = load_model(info, device=device, dtype=dtype)
             yield _compared(loaded, reference, device, dtype)
         except ProtclipError as error:
-            yield Check.failed(f"{dtype} on {device}", error)
+            # A model that computes in float32 alone is sound where bfloat16 is refused.
+            if not (dtype == "bfloat16" and isinstance(error, UsageError)):
+                yield Check.failed(f"{dtype} on {device}", error)
             continue
         if (device, dtype) == (best, "float32"):
             yield _speed(loaded, device)

@@ -16,6 +16,7 @@ import pytest
 from protclip_core.errors import UsageError, WorkerLostError
 from protclip_core.io.aligners import Hit, _best, align, find_aligner, parse_hits
 from tests.support.aligner_programs import write_aligner
+from tests.support.environment import patient
 from tests.support.helpers import RESIDUES
 from tests.support.warm import unmeasured
 
@@ -194,7 +195,7 @@ def test_the_aligner_ends_with_its_caller(tmp_path, number):
 
 
 def wait_for(done):
-    until = time.monotonic() + 120
+    until = time.monotonic() + patient(30)
     while not done():
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -372,7 +372,6 @@ def test_file_is_closed_when_reading_stops_early(path: Path) -> None:
 # -- size -----------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     ("data", "length"),
     [
@@ -391,7 +390,6 @@ def test_size_is_no_trouble(path: Path, data: bytes, length: int) -> None:
     assert len(record.sequence) == length
 
 
-@pytest.mark.timeout(20)
 def test_bad_letter_far_out_is_found_in_linear_time(path: Path) -> None:
     data = b">x\n" + b"MKVLA\n" * 300_000 + b"?\n"
     assert "'?' at residue 1,500,001 (line 300,002)" in _refusal(path, data)
@@ -462,7 +460,6 @@ def fuzz_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz") / "x.fa"
 
 
-@pytest.mark.timeout(1800)
 @settings(
     max_examples=CASES,
     deadline=None,

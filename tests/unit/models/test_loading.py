@@ -21,6 +21,7 @@ from protclip_core.models.info import DEFAULT_MODEL, describe_model, find_in_tor
 from protclip_core.models.loading import load_model
 from protclip_core.weights.bundle import open_bundle, write_bundle
 from protclip_core.weights.tensors import fill_module, load_pickled_tensors
+from tests.support.environment import patient
 from tests.unit.models.encoders import save_fair_esm2, transformers_esm
 
 SHAPE = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "ffn_dim": 32}
@@ -386,7 +387,7 @@ def test_looking_up_a_model_imports_no_torch(bundle: Path) -> None:
         "except ModelError: pass\n"
         "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules), 'slow'"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=patient(60))
 
 
 def test_the_facts_of_a_model(tmp_path: Path) -> None:

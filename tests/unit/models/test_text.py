@@ -19,6 +19,7 @@ from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.text import _groups
 from protclip_core.weights.tokenizer_file import read_tokenizer, tokenizer_errors
+from tests.support.environment import patient
 from tests.unit.models.dual import (
     TEXT,
     TEXT_ONLY,
@@ -128,7 +129,7 @@ def test_transformers_waits_for_the_first_text(folder):
         f"model = load_model({str(folder)!r}, device='cpu'); model.embed_proteins(['MKT'])\n"
         "assert 'transformers' not in sys.modules and 'tokenizers' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=patient(60))
 
 
 def test_long_texts_are_cut_and_counted(dual, model, caplog):
