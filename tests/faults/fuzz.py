@@ -219,7 +219,7 @@ def readers() -> dict[str, tuple[Callable[[Path], object], list[bytes], str]]:
     pairs = [b"a\tb\t1\nb\tc\t0\n", b"protein1 protein2 combined_score\n9606.E1 9606.E2 900\n"]
     fasta = [b">a one\nMKTAYIAKQR\nQISFVK*\n>b\nMKV\n", b">c\r\nMKTX\r\n;x\r\n>d|e\r\nMk-v\r\n"]
     labels = [b"protein_id\tlabel\na\tx\nb\ty;z\n"]
-    labels += [b"id\tlabel\tsplit\na\t1.5\ttrain\nb\t2\ttest\n"]
+    labels += [b"protein_id\tlabel\tsplit\na\t1.5\ttrain\nb\t2\ttest\n"]
     mini = Path(__file__).parents[2] / "protclip_core/bundled/protclip-mini"
     cards = [(mini / name).read_bytes() for name in ("manifest.json", "config.json")]
     return {
