@@ -24,7 +24,8 @@ from protclip_core.models.info import DEFAULT_MODEL, describe_model
 from protclip_core.progress import Progress
 from protclip_core.records import Failure
 from protclip_core.store.reader import EmbeddingStore
-from protclip_core.vectors.embed_job import EmbedReport, EmbedRequest
+from protclip_core.vectors.embed_job import EmbedReport
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.vectors.embed_rows import embed_rows
 from protclip_core.vectors.protein_source import is_store
 

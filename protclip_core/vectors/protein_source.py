@@ -20,7 +20,8 @@ from protclip_core.progress import Progress
 from protclip_core.records import Failure
 from protclip_core.store.format import FORMAT, HDF5_SIGNATURE
 from protclip_core.store.reader import EmbeddingStore
-from protclip_core.vectors.embed_job import EmbedReport, EmbedRequest
+from protclip_core.vectors.embed_job import EmbedReport
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.vectors.embed_rows import embed_rows
 from protclip_core.vectors.sequence_queue import SequenceQueue
 from protclip_core.vectors.store_model import StoreModel, StoreVectors, resolve_space

@@ -10,7 +10,7 @@ import struct
 import pytest
 import typer
 
-from protclip_cli.commands.mutate.formats import COLUMNS
+from protclip_cli.commands.mutate.score import COLUMNS
 from protclip_cli.main import _Group
 from tests.support.helpers import random_proteins, write_fasta
 from tests.support.terminal import one_error

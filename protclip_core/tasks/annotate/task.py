@@ -310,9 +310,6 @@ def _least_odds(
 
 def _check(request: AnnotateRequest) -> None:
     """Refuse options that contradict each other, or are out of range."""
-    if unknown := [name for name in request.vocabularies if name not in VOCABULARY_NAMES]:
-        known = ", ".join(VOCABULARY_NAMES)
-        raise UsageError(f"vocabulary {unknown[0]!r} is not known", hint=f"use {known}")
     if not (request.vocabularies or request.vocabulary_files or request.labels):
         raise UsageError("no vocabulary is asked for", hint=f"use {', '.join(VOCABULARY_NAMES)}")
     if (*request.inputs, *request.vocabulary_files).count("-") > 1:

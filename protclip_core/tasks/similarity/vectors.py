@@ -28,7 +28,8 @@ from protclip_core.progress import Progress
 from protclip_core.records import Failure, printable
 from protclip_core.store.format import duplicate_id
 from protclip_core.store.reader import EmbeddingStore
-from protclip_core.vectors.embed_job import EmbedJob, EmbedReport, EmbedRequest
+from protclip_core.vectors.embed_job import EmbedJob, EmbedReport
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.vectors.embed_rows import embed_rows
 from protclip_core.vectors.protein_source import is_store
 from protclip_core.vectors.store_model import StoreModel, StoreVectors, resolve_space
