@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from protclip_cli.boundary import guarded
-from protclip_cli.wire import Entry, new_group
+from protclip_cli.groups import Entry, new_group
 from protclip_core._version import __version__
 from protclip_core.errors import UsageError
 

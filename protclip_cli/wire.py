@@ -1,9 +1,8 @@
-"""A function and its request become a command: options, help in panels, job files.
+"""A function and its request become a command, and a job file becomes a request.
 
 A command is a function ``run(terminal, request, ...)``. The fields of each parameter that is a
 dataclass, and each further parameter that carries an `Opt`, are its options; see
-`protclip_core.options`. Commands are built when they are run or their help is shown, so that
-``protclip --help`` imports none of them.
+`protclip_core.options`.
 """
 
 from __future__ import annotations
@@ -12,30 +11,26 @@ import dataclasses
 import difflib
 import inspect
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
-import typer.core
 
-from protclip_cli.boundary import OutputClosed, say
+from protclip_cli.boundary import say
 from protclip_cli.terminal import Terminal, command_line, inputs_or_pipe
 from protclip_core.errors import UsageError
 from protclip_core.options import Opt
 
-__all__ = ["Entry", "Group", "new_group"]
+__all__ = ["GLOBAL", "GLOBAL_PANEL", "JOB_PANEL", "Spec", "parameter"]
 
-_HELP = {"help_option_names": ["-h", "--help"]}
 _EMPTY = inspect.Parameter.empty
-_METAVARS = {str: "TEXT", int: "N", float: "X", Path: "FILE", tuple[str, ...]: "TEXT"}
-_GLOBAL_PANEL, _JOB_PANEL = "Global options", "Job files"
+_METAVARS = {str: "TEXT", int: "N", float: "X", Path: "FILE", list[str]: "TEXT"}
+GLOBAL_PANEL, JOB_PANEL = "Global options", "Job files"
 #: Global options, which stand before or after the command.
-_GLOBAL = {
+GLOBAL = {
     "quiet": (bool, False, typer.Option("-q", "--quiet", help="Warnings and errors only.")),
     "verbose": (
         int,
@@ -46,36 +41,6 @@ _GLOBAL = {
     ),
     "debug": (bool, False, typer.Option("--debug", help="Show the traceback of an error.")),
 }
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A command by the place of its function, so that listing it imports nothing.
-
-    Attributes
-    ----------
-    place
-        ``"module:function"``, or ``"module:group"`` for a `Group`.
-    help
-        One line, for the list of commands.
-    epilog
-        Columns and examples, shown as they are; default: ``EPILOG`` of the module.
-    hidden
-        Whether the list leaves it out (another name of a command).
-    instead
-        Of an earlier name: the present one.
-    """
-
-    place: str
-    help: str = ""
-    epilog: str = ""
-    hidden: bool = False
-    instead: str = ""
-
-    def load(self) -> Any:
-        """Import what the entry names."""
-        module, _, name = self.place.partition(":")
-        return getattr(import_module(module), name)
 
 
 @dataclass(frozen=True)
@@ -98,6 +63,8 @@ class _Field:
         text = opt.help
         if opt.read is not None:
             kind = str | None
+        elif opt.choices:
+            kind = Literal[opt.choices]
         elif self.is_list:
             kind = list[get_args(kind)[0]] | None  # type: ignore[misc]
             default = None if default == () else default
@@ -108,8 +75,8 @@ class _Field:
             text = f"{text.removesuffix('.')} [default: {words}]."
         if self.is_list and opt.pipe:
             default = None
-        metavar = opt.metavar or _METAVARS.get(_plain(self.kind)) or ("TEXT" if opt.read else None)
-        more = {"help": text, "metavar": metavar, "show_default": False}
+        metavar = opt.metavar or _METAVARS.get(_plain(kind)) or ("TEXT" if opt.read else None)
+        more: dict[str, Any] = {"help": text, "metavar": metavar, "show_default": False}
         more |= {"min": opt.min, "max": opt.max, "rich_help_panel": opt.panel}
         if opt.argument:
             return Annotated[kind, typer.Argument(**more)], default
@@ -135,7 +102,7 @@ def _field(name: str, hint: Any, default: Any) -> _Field | None:
     return _Field(name, kind, opts[-1], default) if opts else None
 
 
-class _Spec:
+class Spec:
     """The options of a command's function."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -162,37 +129,37 @@ class _Spec:
 
     def signature(self) -> inspect.Signature:
         """Return what typer shall read."""
-        parameters = [_parameter("context", typer.Context, _EMPTY)]
+        parameters = [parameter("context", typer.Context, _EMPTY)]
         ordered = sorted(self.fields.values(), key=lambda field: not field.opt.argument)
         for field in ordered:
-            parameters.append(_parameter(field.name, *field.annotated()))
+            parameters.append(parameter(field.name, *field.annotated()))
         for number, (field, old, _value) in enumerate(self._old()):
             is_switch = "=" in old or _plain(field.kind) is bool
-            kind = bool if is_switch else field.annotated()[0].__args__[0]
+            kind: Any = bool if is_switch else field.annotated()[0].__args__[0]
             option = typer.Option(old.partition("=")[0], hidden=True, show_default=False)
             default = None if not is_switch else False
             kind = kind if is_switch else kind | None
-            parameters.append(_parameter(f"old_{number}", Annotated[kind, option], default))
+            parameters.append(parameter(f"old_{number}", Annotated[kind, option], default))
         if self.requests:
             load = typer.Option(
                 "--job",
                 metavar="FILE",
                 is_eager=True,
                 callback=self._load_job,
-                rich_help_panel=_JOB_PANEL,
+                rich_help_panel=JOB_PANEL,
                 help="Run the request saved in this file; options given here override it.",
             )
             save = typer.Option(
                 "--save-job",
                 metavar="FILE",
-                rich_help_panel=_JOB_PANEL,
+                rich_help_panel=JOB_PANEL,
                 help="Save the request as JSON and stop without running it.",
             )
-            parameters.append(_parameter("job", Annotated[Path | None, load], None))
-            parameters.append(_parameter("save_job", Annotated[Path | None, save], None))
-        for name, (kind, default, option) in _GLOBAL.items():
-            option.rich_help_panel = _GLOBAL_PANEL
-            parameters.append(_parameter(name, Annotated[kind, option], default))
+            parameters.append(parameter("job", Annotated[Path | None, load], None))
+            parameters.append(parameter("save_job", Annotated[Path | None, save], None))
+        for name, (shape, fallback, option) in GLOBAL.items():
+            option.rich_help_panel = GLOBAL_PANEL
+            parameters.append(parameter(name, Annotated[shape, option], fallback))
         return inspect.Signature(parameters)
 
     def _old(self) -> Iterator[tuple[_Field, str, Any]]:
@@ -250,11 +217,15 @@ class _Spec:
                     where=str(value),
                     hint=f"the nearest is {near[0]!r}",
                 )
+            if self.fields[key].opt.read is not None and not isinstance(job[key], str | None):
+                many = job[key] if isinstance(job[key], list) else [job[key]]
+                job[key] = ",".join(map(str, many))
         context.default_map = job
         return value
 
 
-def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    """Return a parameter as `Spec.signature` has them."""
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, annotation=annotation, default=default)
 
@@ -295,149 +266,3 @@ def _save_job(path: Path, command: str, given: dict[str, Any], names: Sequence[s
     with open_atomic(path) as file:
         file.write((json.dumps(job, indent=2, default=str) + "\n").encode())
     say(f"{path}: saved; run it with protclip {command} --job {path}")
-
-
-class _Command(typer.core.TyperCommand):
-    """A command whose help has a heading for each panel, and its epilog as it is written."""
-
-    #: Commands of the group that this one stands for, where it is the group's own.
-    siblings: Sequence[tuple[str, str]] = ()
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the panels."""
-        panels: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record is None:
-                continue
-            if param.param_type_name == "argument":
-                panels["Arguments"].append((str(param.metavar or param.name), record[1]))
-            else:
-                panel = getattr(param, "rich_help_panel", None) or _GLOBAL_PANEL
-                panels.setdefault(panel, []).append(record)
-        for last in (_JOB_PANEL, _GLOBAL_PANEL):
-            panels[last] = panels.pop(last, [])
-        for panel, records in panels.items():
-            if records:
-                with formatter.section(panel):
-                    formatter.write_dl(records, col_max=26)
-        if self.siblings:
-            with formatter.section("Commands"):
-                formatter.write_dl(self.siblings)
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the epilog without wrapping it."""
-        if self.epilog:
-            formatter.write(f"\n{self.epilog}\n")
-
-
-class Group(typer.core.TyperGroup):
-    """Commands that are built when they are needed.
-
-    ``default`` is the command that the group itself is, as in ``protclip mutate wt.fa``; it runs
-    where the first word is not the name of another command.
-    """
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.entries: dict[str, Entry] = {}
-        self.default: Entry | None = None
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Give the names of the commands."""
-        return list(self.entries)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Build a command."""
-        entry = self.entries.get(cmd_name)
-        return None if entry is None else _build(cmd_name, entry)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List the commands."""
-        with formatter.section("Commands"):
-            formatter.write_dl(self.lines())
-
-    def lines(self) -> list[tuple[str, str]]:
-        """Give the commands with their lines, without building them."""
-        return [(name, one.help) for name, one in self.entries.items() if not one.hidden]
-
-    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **more: Any) -> Any:
-        """Hand over to the default command where no other one is named."""
-        before = {flag for _, _, option in _GLOBAL.values() for flag in _flags(option)} | {"-vv"}
-        first = next((word for word in args if word not in before), None)
-        completing = more.get("resilient_parsing") and first is None
-        if self.default is None or first in self.entries or completing:
-            return super().make_context(info_name, args, parent, **more)
-        command = _build(str(info_name), self.default)
-        command.siblings = self.lines()
-        return command.make_context(info_name, args, parent, **more)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Keep a closed pipe out of typer's hands, which would end with code 1."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise OutputClosed from error
-
-
-def _flags(option: Any) -> tuple[str, ...]:
-    return (option.default, *(option.param_decls or ()))
-
-
-def _build(name: str, entry: Entry) -> Any:
-    """Make the command or group of an entry."""
-    found = entry.load()
-    if isinstance(found, Group):
-        return found
-    spec = _Spec(found)
-
-    def callback(**given: Any) -> None:
-        if entry.instead:
-            say(f"warning: {name} is now {entry.instead}; the old name goes with the next release")
-        spec.call(**given)
-
-    signature = spec.signature()
-    callback.__signature__ = signature  # type: ignore[attr-defined]
-    callback.__annotations__ = {n: p.annotation for n, p in signature.parameters.items()}
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    settings = {"help": inspect.getdoc(found), "hidden": entry.hidden, "context_settings": _HELP}
-    epilog = entry.epilog or getattr(sys.modules[found.__module__], "EPILOG", None)
-    app.command(name, cls=_Command, epilog=epilog, **settings)(callback)  # type: ignore[arg-type]
-    return typer.main.get_command(app)
-
-
-def new_group(
-    help: str,
-    entries: dict[str, Entry],
-    *,
-    default: Entry | None = None,
-    completion: bool = False,
-    **more: tuple[Any, Any],
-) -> Group:
-    """Make a group of commands; ``more`` are further options of it, with their defaults."""
-    parameters = [_parameter("context", typer.Context, _EMPTY)]
-    for name, (kind, fallback, option) in _GLOBAL.items():
-        parameters.append(_parameter(name, Annotated[kind, option], fallback))
-    for name, (annotation, fallback) in more.items():
-        parameters.append(_parameter(name, annotation, fallback))
-
-    def callback(context: typer.Context, **given: Any) -> None:
-        context.obj = Terminal.of(context, given)
-
-    callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    callback.__annotations__ = {one.name: one.annotation for one in parameters}
-    app = typer.Typer(
-        cls=Group,
-        no_args_is_help=True,
-        add_completion=completion,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        context_settings=_HELP,
-        help=help,
-    )
-    app.callback()(callback)
-    group = typer.main.get_command(app)
-    assert isinstance(group, Group)
-    group.entries, group.default = entries, default
-    group.commands = dict.fromkeys(entries)  # type: ignore[arg-type]
-    return group

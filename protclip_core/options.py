@@ -83,6 +83,8 @@ class Opt:
         Of inputs: where none are given and something is piped in, standard input is read.
     read
         Reads the value from its text; a value that comes from a job file is not text.
+    choices
+        The words to choose from, of a field that is plain text for the library.
     old
         Earlier spellings, which work with a warning; ``"--strict=fail"`` is a switch that stands
         for a value.
@@ -100,11 +102,13 @@ class Opt:
         argument: bool = False,
         pipe: bool = False,
         read: Callable[[str], Any] | None = None,
+        choices: tuple[str, ...] = (),
         old: tuple[str, ...] = (),
     ) -> None:
         self.help, self.flags, self.metavar, self.panel = help, flags, metavar, panel
         self.default, self.min, self.max = default, min, max
-        self.argument, self.pipe, self.read, self.old = argument, pipe, read, old
+        self.argument, self.pipe, self.read = argument, pipe, read
+        self.choices, self.old = choices, old
 
 
 def read_list(text: str) -> tuple[str, ...]:
@@ -238,16 +242,21 @@ Resamples = Annotated[
     int, Opt("Bootstrap resamples for the 95 % intervals; 0: no intervals.", min=0)
 ]
 OnError = Annotated[
-    Literal["fail", "skip"],
-    Opt("Bad records: stop without results, or leave them out and list them.", panel=INPUT),
+    str,
+    Opt(
+        "Bad records: stop without results, or leave them out and list them.",
+        panel=INPUT,
+        choices=("fail", "skip"),
+    ),
 ]
 #: Of commands that compare proteins: there a pair without a vector still has its row or reason.
 PairOnError = Annotated[
-    Literal["fail", "skip"],
+    str,
     Opt(
         "Bad FASTA records: stop without results, or leave them out and list them. Stored vectors "
         "that are zero or not finite are always left out and listed.",
         panel=INPUT,
+        choices=("fail", "skip"),
     ),
 ]
 TopK = Annotated[int | None, Opt("List at most this many.", metavar="K", default="")]

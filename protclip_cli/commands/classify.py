@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from protclip_cli.figures import SCORE_COLUMNS, Curves, check_folder, draw, score_rows
+from protclip_cli.groups import Entry, new_group
 from protclip_cli.output import Format, Output, Value, begun, target, write_rows
 from protclip_cli.terminal import Terminal, end_partial
-from protclip_cli.wire import Entry, new_group
 from protclip_core.options import Overwrite
 from protclip_core.tasks.classify.request import EvaluateRequest, FitRequest, PredictRequest
 

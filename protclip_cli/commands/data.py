@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 from protclip_cli.boundary import say
+from protclip_cli.groups import Entry, new_group
 from protclip_cli.output import refuse_existing
 from protclip_cli.terminal import Terminal
-from protclip_cli.wire import Entry, new_group
 from protclip_core.models.info import DEFAULT_MODEL
 from protclip_core.options import COMPUTE, OUTPUT, Device, Opt, Overwrite
 

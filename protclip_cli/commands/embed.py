@@ -17,6 +17,9 @@ from protclip_core.vectors.embed_request import EmbedRequest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+
+    from protclip_core.store.spool import SpooledRecord
     from protclip_core.vectors.embed_job import EmbedReport
 
 EPILOG = """\
@@ -146,7 +149,7 @@ def _to_table(request: EmbedRequest, to: Target, terminal: Terminal) -> None:
 
             def rows() -> Iterator[list[Value]]:
                 nonlocal report
-                block = first
+                block: tuple[list[SpooledRecord], np.ndarray] | EmbedReport = first
                 while not isinstance(block, EmbedReport):
                     records, vectors = block
                     for record, vector in zip(records, vectors, strict=True):

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from protclip_cli.boundary import say
+from protclip_cli.groups import Entry, new_group
 from protclip_cli.output import Format, Output, Value, stdout, target, write_rows
 from protclip_cli.terminal import Terminal
-from protclip_cli.wire import Entry, new_group
 from protclip_core.errors import ModelError
 from protclip_core.options import Opt, Overwrite
 from protclip_core.records import printable

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from protclip_cli.boundary import say
+from protclip_cli.groups import Entry, new_group
 from protclip_cli.output import (
     Format,
     Output,
@@ -16,7 +17,6 @@ from protclip_cli.output import (
     write_values,
 )
 from protclip_cli.terminal import Terminal, command_line
-from protclip_cli.wire import Entry, new_group
 from protclip_core.errors import ModelError
 from protclip_core.options import OUTPUT, Opt, Overwrite
 

@@ -121,7 +121,7 @@ def _write(
         write_topgo(proteins, ontologies[0], out)
     else:
         # The release is the same in each row, and a terminal is narrow; the last line says it.
-        columns = COLUMNS[:-1] if rows_form(form, out) == "table" else COLUMNS
+        columns: tuple[str, ...] = COLUMNS[:-1] if rows_form(form, out) == "table" else COLUMNS
         rows = explaining.add_to(term_rows(proteins, ontologies))
         columns += TRANSFER_COLUMNS if annotation.transfer is not None else ()
         columns += EXPLAIN_COLUMNS if explaining.columns else ()

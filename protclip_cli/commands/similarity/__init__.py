@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protclip_cli.commands.similarity import compare, evaluate
-from protclip_cli.wire import Entry, new_group
+from protclip_cli.groups import Entry, new_group
 
 _HERE = "protclip_cli.commands.similarity"
 similarity_group = new_group(

@@ -109,11 +109,12 @@ class MutateRequest:
         Opt("Column with the proteins.", metavar="NAME", panel=INPUT, default="detected"),
     ] = None
     on_error: Annotated[
-        Literal["fail", "skip"],
+        str,
         Opt(
             "Variants that cannot be scored: stop without results, or give the reason in their row "
             "and exit with 6.",
             panel=INPUT,
+            choices=("fail", "skip"),
             old=("--strict=fail",),
         ),
     ] = "skip"
