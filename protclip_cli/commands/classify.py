@@ -47,7 +47,7 @@ def predict(
     """Predict the labels of proteins."""
     from protclip_core.tasks.classify.predict import Predicting
 
-    read = (*request.inputs, request.head)
+    read = (*request.inputs, str(request.head))
     to = target(output, format, overwrite=overwrite, inputs=read)
     with Predicting(request) as predicting:
         rows = begun(predicting.predictions(terminal.progress(to.screen)))

@@ -25,6 +25,10 @@ __all__ = ["AnnotateRequest", "TransferRequest"]
 _VOCABULARIES, _RELATIVES, _SELECTION = "Vocabularies", "Annotated relatives", "Which terms to list"
 
 
+def _aspects(text: str) -> tuple[str, ...]:
+    return read_list(text.upper())
+
+
 @dataclass(frozen=True, kw_only=True)
 class TransferRequest:
     """Where annotated relatives are looked for; see the options of `AnnotateRequest`."""
@@ -69,7 +73,7 @@ class AnnotateRequest:
             "--aspect",
             panel=_SELECTION,
             default="MF,BP,CC",
-            read=lambda text: tuple(one.upper() for one in read_list(text)),
+            read=_aspects,
         ),
     ] = None
     top_k: Annotated[

@@ -24,6 +24,10 @@ from protclip_core.options import (
 __all__ = ["EvaluateRequest", "SimilarityRequest"]
 
 
+def _alone(text: str) -> tuple[str, ...]:
+    return (text,)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SimilarityRequest:
     """Proteins to compare with each other; the `Opt` of a field says what it is."""
@@ -71,7 +75,7 @@ class EvaluateRequest:
             "A store, or a FASTA file; '-': standard input.",
             metavar="INPUT",
             argument=True,
-            read=lambda text: (text,),
+            read=_alone,
         ),
     ]
     table: Annotated[
