@@ -153,6 +153,7 @@ def target(
     from protclip_core.io.outputs import check_outputs
 
     path = Path(str(output))
+    check_outputs(inputs, (path,), hint="choose another -o")
     known = {**_SUFFIXES, **(more or {})}
     suffix = path.suffix.lower()
     if suffix in _PACKED or (form == "auto" and suffix not in known and not _is_device(path)):
@@ -169,7 +170,6 @@ def target(
             where=str(path),
             hint="drop --format, or rename the file",
         )
-    check_outputs(inputs, (path,), hint="choose another -o")
     check_writable_target(path)
     refuse_existing(path, overwrite=overwrite)
     return Target(path, known.get(suffix, "tsv") if form == "auto" else form)

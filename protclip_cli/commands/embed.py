@@ -80,8 +80,11 @@ def _form(to: Target) -> str:
 
 def _store_path(output: Path | None, sources: tuple[str, ...]) -> Path:
     """Return where the store goes: the given name, else the one input's name with .h5."""
+    from protclip_core.io.outputs import check_outputs
+
     hint = "give the store a name with -o OUT.h5"
     if output is not None:
+        check_outputs(sources, (output,), hint="choose another -o")
         if output.suffix.lower() not in _STORES and not output.is_dir():
             raise UsageError(
                 "a store is HDF5",

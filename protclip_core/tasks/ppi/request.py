@@ -140,7 +140,7 @@ class PredictRequest(_Embedded):
     )
     top_k: Annotated[
         int | None,
-        Opt("List the K best partners of each protein.", metavar="K", old=("--top-k",)),
+        Opt("List the K best partners of each protein.", metavar="K", old=("--top-partners",)),
     ] = None
     min_probability: MinProbability = None
 
