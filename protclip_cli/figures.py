@@ -68,11 +68,7 @@ def check_folder(
 
 
 def draw(
-    folder: Path,
-    truth: Targets,
-    said: dict[str, np.ndarray],
-    title: str,
-    terminal: Terminal,
+    folder: Path, truth: Targets, said: dict[str, np.ndarray], title: str, terminal: Terminal
 ) -> None:
     """Draw the curves of what was said into a folder, and tell where they are."""
     from protclip_core.report.head_report import draw_curves

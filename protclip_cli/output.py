@@ -44,8 +44,7 @@ Format = Annotated[
     Opt("auto: by the suffix of -o, else a table on a terminal and TSV elsewhere.", panel=OUTPUT),
 ]
 Output = Annotated[
-    str | None,
-    Opt("File to write.", "-o", "--output", panel=OUTPUT, default="standard output"),
+    str | None, Opt("File to write.", "-o", "--output", panel=OUTPUT, default="standard output")
 ]
 Value = str | int | float | None
 _Row = TypeVar("_Row")

@@ -16,46 +16,9 @@ from typing import Annotated, Any, Literal
 
 from protclip_core.errors import UsageError
 
-__all__ = [
-    "COMPUTE",
-    "INPUT",
-    "OUTPUT",
-    "RESAMPLES",
-    "Annotations",
-    "Command",
-    "Device",
-    "ExcludeSelf",
-    "FitModel",
-    "HeadFile",
-    "HeadModel",
-    "HeadOutput",
-    "Inputs",
-    "Labels",
-    "MinProbability",
-    "Model",
-    "Negatives",
-    "OnError",
-    "Opt",
-    "Overwrite",
-    "PairOnError",
-    "Pairs",
-    "Ratio",
-    "Resamples",
-    "Seed",
-    "Sequences",
-    "Space",
-    "Threads",
-    "TopK",
-    "VariantColumn",
-    "Vectors",
-    "Workers",
-    "read_list",
-    "read_range",
-    "read_tokens",
-]
-
 #: Panels of the help; an option without one stands under "Options".
 INPUT, OUTPUT, COMPUTE = "Input", "Output", "Model and device"
+_READ = {"A B", "FASTA", "FILE", "HEAD", "ID|FASTA", "NAME", "OBO", "PAIRS", "STORE", "STORE|FASTA"}
 #: Bootstrap resamples of an interval.
 RESAMPLES = 1000
 
@@ -72,7 +35,8 @@ class Opt:
     metavar
         What stands for the value.
     panel
-        Heading in the help.
+        Heading in the help; default: "Input" where the metavar says that something is read, else
+        "Options".
     default
         The default in words, where it is more than the value; "" shows none.
     min, max
@@ -95,7 +59,7 @@ class Opt:
         help: str,
         *flags: str,
         metavar: str | None = None,
-        panel: str = "Options",
+        panel: str | None = None,
         default: str | None = None,
         min: float | None = None,
         max: float | None = None,
@@ -105,7 +69,8 @@ class Opt:
         choices: tuple[str, ...] = (),
         old: tuple[str, ...] = (),
     ) -> None:
-        self.help, self.flags, self.metavar, self.panel = help, flags, metavar, panel
+        self.help, self.flags, self.metavar = help, flags, metavar
+        self.panel = panel or (INPUT if metavar in _READ else "Options")
         self.default, self.min, self.max = default, min, max
         self.argument, self.pipe, self.read = argument, pipe, read
         self.choices, self.old = choices, old
@@ -176,12 +141,7 @@ Inputs = Annotated[
 ]
 Vectors = Annotated[
     tuple[str, ...],
-    Opt(
-        "A store, or FASTA files (repeatable), or '-'.",
-        "--embeddings",
-        metavar="STORE|FASTA",
-        panel=INPUT,
-    ),
+    Opt("A store, or FASTA files (repeatable), or '-'.", "--embeddings", metavar="STORE|FASTA"),
 ]
 Labels = Annotated[
     str,
@@ -193,27 +153,15 @@ Labels = Annotated[
 ]
 Pairs = Annotated[str, Opt("List of pairs; '-': standard input.", metavar="PAIRS", argument=True)]
 Sequences = Annotated[
-    str | None,
-    Opt(
-        "Sequences of the proteins of a store.",
-        "--sequences",
-        metavar="FASTA",
-        panel=INPUT,
-    ),
+    str | None, Opt("Sequences of the proteins of a store.", "--sequences", metavar="FASTA")
 ]
 Annotations = Annotated[
-    str | None,
-    Opt(
-        "GO terms of known proteins: GAF, or protein<TAB>term.",
-        metavar="FILE",
-        panel=INPUT,
-    ),
+    str | None, Opt("GO terms of known proteins: GAF, or protein<TAB>term.", metavar="FILE")
 ]
 VariantColumn = Annotated[
-    str | None,
-    Opt("Column with the variants.", metavar="NAME", panel=INPUT, default="detected"),
+    str | None, Opt("Column with the variants.", metavar="NAME", default="detected")
 ]
-HeadFile = Annotated[Path, Opt("Head to use.", "--head", metavar="HEAD", panel=INPUT)]
+HeadFile = Annotated[Path, Opt("Head to use.", "--head", metavar="HEAD")]
 HeadOutput = Annotated[
     Path, Opt("Head file to write.", "-o", "--output", metavar="HEAD", panel=OUTPUT)
 ]

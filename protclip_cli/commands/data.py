@@ -13,8 +13,7 @@ from protclip_core.models.info import DEFAULT_MODEL
 from protclip_core.options import COMPUTE, OUTPUT, Device, Opt, Overwrite
 
 Cache = Annotated[
-    Path | None,
-    Opt("Cache folder; other commands find it through PROTCLIP_CACHE.", metavar="DIR"),
+    Path | None, Opt("Cache folder; other commands find it through PROTCLIP_CACHE.", metavar="DIR")
 ]
 
 
@@ -24,9 +23,7 @@ def pull(
     url: Annotated[
         str | None, Opt("Address of another OBO file.", default="the GO consortium's")
     ] = None,
-    force: Annotated[
-        bool, Opt("Fetch the latest release even if one is already here.", "--force")
-    ] = False,
+    force: Annotated[bool, Opt("Fetch the latest release even if one is already here.")] = False,
     cache: Cache = None,
 ) -> None:
     """Fetch the latest GO release (go-basic.obo) into the cache."""
@@ -45,8 +42,7 @@ def build(
     *,
     model: Annotated[str, Opt("Name or path of a ProtCLIP model.", panel=COMPUTE)] = DEFAULT_MODEL,
     output: Annotated[
-        Path | None,
-        Opt("Index to write.", "-o", "--output", panel=OUTPUT, default="in the cache"),
+        Path | None, Opt("Index to write.", "-o", "--output", panel=OUTPUT, default="in the cache")
     ] = None,
     overwrite: Overwrite = False,
     template: Annotated[

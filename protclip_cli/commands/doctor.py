@@ -28,7 +28,6 @@ def doctor(
         Path | None,
         Opt(
             "Where models are kept.",
-            "--cache",
             metavar="DIR",
             default="PROTCLIP_CACHE, else the system's cache folder",
         ),

@@ -41,13 +41,11 @@ def embed(
         bool,
         Opt(
             "Write TSV instead of HDF5, to -o or standard output; length: the embedded residues.",
-            "--to-tsv",
             panel=OUTPUT,
         ),
     ] = False,
     dry_run: Annotated[
-        bool,
-        Opt("Only report records, residues, disk and memory.", "--dry-run", panel=OUTPUT),
+        bool, Opt("Only report records, residues, disk and memory.", panel=OUTPUT)
     ] = False,
 ) -> None:
     """Embed proteins: FASTA in, vectors out, nothing lost."""

@@ -27,7 +27,7 @@ Cache = Annotated[
 def list_(
     terminal: Terminal,
     *,
-    installed: Annotated[bool, Opt("Only those that are installed.", "--installed")] = False,
+    installed: Annotated[bool, Opt("Only those that are installed.")] = False,
     cache: Cache = None,
     format: Format = "auto",
     output: Output = None,
@@ -64,7 +64,7 @@ def info(
     terminal: Terminal,
     name: Name,
     *,
-    card: Annotated[bool, Opt("Print the model card instead.", "--card")] = False,
+    card: Annotated[bool, Opt("Print the model card instead.")] = False,
     cache: Cache = None,
     format: Format = "auto",
     output: Output = None,
@@ -130,10 +130,8 @@ def pull(
         ),
     ] = None,
     sha256: Annotated[str | None, Opt("Hash that the file of a URL must have.")] = None,
-    offline: Annotated[
-        bool, Opt("Ask no server; use what was downloaded before.", "--offline")
-    ] = False,
-    force: Annotated[bool, Opt("Fetch it even if it is already here.", "--force")] = False,
+    offline: Annotated[bool, Opt("Ask no server; use what was downloaded before.")] = False,
+    force: Annotated[bool, Opt("Fetch it even if it is already here.")] = False,
     cache: Cache = None,
 ) -> None:
     """Fetch a model, check it and install it."""
@@ -185,13 +183,12 @@ def import_(
         ),
     ],
     *,
-    name: Annotated[str, Opt("Name to install it under.", "--name")],
+    name: Annotated[str, Opt("Name to install it under.")],
     tokenizer: Annotated[
-        Path | None,
-        Opt("vocab.txt or tokenizer.json of the text encoder, if PATH has none."),
+        Path | None, Opt("vocab.txt or tokenizer.json of the text encoder, if PATH has none.")
     ] = None,
     license: Annotated[str | None, Opt("Its licence, to be kept with it.")] = None,
-    force: Annotated[bool, Opt("Replace a model of this name.", "--force")] = False,
+    force: Annotated[bool, Opt("Replace a model of this name.")] = False,
     cache: Cache = None,
 ) -> None:
     """Install a model from files: official ProtCLIP, ESM-2, ESM-1b, ProtBERT, PubMedBERT."""

@@ -6,19 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from protclip_core import options as opts
 from protclip_core.models.info import DEFAULT_MODEL
-from protclip_core.options import (
-    COMPUTE,
-    OUTPUT,
-    Command,
-    Device,
-    OnError,
-    Opt,
-    Overwrite,
-    Space,
-    Workers,
-    read_tokens,
-)
+from protclip_core.options import Opt
 
 __all__ = ["EmbedRequest"]
 
@@ -42,43 +32,43 @@ class EmbedRequest:
             "Store to write; '-' prints TSV instead.",
             "-o",
             "--output",
-            panel=OUTPUT,
+            panel=opts.OUTPUT,
             default="the input's name with .h5",
         ),
     ] = None
     model: Annotated[
         str,
-        Opt("Name of a model, a bundle, an ESM-2 folder, or a fair-esm .pt.", panel=COMPUTE),
+        Opt("Name of a model, a bundle, an ESM-2 folder, or a fair-esm .pt.", panel=opts.COMPUTE),
     ] = DEFAULT_MODEL
     pooling: Annotated[
         Literal["tokens", "residues"] | None,
         Opt("Average residues, or tokens (with BOS and EOS).", default="the model's"),
     ] = None
     space: Annotated[
-        Space, Opt("Encoder vectors, or vectors projected into the joint space with texts.")
+        opts.Space, Opt("Encoder vectors, or vectors projected into the joint space with texts.")
     ] = "encoder"
     layer: Annotated[
         int | None, Opt("Encoder layer, 0 to the last; -1 is the last.", default="last")
     ] = None
     per_residue: Annotated[
-        bool, Opt("Also store the vector of every residue.", "--per-residue", panel=OUTPUT)
+        bool, Opt("Also store the vector of every residue.", panel=opts.OUTPUT)
     ] = False
     dtype: Annotated[
         Literal["float32", "bfloat16"],
-        Opt("bfloat16: faster where the processor supports it.", panel=COMPUTE),
+        Opt("bfloat16: faster where the processor supports it.", panel=opts.COMPUTE),
     ] = "float32"
     store_dtype: Annotated[
-        Literal["float32", "float16"], Opt("Type of the stored vectors.", panel=OUTPUT)
+        Literal["float32", "float16"], Opt("Type of the stored vectors.", panel=opts.OUTPUT)
     ] = "float32"
-    device: Device = "auto"
-    workers: Workers = None
+    device: opts.Device = "auto"
+    workers: opts.Workers = None
     batch_tokens: Annotated[
         int | None,
         Opt(
             "Tokens per batch; halved when memory runs out.",
-            panel=COMPUTE,
+            panel=opts.COMPUTE,
             default="auto",
-            read=read_tokens,
+            read=opts.read_tokens,
         ),
     ] = None
     long: Annotated[
@@ -88,14 +78,13 @@ class EmbedRequest:
     max_residues: Annotated[
         int | None, Opt("Residues per window.", "--max-length", default="the model's limit")
     ] = None
-    on_error: OnError = "fail"
+    on_error: opts.OnError = "fail"
     resume: Annotated[
-        bool,
-        Opt("Continue an interrupted run, or add to a store.", "--resume", panel=OUTPUT),
+        bool, Opt("Continue an interrupted run, or add to a store.", panel=opts.OUTPUT)
     ] = False
-    overwrite: Overwrite = False
+    overwrite: opts.Overwrite = False
     layout: Annotated[
         Literal["packed", "per-protein"],
-        Opt("packed: one matrix; per-protein: one dataset per id.", panel=OUTPUT),
+        Opt("packed: one matrix; per-protein: one dataset per id.", panel=opts.OUTPUT),
     ] = "packed"
-    command: Command = ""
+    command: opts.Command = ""

@@ -50,21 +50,19 @@ def annotate(
     request: AnnotateRequest,
     *,
     explain: Annotated[
-        bool, Opt("Name the residues that each term comes from.", "--explain", panel=OUTPUT)
+        bool, Opt("Name the residues that each term comes from.", panel=OUTPUT)
     ] = False,
     plot: Annotated[
         Path | None,
         Opt(
             "Draw these residues for one protein: .png, .svg or .pdf.",
-            "--plot",
             metavar="FILE",
             panel=OUTPUT,
             old=("--explain-plot",),
         ),
     ] = None,
     protein: Annotated[
-        str | None,
-        Opt("The protein to draw.", metavar="ID", panel=OUTPUT, default="the only one"),
+        str | None, Opt("The protein to draw.", metavar="ID", panel=OUTPUT, default="the only one")
     ] = None,
     format: Annotated[
         Literal["auto", "table", "tsv", "csv", "jsonl", "json", "gaf", "cafa", "topgo"],

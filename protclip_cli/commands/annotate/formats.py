@@ -21,16 +21,7 @@ __all__ = [
     "write_topgo",
 ]
 
-COLUMNS = (
-    "protein_id",
-    "term",
-    "name",
-    "aspect",
-    "cosine",
-    "probability",
-    "rank",
-    "go_release",
-)
+COLUMNS = ("protein_id", "term", "name", "aspect", "cosine", "probability", "rank", "go_release")
 #: Further ones where annotated relatives are asked as well.
 TRANSFER_COLUMNS = ("evidence", "source", "identity")
 #: CAFA wants a score of up to three digits, above 0.

@@ -42,8 +42,7 @@ def mutate(
     request: MutateRequest,
     *,
     plot: Annotated[
-        Path | None,
-        Opt("Heat map of a scan of one protein: .png.", "--plot", metavar="FILE", panel=OUTPUT),
+        Path | None, Opt("Heat map of a scan of one protein: .png.", metavar="FILE", panel=OUTPUT)
     ] = None,
     format: Format = "auto",
     output: Output = None,

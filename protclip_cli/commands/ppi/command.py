@@ -64,9 +64,7 @@ def predict(
     terminal: Terminal,
     request: PredictRequest,
     *,
-    all_types: Annotated[
-        bool, Opt("A row for each type, not only for the best one.", "--all-types")
-    ] = False,
+    all_types: Annotated[bool, Opt("A row for each type, not only for the best one.")] = False,
     format: Format = "auto",
     output: Output = None,
     overwrite: Overwrite = False,

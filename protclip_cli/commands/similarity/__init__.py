@@ -13,7 +13,7 @@ similarity_group = new_group(
             f"{_HERE}.evaluate:evaluate",
             "Correlate similarities with a table, or with GO.",
             evaluate.EPILOG,
-        ),
+        )
     },
     default=Entry(f"{_HERE}.compare:similarity", epilog=compare.EPILOG),
 )

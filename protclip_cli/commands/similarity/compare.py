@@ -20,7 +20,7 @@ from protclip_cli.output import (
 )
 from protclip_cli.terminal import Terminal, end_partial
 from protclip_core.errors import UsageError
-from protclip_core.options import INPUT, OUTPUT, Opt, Overwrite
+from protclip_core.options import OUTPUT, Opt, Overwrite
 from protclip_core.records import printable
 from protclip_core.tasks.similarity.request import SimilarityRequest
 
@@ -55,12 +55,10 @@ def similarity(
         Opt(
             "Only these pairs, two names a line, in their order; '-': standard input.",
             metavar="FILE",
-            panel=INPUT,
         ),
     ] = None,
     plot: Annotated[
-        Path | None,
-        Opt("Clustered heat map: .png, .svg or .pdf.", "--plot", metavar="FILE", panel=OUTPUT),
+        Path | None, Opt("Clustered heat map: .png, .svg or .pdf.", metavar="FILE", panel=OUTPUT)
     ] = None,
     format: Annotated[
         Literal["auto", "table", "tsv", "csv", "jsonl", "json", "matrix"],

@@ -6,27 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from protclip_core import options as opts
 from protclip_core.errors import UsageError
-from protclip_core.options import (
-    INPUT,
-    Annotations,
-    Device,
-    ExcludeSelf,
-    Inputs,
-    MinProbability,
-    Model,
-    OnError,
-    Opt,
-    Workers,
-    read_list,
-)
+from protclip_core.options import Opt
 
 __all__ = ["AnnotateRequest", "TransferRequest"]
 _VOCABULARIES, _RELATIVES, _SELECTION = "Vocabularies", "Annotated relatives", "Which terms to list"
 
 
 def _aspects(text: str) -> tuple[str, ...]:
-    return read_list(text.upper())
+    return opts.read_list(text.upper())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +36,11 @@ class AnnotateRequest:
     ``explain`` makes the task keep what `protclip_core.tasks.annotate.explain` needs.
     """
 
-    inputs: Inputs
-    go: Annotated[bool, Opt("Terms of the Gene Ontology.", "--go", panel=_VOCABULARIES)] = False
-    ec: Annotated[bool, Opt("Enzyme numbers and classes.", "--ec", panel=_VOCABULARIES)] = False
-    location: Annotated[bool, Opt("Subcellular locations.", "--location", panel=_VOCABULARIES)] = (
-        False
-    )
-    keywords: Annotated[bool, Opt("UniProt keywords.", "--keywords", panel=_VOCABULARIES)] = False
+    inputs: opts.Inputs
+    go: Annotated[bool, Opt("Terms of the Gene Ontology.", panel=_VOCABULARIES)] = False
+    ec: Annotated[bool, Opt("Enzyme numbers and classes.", panel=_VOCABULARIES)] = False
+    location: Annotated[bool, Opt("Subcellular locations.", panel=_VOCABULARIES)] = False
+    keywords: Annotated[bool, Opt("UniProt keywords.", panel=_VOCABULARIES)] = False
     vocabulary_files: Annotated[
         tuple[str, ...],
         Opt(
@@ -85,7 +72,7 @@ class AnnotateRequest:
         ),
     ] = None
     min_probability: Annotated[
-        MinProbability,
+        opts.MinProbability,
         Opt("List only terms with at least this probability.", panel=_SELECTION, default="0.3"),
     ] = None
     fdr: Annotated[
@@ -96,15 +83,11 @@ class AnnotateRequest:
         ),
     ] = None
     propagate: Annotated[
-        bool, Opt("List the ancestors of each term as well.", "--propagate", panel=_SELECTION)
+        bool, Opt("List the ancestors of each term as well.", panel=_SELECTION)
     ] = False
     specific: Annotated[
         bool,
-        Opt(
-            "List only terms without a listed descendant of the same aspect.",
-            "--specific",
-            panel=_SELECTION,
-        ),
+        Opt("List only terms without a listed descendant of the same aspect.", panel=_SELECTION),
     ] = False
     slim: Annotated[
         str | None,
@@ -115,7 +98,7 @@ class AnnotateRequest:
         ),
     ] = None
     annotations: Annotated[
-        Annotations,
+        opts.Annotations,
         Opt(
             "GO terms of known proteins (GAF, or protein<TAB>term) to learn from as well.",
             metavar="FILE",
@@ -142,22 +125,16 @@ class AnnotateRequest:
         str | None, Opt("diamond or mmseqs.", panel=_RELATIVES, default="whichever is installed")
     ] = None
     exclude_self: Annotated[
-        ExcludeSelf,
-        Opt("Learn nothing from a protein with the same id.", "--exclude-self", panel=_RELATIVES),
+        opts.ExcludeSelf, Opt("Learn nothing from a protein with the same id.", panel=_RELATIVES)
     ] = False
     go_index: Annotated[
         Path | None,
-        Opt(
-            "GO index made by protclip data go build.",
-            metavar="FILE",
-            panel=INPUT,
-            default="the model's",
-        ),
+        Opt("GO index made by protclip data go build.", metavar="FILE", default="the model's"),
     ] = None
-    model: Model = None
-    device: Device = "auto"
-    workers: Workers = None
-    on_error: OnError = "fail"
+    model: opts.Model = None
+    device: opts.Device = "auto"
+    workers: opts.Workers = None
+    on_error: opts.OnError = "fail"
     explain: bool = False
 
     @property

@@ -5,45 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from protclip_core.options import (
-    RESAMPLES,
-    Command,
-    Device,
-    FitModel,
-    HeadFile,
-    HeadModel,
-    HeadOutput,
-    Inputs,
-    Labels,
-    MinProbability,
-    OnError,
-    Opt,
-    Overwrite,
-    Resamples,
-    Seed,
-    Sequences,
-    Space,
-    Threads,
-    Vectors,
-    Workers,
-)
+from protclip_core import options as opts
+from protclip_core.options import Opt
 
 if TYPE_CHECKING:
     from protclip_core.heads import FitSettings
 
 __all__ = ["EvaluateRequest", "FitRequest", "PredictRequest"]
 _SEQUENCES = "Sequences of the proteins of a store, for the composition baseline and for clusters."
-Proteins = Annotated[Sequences, Opt(_SEQUENCES, metavar="FASTA", panel="Input")]
+Proteins = Annotated[opts.Sequences, Opt(_SEQUENCES, metavar="FASTA")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitRequest:
     """A head to fit to labels, and how; the `Opt` of a field says what it is."""
 
-    labels: Labels
-    inputs: Vectors
-    output: HeadOutput
-    overwrite: Overwrite = False
+    labels: opts.Labels
+    inputs: opts.Vectors
+    output: opts.HeadOutput
+    overwrite: opts.Overwrite = False
     task: Annotated[
         Literal["auto", "classes", "labels", "regression"],
         Opt("auto: labels if a protein has several, else classes."),
@@ -71,18 +51,18 @@ class FitRequest:
     search: Annotated[bool, Opt("Search a small grid of parameters.", "--search/--no-search")] = (
         True
     )
-    seed: Seed = 0
-    threads: Threads = 1
+    seed: opts.Seed = 0
+    threads: opts.Threads = 1
     sequences: Proteins = None
-    resamples: Resamples = RESAMPLES
-    model: FitModel = None
+    resamples: opts.Resamples = opts.RESAMPLES
+    model: opts.FitModel = None
     space: Annotated[
-        Space, Opt("Vectors to make from FASTA: the encoder's, or the joint space's.")
+        opts.Space, Opt("Vectors to make from FASTA: the encoder's, or the joint space's.")
     ] = "encoder"
-    device: Device = "auto"
-    workers: Workers = None
-    on_error: OnError = "fail"
-    command: Command = ""
+    device: opts.Device = "auto"
+    workers: opts.Workers = None
+    on_error: opts.OnError = "fail"
+    command: opts.Command = ""
 
     @property
     def settings(self) -> FitSettings:
@@ -102,8 +82,8 @@ class FitRequest:
 class PredictRequest:
     """Proteins to label with a head; the `Opt` of a field says what it is."""
 
-    inputs: Inputs
-    head: HeadFile
+    inputs: opts.Inputs
+    head: opts.HeadFile
     top_k: Annotated[
         int | None,
         Opt(
@@ -112,26 +92,26 @@ class PredictRequest:
             default="1, or all with --min-probability",
         ),
     ] = None
-    min_probability: MinProbability = None
-    model: HeadModel = None
-    device: Device = "auto"
-    workers: Workers = None
-    on_error: OnError = "fail"
+    min_probability: opts.MinProbability = None
+    model: opts.HeadModel = None
+    device: opts.Device = "auto"
+    workers: opts.Workers = None
+    on_error: opts.OnError = "fail"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateRequest:
     """A head to measure on labels; the `Opt` of a field says what it is."""
 
-    labels: Labels
-    inputs: Inputs
-    head: HeadFile
-    include_seen: Annotated[
-        bool, Opt("Also measure on proteins that the head was fitted on.", "--include-seen")
-    ] = False
+    labels: opts.Labels
+    inputs: opts.Inputs
+    head: opts.HeadFile
+    include_seen: Annotated[bool, Opt("Also measure on proteins that the head was fitted on.")] = (
+        False
+    )
     sequences: Proteins = None
-    resamples: Resamples = RESAMPLES
-    model: HeadModel = None
-    device: Device = "auto"
-    workers: Workers = None
-    on_error: OnError = "fail"
+    resamples: opts.Resamples = opts.RESAMPLES
+    model: opts.HeadModel = None
+    device: opts.Device = "auto"
+    workers: opts.Workers = None
+    on_error: opts.OnError = "fail"

@@ -5,38 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from protclip_core import options as opts
 from protclip_core.models.info import DEFAULT_MODEL
-from protclip_core.options import (
-    COMPUTE,
-    INPUT,
-    RESAMPLES,
-    Command,
-    Device,
-    HeadFile,
-    HeadOutput,
-    Opt,
-    Overwrite,
-    Resamples,
-    Seed,
-    Threads,
-    VariantColumn,
-    Workers,
-    read_range,
-)
+from protclip_core.options import Opt
 
 __all__ = ["FitRequest", "MutateRequest", "PredictRequest"]
 
 Offset = Annotated[
-    int, Opt("Position in the variants minus position in the sequence.", panel=INPUT)
+    int, Opt("Position in the variants minus position in the sequence.", panel=opts.INPUT)
 ]
 MutantVectors = Annotated[
     str | None,
-    Opt(
-        "Vectors of the mutants; their ids are the variants.",
-        "--embeddings",
-        metavar="STORE",
-        panel=INPUT,
-    ),
+    Opt("Vectors of the mutants; their ids are the variants.", "--embeddings", metavar="STORE"),
 ]
 ZeroShot = Literal["masked-marginals", "wt-marginals"]
 
@@ -55,13 +35,12 @@ class MutateRequest:
         ),
     ] = ()
     variants: Annotated[
-        str | None,
-        Opt("Variants to score; '-': standard input.", metavar="FILE", panel=INPUT),
+        str | None, Opt("Variants to score; '-': standard input.", metavar="FILE")
     ] = None
-    scan: Annotated[bool, Opt("Score all single substitutions instead.", "--scan")] = False
+    scan: Annotated[bool, Opt("Score all single substitutions instead.")] = False
     region: Annotated[
         tuple[int, int] | None,
-        Opt("First and last position of a scan.", metavar="A-B", read=read_range),
+        Opt("First and last position of a scan.", metavar="A-B", read=opts.read_range),
     ] = None
     method: Annotated[
         Literal["masked-marginals", "wt-marginals", "pll", "joint", "embedding-shift"],
@@ -84,7 +63,7 @@ class MutateRequest:
             "Name or path of a model; repeated: each model's scores and the mean of their "
             "standardised scores.",
             "--model",
-            panel=COMPUTE,
+            panel=opts.COMPUTE,
             default=DEFAULT_MODEL,
         ),
     ] = (DEFAULT_MODEL,)
@@ -103,23 +82,22 @@ class MutateRequest:
         ),
     ] = "auto"
     offset: Offset = 0
-    variant_column: VariantColumn = None
+    variant_column: opts.VariantColumn = None
     protein_column: Annotated[
-        str | None,
-        Opt("Column with the proteins.", metavar="NAME", panel=INPUT, default="detected"),
+        str | None, Opt("Column with the proteins.", metavar="NAME", default="detected")
     ] = None
     on_error: Annotated[
         str,
         Opt(
             "Variants that cannot be scored: stop without results, or give the reason in their row "
             "and exit with 6.",
-            panel=INPUT,
+            panel=opts.INPUT,
             choices=("fail", "skip"),
             old=("--strict=fail",),
         ),
     ] = "skip"
-    device: Device = "auto"
-    workers: Workers = None
+    device: opts.Device = "auto"
+    workers: opts.Workers = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,16 +105,13 @@ class FitRequest:
     """A head to fit to an assay; the `Opt` of a field says what it is."""
 
     assay: Annotated[
-        str,
-        Opt("Table of measured variants; '-': standard input.", metavar="ASSAY", argument=True),
+        str, Opt("Table of measured variants; '-': standard input.", metavar="ASSAY", argument=True)
     ]
-    output: HeadOutput
+    output: opts.HeadOutput
     fasta: Annotated[
         str | None,
         Opt(
-            "The wild type. Without it the head gets no zero-shot score as input.",
-            metavar="FASTA",
-            panel=INPUT,
+            "The wild type. Without it the head gets no zero-shot score as input.", metavar="FASTA"
         ),
     ] = None
     embeddings: MutantVectors = None
@@ -145,21 +120,20 @@ class FitRequest:
         Opt("auto: a Gaussian process up to 1,500 variants, ridge beyond."),
     ] = "auto"
     score_column: Annotated[
-        str | None,
-        Opt("Column with the measured values.", metavar="NAME", panel=INPUT, default="detected"),
+        str | None, Opt("Column with the measured values.", metavar="NAME", default="detected")
     ] = None
-    variant_column: VariantColumn = None
+    variant_column: opts.VariantColumn = None
     offset: Offset = 0
     max_rows: Annotated[int, Opt("Fit on at most this many variants, sampled at random.")] = 5000
-    model: Annotated[str, Opt("Model of the zero-shot score.", panel=COMPUTE)] = DEFAULT_MODEL
+    model: Annotated[str, Opt("Model of the zero-shot score.", panel=opts.COMPUTE)] = DEFAULT_MODEL
     method: Annotated[ZeroShot, Opt("How the zero-shot score is computed.")] = "masked-marginals"
-    seed: Seed = 0
-    threads: Threads = 1
-    resamples: Resamples = RESAMPLES
-    overwrite: Overwrite = False
-    device: Device = "auto"
-    workers: Workers = None
-    command: Command = ""
+    seed: opts.Seed = 0
+    threads: opts.Threads = 1
+    resamples: opts.Resamples = opts.RESAMPLES
+    overwrite: opts.Overwrite = False
+    device: opts.Device = "auto"
+    workers: opts.Workers = None
+    command: opts.Command = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,28 +143,26 @@ class PredictRequest:
     variants: Annotated[
         str, Opt("Variants, in any form; '-': standard input.", metavar="VARIANTS", argument=True)
     ]
-    head: HeadFile
+    head: opts.HeadFile
     fasta: Annotated[
         str | None,
-        Opt(
-            "The wild type, to name it and to check that it is the head's.",
-            metavar="FASTA",
-            panel=INPUT,
-        ),
+        Opt("The wild type, to name it and to check that it is the head's.", metavar="FASTA"),
     ] = None
     embeddings: MutantVectors = None
     offset: Annotated[
         int | None,
         Opt(
             "Position in the variants minus position in the sequence.",
-            panel=INPUT,
+            panel=opts.INPUT,
             default="the head's",
         ),
     ] = None
     model: Annotated[
         str | None,
-        Opt("Name or path of the head's model.", panel=COMPUTE, default="the name in the head"),
+        Opt(
+            "Name or path of the head's model.", panel=opts.COMPUTE, default="the name in the head"
+        ),
     ] = None
-    variant_column: VariantColumn = None
-    device: Device = "auto"
-    workers: Workers = None
+    variant_column: opts.VariantColumn = None
+    device: opts.Device = "auto"
+    workers: opts.Workers = None

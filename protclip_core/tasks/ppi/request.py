@@ -7,29 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from protclip_core.options import (
-    INPUT,
-    RESAMPLES,
-    Command,
-    Device,
-    FitModel,
-    HeadModel,
-    HeadOutput,
-    MinProbability,
-    Negatives,
-    Opt,
-    Overwrite,
-    PairOnError,
-    Pairs,
-    Ratio,
-    Resamples,
-    Seed,
-    Sequences,
-    Space,
-    Threads,
-    Vectors,
-    Workers,
-)
+from protclip_core import options as opts
+from protclip_core.options import Opt
 
 if TYPE_CHECKING:
     from protclip_core.tasks.ppi.split import SplitSettings
@@ -47,11 +26,11 @@ Scheme = Literal["random", "c1", "c2", "c3", "bfs", "dfs", "cluster"]
 class _Embedded:
     """Where the vectors of the proteins come from."""
 
-    inputs: Vectors
-    model: HeadModel = None
-    device: Device = "auto"
-    workers: Workers = None
-    on_error: PairOnError = "fail"
+    inputs: opts.Vectors
+    model: opts.HeadModel = None
+    device: opts.Device = "auto"
+    workers: opts.Workers = None
+    on_error: opts.PairOnError = "fail"
 
     @property
     def vectors(self) -> VectorOptions:
@@ -72,14 +51,13 @@ class _Embedded:
 class TrainRequest(_Embedded):
     """A head to fit to pairs; the `Opt` of a field says what it is."""
 
-    pairs: Pairs
-    output: HeadOutput
-    overwrite: Overwrite = False
+    pairs: opts.Pairs
+    output: opts.HeadOutput
+    overwrite: opts.Overwrite = False
     valid: Annotated[
-        str | None,
-        Opt("Validation pairs (model selection, calibration).", metavar="PAIRS", panel=INPUT),
+        str | None, Opt("Validation pairs (model selection, calibration).", metavar="PAIRS")
     ] = None
-    test: Annotated[str | None, Opt("Test pairs.", metavar="PAIRS", panel=INPUT)] = None
+    test: Annotated[str | None, Opt("Test pairs.", metavar="PAIRS")] = None
     task: Annotated[
         Literal["auto", "interaction", "types"],
         Opt("auto: types if the list has types and no labels."),
@@ -97,19 +75,19 @@ class TrainRequest(_Embedded):
         Opt("Splitting scheme for validation if PAIRS has no split; see protclip ppi split."),
     ] = "c2"
     valid_share: Annotated[float, Opt("Share of pairs to hold out for validation.")] = 0.15
-    ratio: Ratio = 1.0
-    negatives: Negatives = "uniform"
+    ratio: opts.Ratio = 1.0
+    negatives: opts.Negatives = "uniform"
     max_pairs: Annotated[
         int, Opt("Fit on at most this many pairs, sampled at random.", min=2, old=("--most-pairs",))
     ] = 200_000
-    seed: Seed = 0
-    threads: Threads = 1
+    seed: opts.Seed = 0
+    threads: opts.Threads = 1
     note: Annotated[str, Opt("Where the pairs are from, for the model card.")] = ""
-    model: FitModel = None
+    model: opts.FitModel = None
     space: Annotated[
-        Space | None, Opt("Which vectors to use.", default="joint if the model has it")
+        opts.Space | None, Opt("Which vectors to use.", default="joint if the model has it")
     ] = None
-    command: Command = ""
+    command: opts.Command = ""
 
     @property
     def split_settings(self) -> SplitSettings:
@@ -129,20 +107,16 @@ class PredictRequest(_Embedded):
     head: Head = None
     bipartite: Annotated[
         tuple[str, str] | None,
-        Opt(
-            "Each protein of list A with each of list B; one id a line.",
-            metavar="A B",
-            panel=INPUT,
-        ),
+        Opt("Each protein of list A with each of list B; one id a line.", metavar="A B"),
     ] = None
-    every: Annotated[bool, Opt("Each protein with each other protein.", "--all", panel=INPUT)] = (
-        False
-    )
+    every: Annotated[
+        bool, Opt("Each protein with each other protein.", "--all", panel=opts.INPUT)
+    ] = False
     top_k: Annotated[
         int | None,
         Opt("List the K best partners of each protein.", metavar="K", old=("--top-partners",)),
     ] = None
-    min_probability: MinProbability = None
+    min_probability: opts.MinProbability = None
 
     @property
     def blocks(self) -> int:
@@ -156,31 +130,30 @@ class PredictRequest(_Embedded):
 class EvaluateRequest(_Embedded):
     """Pairs to measure a head on; the `Opt` of a field says what it is."""
 
-    pairs: Pairs
+    pairs: opts.Pairs
     head: Head = None
-    ratio: Ratio = 1.0
-    negatives: Negatives = "uniform"
-    seed: Seed = 0
-    resamples: Resamples = RESAMPLES
+    ratio: opts.Ratio = 1.0
+    negatives: opts.Negatives = "uniform"
+    seed: opts.Seed = 0
+    resamples: opts.Resamples = opts.RESAMPLES
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRequest:
     """Pairs to split into train, valid and test; the `Opt` of a field says what it is."""
 
-    pairs: Pairs
+    pairs: opts.Pairs
     split: Annotated[Scheme, Opt("Splitting scheme, see below.", old=("--method",))] = "c3"
     valid_share: Annotated[float, Opt("Share for validation.", old=("--valid",))] = 0.1
     test_share: Annotated[float, Opt("Share for the test.", old=("--test",))] = 0.2
     sequences: Annotated[
-        Sequences,
+        opts.Sequences,
         Opt(
             "Sequences of the proteins: identical ones under two names count as one.",
             metavar="FASTA",
-            panel=INPUT,
         ),
     ] = None
-    seed: Seed = 0
+    seed: opts.Seed = 0
 
     @property
     def settings(self) -> SplitSettings:

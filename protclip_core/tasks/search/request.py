@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from protclip_core.options import COMPUTE, INPUT, Device, Opt, Space
+from protclip_core import options as opts
+from protclip_core.options import Opt
 
 __all__ = ["SearchRequest"]
 
@@ -24,7 +25,6 @@ class SearchRequest:
         Opt(
             "More texts, one a line: 'id<TAB>text', or just the text; '-': standard input.",
             metavar="FILE",
-            panel=INPUT,
         ),
     ] = None
     like: Annotated[
@@ -32,7 +32,6 @@ class SearchRequest:
         Opt(
             "Find proteins like this one of the store, or like those in a file; repeatable.",
             metavar="ID|FASTA",
-            panel=INPUT,
         ),
     ] = ()
     against: Annotated[
@@ -41,7 +40,6 @@ class SearchRequest:
             "Find texts from this file for each protein of STORE (or of --like).",
             "--texts",
             metavar="FILE",
-            panel=INPUT,
         ),
     ] = None
     top_k: Annotated[int, Opt("List at most this many hits per query.", metavar="K")] = 10
@@ -57,7 +55,7 @@ class SearchRequest:
         ),
     ] = None
     space: Annotated[
-        Space | None,
+        opts.Space | None,
         Opt(
             "Where --like compares: the joint space with texts, or the encoder's.",
             default="joint if the model takes texts",
@@ -67,16 +65,16 @@ class SearchRequest:
         str | None,
         Opt(
             "Name or path of the model that made the store.",
-            panel=COMPUTE,
+            panel=opts.COMPUTE,
             default="the name in the store",
         ),
     ] = None
-    device: Device = "auto"
+    device: opts.Device = "auto"
     backend: Annotated[
         Literal["auto", "exact", "faiss"],
         Opt(
             "exact finds all hits; faiss (an extra) may miss some and writes STORE.faiss once; "
             "auto is exact below a million proteins or without that index.",
-            panel=COMPUTE,
+            panel=opts.COMPUTE,
         ),
     ] = "auto"

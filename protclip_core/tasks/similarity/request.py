@@ -5,21 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from protclip_core.options import (
-    INPUT,
-    Annotations,
-    Device,
-    Inputs,
-    Model,
-    Opt,
-    PairOnError,
-    Resamples,
-    Seed,
-    Sequences,
-    Space,
-    Workers,
-    read_list,
-)
+from protclip_core import options as opts
+from protclip_core.options import Opt
 
 __all__ = ["EvaluateRequest", "SimilarityRequest"]
 
@@ -32,21 +19,17 @@ def _alone(text: str) -> tuple[str, ...]:
 class SimilarityRequest:
     """Proteins to compare with each other; the `Opt` of a field says what it is."""
 
-    inputs: Inputs
+    inputs: opts.Inputs
     against: Annotated[
         str | None,
-        Opt(
-            "Compare each protein of INPUT with each of these.",
-            metavar="STORE|FASTA",
-            panel=INPUT,
-        ),
+        Opt("Compare each protein of opts.INPUT with each of these.", metavar="STORE|FASTA"),
     ] = None
     metric: Annotated[
         Literal["cosine", "manhattan"],
         Opt("manhattan: 1 - |a - b| / (|a| + |b|), with sums of absolute values."),
     ] = "cosine"
     space: Annotated[
-        Space | None,
+        opts.Space | None,
         Opt(
             "The joint space with texts, or the encoder's.",
             default="joint if the model takes texts",
@@ -56,13 +39,12 @@ class SimilarityRequest:
         float | None, Opt("List only pairs with at least this similarity.", old=("--min",))
     ] = None
     top_k: Annotated[
-        int | None,
-        Opt("List the K best partners of each protein, best first.", metavar="K"),
+        int | None, Opt("List the K best partners of each protein, best first.", metavar="K")
     ] = None
-    model: Model = None
-    device: Device = "auto"
-    workers: Workers = None
-    on_error: PairOnError = "fail"
+    model: opts.Model = None
+    device: opts.Device = "auto"
+    workers: opts.Workers = None
+    on_error: opts.PairOnError = "fail"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,34 +68,32 @@ class EvaluateRequest:
             argument=True,
         ),
     ] = None
-    annotations: Annotations = None
-    go: Annotated[
-        str | None, Opt("GO release for the annotations.", metavar="OBO", panel=INPUT)
-    ] = None
+    annotations: opts.Annotations = None
+    go: Annotated[str | None, Opt("GO release for the annotations.", metavar="OBO")] = None
     evidence: Annotated[
         tuple[str, ...] | None,
         Opt(
             "Evidence codes, or groups such as experimental, separated by commas.",
             default="all but ND",
-            read=read_list,
+            read=opts.read_list,
         ),
     ] = None
     measure: Annotated[Literal["lin", "resnik"], Opt("How two terms are compared.")] = "lin"
     pairs: Annotated[
-        str | None,
-        Opt("Compare only these pairs, two names a line.", metavar="FILE", panel=INPUT),
+        str | None, Opt("Compare only these pairs, two names a line.", metavar="FILE")
     ] = None
     sample: Annotated[int, Opt("Without --pairs: all pairs of this many proteins per aspect.")] = (
         400
     )
     sequences: Annotated[
-        Sequences,
-        Opt("Sequences of a store, for the composition method.", metavar="FASTA", panel=INPUT),
+        opts.Sequences, Opt("Sequences of a store, for the composition method.", metavar="FASTA")
     ] = None
-    space: Annotated[Space | None, Opt("Compare in this space only.", default="all spaces")] = None
-    resamples: Resamples = 200
-    seed: Seed = 0
-    model: Model = None
-    device: Device = "auto"
-    workers: Workers = None
-    on_error: PairOnError = "fail"
+    space: Annotated[
+        opts.Space | None, Opt("Compare in this space only.", default="all spaces")
+    ] = None
+    resamples: opts.Resamples = 200
+    seed: opts.Seed = 0
+    model: opts.Model = None
+    device: opts.Device = "auto"
+    workers: opts.Workers = None
+    on_error: opts.PairOnError = "fail"
