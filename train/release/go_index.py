@@ -28,6 +28,7 @@ from protclip_core.engines.memory import keep_freed_memory
 from protclip_core.errors import ModelError
 from protclip_core.measure.calibration import calibration_error, sigmoid
 from protclip_core.measure.false_discovery import FalseDiscovery
+from protclip_core.measure.fmax import fmax
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings
@@ -42,7 +43,6 @@ from protclip_core.weights.bundle import open_bundle
 from train.config.run import load_saved_config
 from train.data.annotated import Annotated, read_annotated
 from train.loop import checkpoint
-from train.loop.go_fmax import fmax
 from train.loop.terminal import LineProgress, Lines, guarded
 from train.objectives.prior import log_odds
 from train.release.reliability import draw_reliability
@@ -228,7 +228,8 @@ def measure(
             right[number, own[row]] = True
         found = sigmoid(odds[rows][:, columns]).astype(np.float32)
         short = name.lower()
-        figures[f"fmax_{short}"] = _fmax(found[some], right[some])
+        kept = _of_weight(found[some], right[some])
+        figures[f"fmax_{short}"] = fmax(found[some][:, kept], right[some][:, kept])
         figures[f"ece_{short}"] = calibration_error(found.ravel(), right.ravel())
         list_of = FalseDiscovery()
         listed = found >= 0.01
@@ -241,10 +242,10 @@ def measure(
     return {key: value for key, value in figures.items() if value == value}, pairs
 
 
-def _fmax(probabilities: np.ndarray, right: np.ndarray) -> float:
-    """Return Fmax; terms that are nowhere true or at all likely are left out, to save memory."""
-    kept = right.any(axis=0) | (probabilities.max(axis=0) > _NEGLIGIBLE)
-    return fmax(probabilities[:, kept], right[:, kept])
+def _of_weight(probabilities: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Tell which terms are somewhere true or at all likely; the others only take memory."""
+    kept: np.ndarray = right.any(axis=0) | (probabilities.max(axis=0) > _NEGLIGIBLE)
+    return kept
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from protclip_core.io.atomic import write_atomic
 from protclip_core.io.phrases import Phrase
 from protclip_core.io.streams import open_input
 from protclip_core.measure.calibration import sigmoid
+from protclip_core.measure.fmax import fmax
 from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.protein import ProteinModel
@@ -47,7 +48,6 @@ from protclip_core.terms.vocabularies import (
     vocabulary_file,
 )
 from protclip_core.weights.bundle import Bundle, open_bundle
-from train.loop.go_fmax import fmax
 from train.loop.terminal import LineProgress, Lines, guarded
 from train.objectives.prior import log_odds
 from train.release.go_index import embed_unit, measure
