@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from protclip_core.encoders.shapes import check_encoders, protein_shape
+from protclip_core.encoders.shapes import read_shapes
 from protclip_core.errors import ModelError
 from protclip_core.fetch.listing import Source
 from protclip_core.fetch.sources import HubSource, ZenodoSource
@@ -280,17 +280,16 @@ def check_against_entry(entry: CatalogEntry, config: Mapping[str, Any], where: s
         It has other encoders, or encoders of another shape; names what it has and what it should.
         Or the configuration is none.
     """
-    check_encoders(config, where)
-    protein, text = config.get("protein_encoder") or {}, config.get("text_encoder") or {}
+    shapes = read_shapes(config, where)
+    protein, text = shapes.protein_encoder, shapes.text_encoder
     kind = " and ".join(name for name, part in (("protein", protein), ("text", text)) if part)
-    shape = protein_shape(protein)
     found = {
-        "type": protein.get("type"),
-        "num_layers": shape.get("num_layers"),
-        "hidden_dim": shape.get("hidden_dim"),
-        "num_hidden_layers": text.get("num_hidden_layers"),
-        "hidden_size": text.get("hidden_size"),
-        "projection_dim": config.get("projection_dim"),
+        "type": protein and protein.__struct_config__.tag,
+        "num_layers": protein and protein.num_layers,
+        "hidden_dim": protein and protein.hidden_dim,
+        "num_hidden_layers": text and text.num_hidden_layers,
+        "hidden_size": text and text.hidden_size,
+        "projection_dim": shapes.projection_dim,
     }
     differs = [key for key, value in entry.expected.items() if found[key] != value]
     if kind == entry.kind and not differs:

@@ -348,7 +348,7 @@ def test_a_tokenizer_with_parts_that_a_bert_does_not_need_is_refused(case):
     """Some of them end the process, or never end, once the library has them."""
     change, message = CRAFTED[case]
     with pytest.raises(ModelError, match=message) as caught:
-        read_tokenizer(edited(change), CONFIG, "tokenizer.json")
+        read_tokenizer(edited(change), *LIMITS, "tokenizer.json")
     assert str(caught.value).startswith("tokenizer.json: is not a readable tokenizer (")
     assert "\n" not in str(caught.value)
 
@@ -365,16 +365,16 @@ PARTS = [
 
 @pytest.mark.parametrize("change", PARTS)
 def test_parts_of_a_bert_are_read(change):
-    found = read_tokenizer(edited(change), CONFIG, "here").encode("zinc kinase").ids
+    found = read_tokenizer(edited(change), *LIMITS, "here").encode("zinc kinase").ids
     plain = tokenizer_of_words().encode("zinc kinase").ids
     assert found in (plain, plain[1:-1])
 
 
 def test_a_nested_or_endless_tokenizer_is_refused():
     with pytest.raises(ModelError, match="too many brackets"):
-        read_tokenizer(b"[" * 200_000, CONFIG, "here")
+        read_tokenizer(b"[" * 200_000, *LIMITS, "here")
     with pytest.raises(ModelError, match="more than 50 MB"):
-        read_tokenizer(b" " * 50_000_001, CONFIG, "here")
+        read_tokenizer(b" " * 50_000_001, *LIMITS, "here")
 
 
 def test_what_the_library_panics_on_is_a_model_error():
