@@ -6,6 +6,7 @@ Nothing is unpickled, and no size that a file states is believed before its byte
 from __future__ import annotations
 
 import io
+import tokenize
 import warnings
 from collections.abc import Mapping
 
@@ -19,6 +20,16 @@ from protclip_core.io.zips import unpack_entries
 __all__ = ["pack_arrays", "unpack_arrays"]
 
 _ZIP = b"PK\x03\x04"
+#: What numpy raises for a header that it cannot read: it takes it for Python.
+_BAD_HEADER = (
+    ValueError,
+    SyntaxError,
+    TypeError,
+    RecursionError,
+    MemoryError,
+    Warning,
+    tokenize.TokenError,
+)
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray], *, npz: bool = False) -> bytes:
@@ -74,7 +85,7 @@ def _array(data: bytes, name: str, where: str) -> np.ndarray:
             if npy.read_magic(stream) != (1, 0):
                 raise ValueError("another version of .npy")
             shape, fortran, dtype = npy.read_array_header_1_0(stream)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, Warning) as error:
+    except _BAD_HEADER as error:
         raise _damaged(f"is not a plain array ({one_line(str(error), 60)})", name, where) from error
     if dtype.kind not in "iuf" or fortran or len(shape) > 2:
         raise _damaged("is not a plain array", name, where)

@@ -10,11 +10,13 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from protclip_core.encoders.bert import bert_shapes, build_bert
+from protclip_core.encoders.shapes import TextShape
 from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.text import _groups
@@ -50,6 +52,10 @@ def words(dual, tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(folder):
     return load_text_model(folder, device="cpu")
+
+
+def text_shape(fields):
+    return msgspec.convert({"type": "bert", "max_tokens": 40, **fields}, TextShape)
 
 
 def plain(dual, ids, *, joint=False):
@@ -101,12 +107,14 @@ def test_200_random_batches_change_no_text(model, words, padded):
 
 def test_the_names_and_shapes_of_bert_are_those_of_transformers():
     shape = {**TEXT, "vocab_size": 11, "type_vocab_size": 3, "num_hidden_layers": 3}
-    assert bert_shapes(shape) == {n: tuple(v.shape) for n, v in bert(shape).state_dict().items()}
+    assert bert_shapes(text_shape(shape)) == {
+        n: tuple(v.shape) for n, v in bert(shape).state_dict().items()
+    }
 
 
 def test_a_built_bert_holds_nothing_undefined(dual):
     """Buffers too: those of a module that was built from nothing are what transformers makes."""
-    built = build_bert(TEXT, dual.text.state_dict(), "here")
+    built = build_bert(text_shape(TEXT), dual.text.state_dict(), "here")
     assert built.config._attn_implementation == "sdpa"
     assert not built.training
     for kind in ("named_parameters", "named_buffers"):
@@ -353,7 +361,7 @@ def test_a_tokenizer_with_parts_that_a_bert_does_not_need_is_refused(case):
     assert "\n" not in str(caught.value)
 
 
-CONFIG = {**TEXT, "max_tokens": 40}
+LIMITS = (TEXT["vocab_size"], 40)
 PARTS = [
     sequence("normalizer", {"type": "NFKC"}, {"type": "Lowercase"}, {"type": "StripAccents"}),
     sequence("pre_tokenizer", {"type": "WhitespaceSplit"}, {"type": "BertPreTokenizer"}),
