@@ -102,7 +102,9 @@ class Esm2Config(Struct, frozen=True, kw_only=True):
         return {name: getattr(self, name) for name in Esm2Config.__struct_fields__}
 
 
-class Esm2Shape(Esm2Config, frozen=True, kw_only=True, tag_field="type", tag="esm2"):
+class Esm2Shape(
+    Esm2Config, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="esm2"
+):
     """`Esm2Config` as a bundle states it; without ``lm_head`` the tensors tell."""
 
     lm_head: bool | UnsetType = UNSET

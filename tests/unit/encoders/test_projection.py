@@ -232,7 +232,7 @@ CASES = {
     "no width": ({"projection": {"form": "skip"}}, r"projection\.hidden_dim is missing"),
     "unknown key": (
         {"projection": ALL | {"text_dim": 3}},
-        "projection has an unknown field 'text_dim'",
+        "projection has an unknown field .text_d",
     ),
     "no object": ({"projection": ["skip"]}, "projection is .*object"),
     "no text": ({"projection": ALL | {"form": ["skip"]}}, "form is "),
