@@ -21,7 +21,7 @@ from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.hub import HubFile, read_repository
 from protclip_core.fetch.listing import Listing, Source
 from protclip_core.fetch.repository import pick_files, refuse_remote_code, some_names
-from protclip_core.fetch.zenodo import license_of, read_record
+from protclip_core.fetch.zenodo import read_record
 
 if TYPE_CHECKING:
     from protclip_core.fetch.download import RemoteFile
@@ -85,8 +85,8 @@ class ZenodoSource(Source):
         from protclip_core.fetch.retries import shown
 
         url = self._address()
-        record = fetch_json(url)
-        there = read_record(self.doi, record, shown(url))
+        record = read_record(fetch_json(url), shown(url))
+        there = {file.name: file for file in record.files}
         names = self.names or _only_or_picked(there, shown(url))
         missing = [name for name in names if name not in there]
         if missing:
@@ -97,7 +97,7 @@ class ZenodoSource(Source):
         files = tuple(
             RemoteFile(
                 name=name,
-                url=mirrored(there[name].url),
+                url=mirrored(record.url(there[name])),
                 size=there[name].size,
                 md5=there[name].md5,
                 sha256=self.sha256.get(name),
@@ -105,7 +105,7 @@ class ZenodoSource(Source):
             for name in names
         )
         mirror = None if url.startswith(f"{_ZENODO_API}/") else shown(mirrored(_ZENODO))
-        return Listing(files=files, license=license_of(record, shown(url)), mirror=mirror)
+        return Listing(files=files, license=record.license, mirror=mirror)
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,7 @@ import torch
 
 from protclip_core.encoders.esm2_inference import Esm2Inference
 from protclip_core.encoders.kernels import cpu_has_bfloat16
+from protclip_core.encoders.shapes import Esm2Shape, read_shape
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.bundle_parts import build_esm2, load_bundle, load_bundle_text
 from protclip_core.models.info import (
@@ -73,6 +74,7 @@ def load_model(
     if info.kind == "transformers":
         tensors, weights_sha256 = read_transformers_weights(info.path)
         renamed = transformers_names(tensors)
+        assert isinstance(info.encoder, Esm2Shape)
         encoder = build_esm2(info.encoder, renamed, str(info.path), lm_head=_has_head(renamed))
         fast = Esm2Inference(encoder, device=where, dtype=kind)
         return ProteinModel(info, fast, weights_sha256)
@@ -108,7 +110,9 @@ def _load_fair_esm(info: ModelInfo, device: torch.device, dtype: torch.dtype) ->
     content = load_pickled_tensors(info.path)
     weights_sha256 = sha256_of(info.path)
     if "args" not in content or "model" not in content:
-        shape = _named_errors(_fair_esm_shape, content, str(info.path))
+        plain = _named_errors(_fair_esm_shape, content, str(info.path))
+        shape = read_shape(plain, str(info.path))
+        assert isinstance(shape, Esm2Shape)
         tensors = fair_esm_names(content["model"])
         encoder = build_esm2(shape, tensors, str(info.path), lm_head=_has_head(tensors))
         fast = Esm2Inference(encoder, device=device, dtype=dtype)
@@ -174,6 +178,7 @@ def _fair_esm_shape(content: dict[str, object], where: str) -> dict[str, object]
     values = vars(arguments) if not isinstance(arguments, dict) else arguments
     width = values["encoder_embed_dim"]
     return {
+        "type": "esm2",
         "num_layers": values["encoder_layers"],
         "hidden_dim": width,
         "num_heads": values["encoder_attention_heads"],

@@ -148,7 +148,7 @@ def _build(config: RunConfig, tokenizer_path: Path) -> Trainee:
 def _kind(config: RunConfig) -> str:
     if config.protein.weights is None:
         return config.protein.kind
-    return str(describe_model(config.protein.weights).encoder.get("type", "esm2"))
+    return describe_model(config.protein.weights).architecture or "esm2"
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from protclip_core.encoders.alphabet import TOKENS
 from protclip_core.encoders.bert import build_bert
 from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.kmer_config import KmerConfig
 from protclip_core.encoders.projection import ProjectionForm
 from protclip_core.encoders.residue_heads import ResidueHeads
 from protclip_core.errors import UsageError
@@ -129,7 +130,8 @@ def text_limit(config: RunConfig) -> int:
         assert config.text.max_tokens is not None
         return config.text.max_tokens
     info = _bundle_info(config.text.weights, "[text] weights")
-    most = int(info.text_encoder["max_tokens"])
+    assert info.text_encoder is not None
+    most = info.text_encoder.max_tokens
     return min(most, config.text.max_tokens or most)
 
 
@@ -160,7 +162,6 @@ def _protein_encoder(config: RunConfig, *, lm_head: bool) -> nn.Module:
         return _weights_of_protein(protein.weights, lm_head=lm_head)
     if protein.kind == "kmer":
         from protclip_core.encoders.kmer import KmerEncoder
-        from protclip_core.encoders.kmer_config import KmerConfig
         from protclip_core.encoders.kmer_start import start_alike
 
         kmer = KmerEncoder(KmerConfig.from_dict(protein.shape), lm_head=lm_head)
@@ -180,10 +181,10 @@ def _protein_encoder(config: RunConfig, *, lm_head: bool) -> nn.Module:
 def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:
     info = describe_model(name)
     where = str(info.path)
-    kind = info.encoder.get("type")
+    shape = info.encoder
     if info.kind == "transformers":
         tensors = transformers_names(read_transformers_weights(info.path)[0])
-    elif info.bundle is not None and kind in ("esm2", "kmer"):
+    elif info.bundle is not None and isinstance(shape, Esm2Config | KmerConfig):
         tensors = info.bundle.tensors("protein_encoder.")
     else:
         raise UsageError(
@@ -200,14 +201,14 @@ def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:
         )
     if not lm_head:
         tensors = {n: v for n, v in tensors.items() if not n.startswith("lm_head.")}
-    if kind == "kmer":
+    if isinstance(shape, KmerConfig):
         from protclip_core.encoders.kmer import KmerEncoder
-        from protclip_core.encoders.kmer_config import KmerConfig
 
-        encoder = KmerEncoder(KmerConfig.from_dict(info.encoder), lm_head=lm_head)
+        encoder = KmerEncoder(shape, lm_head=lm_head)
         fill_module(encoder, tensors, where, "protein_encoder.")
         return encoder
-    return build_esm2(info.encoder, tensors, where, lm_head=lm_head)
+    assert isinstance(shape, Esm2Config)
+    return build_esm2(shape, tensors, where, lm_head=lm_head)
 
 
 def _projection_form(config: RunConfig, protein: nn.Module) -> ProjectionForm | None:
@@ -231,6 +232,7 @@ def _text_encoder(config: RunConfig, vocab_size: int) -> nn.Module:
     if text.weights is not None:
         info = _bundle_info(text.weights, "[text] weights")
         assert info.bundle is not None
+        assert info.text_encoder is not None
         tensors = info.bundle.tensors("text_encoder.")
         return build_bert(info.text_encoder, tensors, str(info.path), "text_encoder.")
     assert text.hidden_dim
