@@ -21,6 +21,7 @@ import numpy as np
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.calibration import HeadCalibration
 from protclip_core.heads.card import HeadCard, HeadInput
+from protclip_core.heads.convert import form_of
 from protclip_core.heads.fit_calibration import (
     cross_fitted,
     expected_error,
@@ -34,6 +35,7 @@ from protclip_core.heads.fit_checks import (
     check_settings,
 )
 from protclip_core.heads.folds import deal, strata
+from protclip_core.heads.form import HeadForm
 from protclip_core.heads.head import Head
 from protclip_core.heads.kinds import candidates, make_estimator, resolve_kind
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES, Targets
@@ -93,7 +95,11 @@ class FittedHead:
 
     def head(self, card: HeadCard) -> Head:
         """Give the head for use without a file; `protclip_core.heads.save_head` writes one."""
-        return Head(card, self.estimator)
+        return Head(card, form_of(self.estimator))
+
+    def linear(self) -> HeadForm | None:
+        """Give the head as one matrix product; None where it is not linear."""
+        return form_of(self.estimator).folded(self.calibration)
 
 
 def fit_head(

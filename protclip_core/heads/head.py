@@ -6,13 +6,14 @@ Legend: N vectors, F numbers of a vector, C classes or labels.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.heads.card import HeadCard
-from protclip_core.heads.linear import LinearForm, fold
+from protclip_core.heads.domain import HeadDomain
+from protclip_core.heads.form import LABELS as YES_OR_NO
+from protclip_core.heads.form import VALUE, HeadForm
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES
 
 __all__ = ["TOLERANCE", "Head"]
@@ -25,13 +26,30 @@ class Head:
     """A fitted head; get one from `load_head`, `save_head` or `FittedHead.head`."""
 
     def __init__(
-        self, card: HeadCard, estimator: Any, estimator_sha256: str = "", where: str = "head"
+        self,
+        card: HeadCard,
+        form: HeadForm,
+        *,
+        domain: HeadDomain | None = None,
+        sha256: str = "",
+        where: str = "head",
     ) -> None:
         self.card = card
-        self.estimator = estimator
-        #: Identity of the head in outputs.
-        self.estimator_sha256 = estimator_sha256
+        self.form = form
+        #: What it was fitted on; None for an old head, which does not tell.
+        self.domain = domain
+        #: Of the file that it was read from.
+        self.sha256 = sha256
         self._where = where
+        if form.width != card.input.width:
+            raise self._mismatch(f"arrays for {form.width} numbers, not {card.input.width}")
+        if form.answers != len(card.labels):
+            raise self._mismatch(f"answers of {form.answers} columns, not {len(card.labels)}")
+        if (form.link == VALUE) != card.regression or (form.link == YES_OR_NO) != card.multilabel:
+            raise self._mismatch(f"answers of kind {form.link!r}, which its card does not say")
+
+    def _mismatch(self, what: str) -> ModelError:
+        return ModelError(f"the head has {what}", code="model.head_mismatch", where=self._where)
 
     @property
     def task(self) -> str:
@@ -41,9 +59,9 @@ class Head:
         return LABELS if self.card.multilabel else CLASSES
 
     @cached_property
-    def linear(self) -> LinearForm | None:
+    def linear(self) -> HeadForm | None:
         """The head as one matrix product in float32; ``None`` where it is not linear."""
-        return fold(self.estimator, self.card.calibration)
+        return self.form.folded(self.card.calibration)
 
     def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
         """Give the probability of each class or label, calibrated where the head is.
@@ -73,11 +91,7 @@ class Head:
         count = len(self.card.labels)
         if not len(checked):
             return np.empty((0, count))
-        found = self._ask(self.estimator.predict_proba, checked)
-        if isinstance(found, list):  # one table of (no, yes) for each label
-            columns = zip(found, self.estimator.classes_, strict=True)
-            found = np.stack([_yes(table, classes) for table, classes in columns], axis=1)
-        result = np.asarray(found, np.float64)
+        result = self.form.predict(checked)
         # Whatever is not within bounds, NaN included, fails the comparison.
         within = result.shape == (len(checked), count) and bool(
             ((result >= -TOLERANCE) & (result <= 1 + TOLERANCE)).all()
@@ -112,26 +126,23 @@ class Head:
         names = np.array(self.card.labels)
         if self.card.regression:
             return self._values(self._checked(vectors))
-        if self.card.calibration is not None:
-            found = self.predict_proba(vectors)
-            if self.card.multilabel:
-                return found >= 0.5  # noqa: PLR2004
-            return names[found.argmax(1)] if len(found) else names[:0]
-        checked = self._checked(vectors)
-        if not len(checked):
-            return np.empty((0, len(names)), bool) if self.card.multilabel else names[:0]
-        found = self._ask(self.estimator.predict, checked)
-        if self.card.multilabel:
-            return np.asarray(found.toarray() if hasattr(found, "toarray") else found).astype(bool)
-        classes = list(self.estimator.classes_)
-        return names[[classes.index(value) for value in found]]
+        found = self.predict_proba(vectors)
+        if not len(found):
+            return found.astype(bool) if self.card.multilabel else names[:0]
+        if self.card.multilabel and self.card.calibration is not None:
+            return found >= 0.5
+        return found > 0.5 if self.card.multilabel else names[found.argmax(1)]
 
     def _values(self, checked: np.ndarray) -> np.ndarray:
         if not len(checked):
             return np.empty(0)
-        found = np.asarray(self._ask(self.estimator.predict, checked), np.float64)
-        if found.shape != (len(checked),) or not np.isfinite(found).all():
-            raise ModelError("the head does not give a number of each vector", where=self._where)
+        found = self.form.predict(checked)
+        if not np.isfinite(found).all():
+            raise ModelError(
+                "the head does not give a number for each vector",
+                code="model.head_answers",
+                where=self._where,
+            )
         return found
 
     def _checked(self, vectors: np.ndarray) -> np.ndarray:
@@ -157,18 +168,3 @@ class Head:
                     hint="embed it again; no prediction is made from it",
                 )
         return result
-
-    def _ask(self, method: Any, vectors: np.ndarray) -> Any:
-        try:
-            return method(vectors)
-        except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-            reason = str(error).partition("\n")[0][:120]
-            raise ModelError(
-                f"the head cannot predict ({type(error).__name__}: {reason})", where=self._where
-            ) from error
-
-
-def _yes(table: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Probability of 1, where training may have seen only 0 or only 1."""
-    found = list(classes)
-    return table[:, found.index(1)] if 1 in found else np.zeros(len(table))
