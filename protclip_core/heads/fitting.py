@@ -38,6 +38,7 @@ from protclip_core.heads.folds import deal, strata
 from protclip_core.heads.form import HeadForm
 from protclip_core.heads.head import Head
 from protclip_core.heads.kinds import candidates, make_estimator, resolve_kind
+from protclip_core.heads.prevalence import thresholds
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES, Targets
 
 __all__ = ["FitSettings", "FittedHead", "fit_head"]
@@ -191,9 +192,13 @@ class _Fitting:
             if wants_calibration:
                 calibration = fit_calibration(said, truth)
                 fit["calibrated_on"] = len(truth)
+                fit["prevalence"] = (truth.yes().mean(0)).tolist()
                 fit["ece_before"] = expected_error(said, truth)
                 said = cross_fitted(said, truth, parts)
                 fit["ece"] = expected_error(said, truth)
+                if len(truth.names) == 2 and truth.task == CLASSES:
+                    found_at = thresholds(truth.table == 1, said[:, 1])
+                    fit["thresholds"] = [one._asdict() for one in found_at]
             if self.valid is None:
                 held_out[rows] = said
         estimator = self._fit(parameters, slice(None))

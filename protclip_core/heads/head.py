@@ -5,6 +5,7 @@ Legend: N vectors, F numbers of a vector, C classes or labels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +15,7 @@ from protclip_core.heads.card import HeadCard
 from protclip_core.heads.domain import HeadDomain
 from protclip_core.heads.form import LABELS as YES_OR_NO
 from protclip_core.heads.form import VALUE, HeadForm
+from protclip_core.heads.prevalence import at_prevalence, classes_at_prevalence
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES
 
 __all__ = ["TOLERANCE", "Head"]
@@ -105,6 +107,49 @@ class Head:
         if self.card.calibration is None:
             return result
         return self.card.calibration.apply(result, multilabel=self.card.multilabel)
+
+    def at_prevalence(self, said: np.ndarray, prevalence: float | Sequence[float]) -> np.ndarray:
+        """Correct probabilities of this head to the shares of classes where it is used.
+
+        Parameters
+        ----------
+        said
+            Probabilities ``(N, C)`` of `predict_proba`; of two classes also those of the second
+            alone, ``(N, 1)``.
+        prevalence
+            Of two classes the share of the second; else of each class or label.
+
+        Raises
+        ------
+        UsageError
+            Shares that are not between 0 and 1, or not one for each class; or a head that does not
+            say which shares it was calibrated for.
+        """
+        fitted = self.card.fit.get("prevalence")
+        count = len(self.card.labels)
+        try:
+            own = np.array(fitted, np.float64)
+        except (TypeError, ValueError):
+            own = np.empty(0)
+        if own.shape != (count,) or not ((own > 0) & (own < 1)).all():
+            raise UsageError(
+                "the head does not say the prevalence that it was calibrated for",
+                code="usage.no_prevalence",
+                where=self._where,
+                hint="fit it again",
+            )
+        wanted = np.atleast_1d(np.asarray(prevalence, np.float64))
+        if not self.card.multilabel and count == 2 and wanted.shape == (1,):
+            if said.shape[1] == 1:
+                return at_prevalence(said, own[1], wanted[0])
+            wanted = np.array([1 - wanted[0], wanted[0]])
+        if self.card.multilabel:
+            if wanted.shape not in ((1,), (count,)):
+                raise UsageError(
+                    f"{len(wanted)} shares for {count} labels", code="usage.bad_prevalence"
+                )
+            return at_prevalence(said, own, wanted)
+        return classes_at_prevalence(said, own, wanted)
 
     def predict(self, vectors: np.ndarray) -> np.ndarray:
         """Give the class of each vector, whether it has each label, or its value.
