@@ -88,7 +88,11 @@ class Head:
             answer is no probability.
         """
         if self.card.regression:
-            raise UsageError("a regression gives values, no probabilities", where=self._where)
+            raise UsageError(
+                "a regression gives values, not probabilities",
+                code="usage.regression_head",
+                where=self._where,
+            )
         checked = self._checked(vectors)
         count = len(self.card.labels)
         if not len(checked):
@@ -102,7 +106,9 @@ class Head:
             self.card.multilabel or np.allclose(result.sum(1), 1, rtol=0, atol=1e-3)
         ):
             raise ModelError(
-                f"the head does not give probabilities of {count} labels", where=self._where
+                f"the head does not give probabilities of {count} labels",
+                code="model.head_answers",
+                where=self._where,
             )
         if self.card.calibration is None:
             return result
@@ -193,10 +199,14 @@ class Head:
     def _checked(self, vectors: np.ndarray) -> np.ndarray:
         table, width = np.asarray(vectors), self.card.input.width
         if table.ndim != 2 or table.dtype.kind not in "fiu":
-            raise ModelError(f"the head takes a table of numbers, not shape {table.shape}")
+            raise ModelError(
+                f"the head takes a table of numbers, not shape {table.shape}",
+                code="model.other_vectors",
+            )
         if table.shape[1] != width:
             raise ModelError(
                 f"vectors are {table.shape[1]} wide, the head takes {self.card.input}",
+                code="model.other_vectors",
                 where=self._where,
                 hint="embed with that model",
             )
@@ -210,6 +220,7 @@ class Head:
                 first = int(bad.argmax()) + 1
                 raise ModelError(
                     f"vector {first} {what} ({int(bad.sum()):,} of {len(result):,} do)",
+                    code="model.bad_vector",
                     hint="embed it again; no prediction is made from it",
                 )
         return result
