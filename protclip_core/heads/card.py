@@ -103,7 +103,7 @@ class HeadCard:
     metrics
         Name to figure, with the data in the name (``"auroc_test"``).
     versions
-        Of protclip, scikit-learn and skops when it was saved; `save_head` fills it in.
+        Of protclip and scikit-learn when it was saved; `save_head` fills it in.
     """
 
     task: str

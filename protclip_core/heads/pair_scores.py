@@ -91,8 +91,8 @@ class PairScorer:
         linear = head.linear
         self.columns: list[_Column] | None = None
         if linear is not None and linear.link in ("binary", "labels"):
-            self._offsets = linear.offsets.astype(np.float64)
-            self.columns = [self._column(w) for w in linear.weights.T.astype(np.float64)]
+            self._offsets = linear.arrays["offsets"].astype(np.float64)
+            self.columns = [self._column(w) for w in linear.arrays["weights"].T.astype(np.float64)]
         self.binary = not head.card.multilabel
         self._kept: tuple[Floats, list[_Ready]] | None = None
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.heads import Head, Targets, load_head
-from protclip_core.heads.linear import LinearForm
+from protclip_core.heads.form import HeadForm
 from protclip_core.heads.seen import keys_of_digests, unpack_keys
 from protclip_core.heads.targets import VALUES
 from protclip_core.io.labels import read_labels
@@ -192,7 +192,7 @@ def _baselines(head: Head, proteins: LabelledProteins, where: str) -> dict[str, 
     labels = 1 if head.task == VALUES else len(head.card.labels)
     try:
         if "composition" in plain and proteins.sequences is not None:
-            form = LinearForm.of_plain(plain["composition"], COMPOSITION_WIDTH)
+            form = HeadForm.of_plain(plain["composition"], COMPOSITION_WIDTH)
             said["composition"] = form.predict(composition(proteins.sequences))
             shape = (count,) if head.task == VALUES else (count, labels)
             if said["composition"].shape != shape:

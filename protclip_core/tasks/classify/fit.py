@@ -14,7 +14,6 @@ import numpy as np
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads import FitSettings, FittedHead, HeadCard, Targets, fit_head, save_head
-from protclip_core.heads.linear import fold
 from protclip_core.heads.seen import keys_of_digests, pack_keys
 from protclip_core.heads.targets import VALUES
 from protclip_core.io.atomic import check_writable_target
@@ -277,7 +276,7 @@ class _Fitting:
             features = composition(self._proteins.sequences)
             fitted = self.fit(features, kind="auto")
             said["composition"] = self.answers(fitted, features)[2]
-            form = fold(fitted.estimator, fitted.calibration)
+            form = fitted.linear()
             assert form is not None  # the kind "auto" is linear
             plain["composition"] = form.to_plain()
         else:
