@@ -62,6 +62,7 @@ def _default_model(model: str | Path) -> Iterator[Check]:
         f"weights {info.bundle.weights_sha256[:12]}",
     )
     from protclip_core.encoders.kernels import cpu_has_bfloat16
+    from protclip_core.encoders.shapes import Esm2Shape
     from protclip_core.models.loading import load_model, resolve_device
     from protclip_core.models.reference_vectors import read_reference
 
@@ -74,7 +75,7 @@ def _default_model(model: str | Path) -> Iterator[Check]:
     places = [("cpu", "float32")] + ([("cpu", "bfloat16")] if cpu_has_bfloat16() else [])
     if best != "cpu":
         places += [(best, "float32"), (best, "bfloat16")]
-    if info.encoder["type"] != "esm2":  # the others compute in float32 only
+    if not isinstance(info.encoder, Esm2Shape):  # the others compute in float32 only
         places = [place for place in places if place[1] == "float32"]
     for device, dtype in places:
         try:
