@@ -19,7 +19,8 @@ from protclip_core.errors import ModelError
 from protclip_core.fetch.listing import Source
 from protclip_core.fetch.sources import HubSource, ZenodoSource
 
-__all__ = ["CATALOG", "CatalogEntry", "check_against_entry", "find_entry", "suggest"]
+__all__ = ["CATALOG", "CatalogEntry", "check_against_entry", "entry_of_publisher", "find_entry"]
+__all__ += ["is_of_entry", "suggest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,41 @@ def find_entry(name: str) -> CatalogEntry | None:
     return CATALOG.get(name.strip().lower())
 
 
+def entry_of_publisher(name: str) -> CatalogEntry | None:
+    """Return the entry of a model that its publisher calls ``name``; ``None`` if there is none.
+
+    Parameters
+    ----------
+    name
+        ``OWNER/REPO`` of the Hugging Face hub, ``REPO`` alone, or a file name of fair-esm, such
+        as ``esm2_t6_8M_UR50D.pt``.
+    """
+    wanted = name.strip().lower().removeprefix("hub:").partition("@")[0].removesuffix(".pt")
+    for entry in CATALOG.values():
+        whole = [s.repo for s in entry.sources if isinstance(s, HubSource) and not s.names]
+        if wanted and any(wanted in (r.lower(), r.lower().partition("/")[2]) for r in whole):
+            return entry
+    return None
+
+
+def is_of_entry(entry: CatalogEntry, source: Mapping[str, Any]) -> bool:
+    """Tell whether a bundle was made from the files that the catalog means.
+
+    Parameters
+    ----------
+    entry
+        The entry of its name.
+    source
+        ``source`` of its ``config.json``: it was pulled from where the catalog says, or made from
+        files with the hashes that the catalog states.
+    """
+    if source.get("origin") == " + ".join(one.text for one in entry.sources):
+        return True
+    pins = {name: pin for one in entry.sources for name, pin in one.pins.items()}
+    files = source.get("files")
+    return bool(pins) and isinstance(files, dict) and pins.items() <= files.items()
+
+
 def check_against_entry(entry: CatalogEntry, config: Mapping[str, Any], where: str) -> None:
     """Refuse a model that is not the one that the catalog means by this name.
 
@@ -106,10 +142,20 @@ def check_against_entry(entry: CatalogEntry, config: Mapping[str, Any], where: s
     Raises
     ------
     ModelError
-        It has other encoders, or encoders of another shape; names what it has and what it should.
-        Or the configuration is none.
+        ``model.not_catalog_model``: it has other encoders, or encoders of another shape; names
+        what it has and what it should. ``model.hash_mismatch``: it was made from another file
+        than the one whose hash the catalog states. ``model.bad_field``: not a configuration.
     """
     shapes = read_shapes(config, where)
+    files = (config.get("source") or {}).get("files") or {}
+    for name, pin in ((n, p) for one in entry.sources for n, p in one.pins.items()):
+        if files.get(name, pin) != pin:
+            raise ModelError(
+                f"is not {entry.name}: sha256 of {name} is {files[name]}, not the catalog's {pin}",
+                code="model.hash_mismatch",
+                where=where,
+                hint=_OTHER_NAME,
+            )
     protein, text = shapes.protein_encoder, shapes.text_encoder
     kind = " and ".join(name for name, part in (("protein", protein), ("text", text)) if part)
     found = {
@@ -131,8 +177,12 @@ def check_against_entry(entry: CatalogEntry, config: Mapping[str, Any], where: s
     raise ModelError(
         f"is not {entry.name}: it has {has}; {entry.name} has {should}",
         where=where,
-        hint="install it under another name, or fetch it from where the catalog says",
+        code="model.not_catalog_model",
+        hint=_OTHER_NAME,
     )
+
+
+_OTHER_NAME = "install it under another name, or fetch it from where the catalog says"
 
 
 def suggest(name: str) -> str:

@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from protclip_core.fetch.cache import cache_folder, installed_models, is_name
 from protclip_core.fetch.repository import refuse_remote_code
 from protclip_core.models.importers.configs import esm2_encoder, read_config
 from protclip_core.weights.bundle import MANIFEST, Bundle, open_bundle
+from protclip_core.weights.names import refuse_adapter
 
 __all__ = [
     "BUNDLED",
@@ -43,6 +45,7 @@ __all__ = [
 
 BUNDLED = Path(__file__).resolve().parent.parent / "bundled"
 DEFAULT_MODEL = "protclip-mini"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +199,7 @@ def describe_model(model: str | Path, cache: str | Path | None = None) -> ModelI
         raise ModelError(
             "not a model", where=str(path), hint="give a directory, or a .pt file of fair-esm"
         )
-    found = find_in_torch_hub(name)
+    found = find_in_torch_hub(name.removesuffix(".pt"))
     if found is not None:
         return ModelInfo(name=found.stem, kind="fair-esm", path=found)
     raise ModelError("no model of this name or path", where=name, hint=_available(name, cache))
@@ -256,11 +259,13 @@ def _is_file(path: Path) -> bool:
 
 def _available(name: str, cache: str | Path | None) -> str:
     """Say which name was probably meant, and what there is."""
-    from protclip_core.fetch.catalog import CATALOG, find_entry
+    from protclip_core.fetch.catalog import CATALOG, entry_of_publisher, find_entry
 
-    entry = find_entry(name)
+    entry = find_entry(name) or entry_of_publisher(name)
     if entry is not None and entry.sources:
         return f"run: protclip models pull {entry.name}"
+    if _HUB_NAME.fullmatch(name) and not Path(name).parent.exists():
+        return f"for a model of the hub run: protclip models pull NAME --from hub:{name}"
     try:
         installed = list(installed_models(cache))
     except OSError:
@@ -307,6 +312,7 @@ def _config_sha256(
 def _describe_transformers(path: Path) -> ModelInfo:
     where = path / "config.json"
     if not where.is_file():
+        refuse_adapter(path)
         raise ModelError(
             "neither a bundle (manifest.json) nor a transformers model (config.json)",
             where=str(path),

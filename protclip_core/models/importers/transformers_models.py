@@ -32,6 +32,7 @@ _COMPUTED = "numbers that are computed"
 _ESM_LEAVINGS = (
     (r"(?:esm\.)?contact_head\..*", "contact head, which embeddings do not use"),
     (r"(?:esm\.)?pooler\..*", "pooler, which embeddings do not use"),
+    (r"classifier\..*", "classification head, which embeddings do not use"),
     (r"(?:esm\.)?.*(?:position_ids|rotary_embeddings\.inv_freq)", _COMPUTED),
     (
         r"(?:esm\.)?embeddings\.position_embeddings\.weight",
@@ -54,7 +55,7 @@ _BERT_PAPER = (
 def convert_esm2(
     files: Sequence[Path], config: Mapping[str, Any], where: str, *, folder: Path
 ) -> Converted:
-    """Convert an EsmModel or EsmForMaskedLM with the architecture of ESM-2.
+    """Convert an EsmModel with the architecture of ESM-2, whatever head it has.
 
     Parameters
     ----------
