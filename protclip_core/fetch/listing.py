@@ -76,6 +76,11 @@ class Source:
         raise NotImplementedError
 
     @property
+    def page(self) -> str:
+        """Where a person finds the files."""
+        return self.text
+
+    @property
     def request(self) -> str:
         """What is asked for, whatever was resolved: the key of a kept list of files."""
         return self.text

@@ -67,6 +67,11 @@ class ZenodoSource(Source):
         return f"doi:{self.doi}" + (f"#{','.join(self.names)}" if self.names else "")
 
     @property
+    def page(self) -> str:
+        """See `Source.page`."""
+        return f"doi.org/{self.doi}"
+
+    @property
     def pins(self) -> Mapping[str, str]:
         """See `Source.pins`."""
         return self.sha256
@@ -134,6 +139,12 @@ class HubSource(Source):
         """``hub:owner/repo@commit``; the revision as it was given, until `files` was called."""
         revision = self.listed.commit if self.listed else self.revision
         return f"hub:{self.repo}" + (f"@{revision}" if revision else "")
+
+    @property
+    def page(self) -> str:
+        """See `Source.page`."""
+        files = f" ({', '.join(self.names)})" if self.names else ""
+        return f"huggingface.co/{self.repo}{files}"
 
     @property
     def request(self) -> str:

@@ -209,7 +209,8 @@ def test_verify_finds_a_flipped_byte_and_names_it(models, tmp_path, tiny_bundle)
 
 
 def test_a_damaged_model_is_listed_as_such_and_can_be_removed(models, tmp_path, tiny_bundle):
-    models("import", tiny_bundle, "--name", "esm2-8m")
+    models("import", tiny_bundle, "--name", "mine")
+    (tmp_path / "cache/models/mine").rename(tmp_path / "cache/models/esm2-8m")
     (tmp_path / "cache/models/esm2-8m/config.json").write_text("{}")
     (row,) = [r for r in models("list").out.splitlines() if r.startswith("esm2-8m\t")]
     assert row.split("\t")[1] == "damaged"

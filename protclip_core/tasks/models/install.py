@@ -178,7 +178,8 @@ def plan_pull(
     if there is not None and (entry is not None or offline):
         # Offline nothing can be asked, so the name decides; the caller says where it came from.
         return replace(plan, installed=there)
-    files = tuple(list_files(sources, offline=offline, listing=plan.downloads))
+    with _said_shortly(plan):
+        files = tuple(list_files(sources, offline=offline, listing=plan.downloads))
     plan = replace(plan, files=files)
     if there is None:
         return plan
@@ -278,7 +279,30 @@ def pull(plan: PullPlan, *, progress: Progress | None = None) -> Imported | None
 def _download_all(plan: PullPlan, folder: Path, progress: Progress) -> list[Path]:
     from protclip_core.fetch.download import download
 
-    return [download(file, folder, offline=plan.offline, progress=progress) for file in plan.files]
+    with _said_shortly(plan):
+        return [
+            download(file, folder, offline=plan.offline, progress=progress) for file in plan.files
+        ]
+
+
+@contextmanager
+def _said_shortly(plan: PullPlan) -> Iterator[None]:
+    """Say in one short line what to fetch by hand where there is no network."""
+    try:
+        yield
+    except ModelError as error:
+        if error.code not in ("model.no_network", "model.not_downloaded"):
+            raise
+        what = "no network" if error.code == "model.no_network" else "not downloaded yet"
+        pages = plan.sources[0].page
+        if len(plan.sources) > 1:
+            pages = "its files (protclip models info)"
+        raise ModelError(
+            what,
+            code=error.code,
+            where=plan.name,
+            hint=f"fetch {pages}, then: protclip models import DIR --name {plan.name}",
+        ) from error
 
 
 def _install(plan: PullPlan, paths: Sequence[Path]) -> Imported:

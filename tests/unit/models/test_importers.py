@@ -419,3 +419,52 @@ def test_importing_an_esm1_changes_no_number_of_it(tmp_path) -> None:
     stored = do_import(tmp_path / "model.pt", tmp_path).bundle.tensors("protein_encoder.")[name]
     assert torch.equal(stored, content[f"encoder.sentence_encoder.{name}"])
     assert stored[32].abs().sum() > 0
+
+
+def finetuned(folder, form):
+    """Weights of an ESM-2 as a classifier, and as PEFT names them after merging, or before."""
+    path = folder / "model.safetensors"
+    tensors = {n: v for n, v in load_file(path).items() if not n.startswith("lm_head.")}
+    encoder = {n if n.startswith("esm.") else f"esm.{n}": v for n, v in tensors.items()}
+    head = {"classifier.dense.weight": torch.zeros(4, 4), "classifier.out_proj.bias": torch.ones(3)}
+    if form != "classifier":
+        encoder = {
+            f"base_model.model.{n.replace('query.', 'query.base_layer.')}": v
+            for n, v in encoder.items()
+        }
+        head = {
+            f"base_model.model.classifier.modules_to_save.default.{n}": v for n, v in head.items()
+        }
+    if form == "not merged":
+        head["base_model.model.esm.encoder.layer.0.attention.self.query.lora_A.default.weight"] = (
+            torch.zeros(2, 2)
+        )
+    save_file(encoder | head, path)
+
+
+@pytest.mark.parametrize("form", ["classifier", "merged"])
+def test_the_encoder_of_a_finetuned_model_is_used(tmp_path, form) -> None:
+    write_esm2(tmp_path / "plain")
+    write_esm2(tmp_path / form)
+    finetuned(tmp_path / form, form)
+    expected = load_model(tmp_path / "plain", device="cpu").embed(PROTEINS)
+    done = do_import(tmp_path / form, tmp_path)
+    assert sum(map(len, done.left_out.values())) >= 2
+    assert any("classifi" in reason for reason in done.left_out)
+    for model in (tmp_path / form, done.bundle.path):
+        assert np.array_equal(load_model(model, device="cpu").embed(PROTEINS), expected)
+
+
+def test_an_adapter_that_was_not_merged_is_refused(tmp_path) -> None:
+    write_esm2(tmp_path / "lora")
+    finetuned(tmp_path / "lora", "not merged")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "adapter_config.json").write_text("{}")
+    save_file({"x": torch.zeros(1)}, alone / "adapter_model.safetensors")
+    for folder in (tmp_path / "lora", alone):
+        for attempt in (lambda f: do_import(f, tmp_path), lambda f: load_model(f, device="cpu")):
+            with pytest.raises(ModelError) as caught:
+                attempt(folder)
+            assert caught.value.code == "model.adapter_not_merged"
+            assert "merge_and_unload" in caught.value.hint
