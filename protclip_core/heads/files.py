@@ -113,6 +113,14 @@ def load_head(path: str | Path, *, model: HeadInput | None = None) -> Head:
     ModelError
         A missing, damaged or untrusted file, a newer format, a head for other vectors (both are
         named), or one that does not say what it said when it was saved.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from protclip_core import load_head
+    >>> head = load_head(str(files("protclip_core") / "bundled/protclip-mini/ppi.head"))
+    >>> head.card.input.space
+    'joint'
     """
     where, file = str(path), Path(path)
     try:

@@ -134,6 +134,16 @@ def fit_head(
     InputError
         Rows that do not fit each other, too few of them or of their groups, one class only, or
         numbers that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from protclip_core import FitSettings, Targets, fit_head
+    >>> vectors = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    >>> names = ["left" if x < 0 else "right" for x in vectors[:, 0]]
+    >>> fitted = fit_head(vectors, Targets.of_classes(names), FitSettings(search=False))
+    >>> fitted.answer(vectors).shape
+    (40, 2)
     """
     from threadpoolctl import threadpool_limits
 

@@ -25,7 +25,16 @@ TOLERANCE = 1e-6
 
 
 class Head:
-    """A fitted head; get one from `load_head`, `save_head` or `FittedHead.head`."""
+    """A fitted head; get one from `load_head`, `save_head` or `FittedHead.head`.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from protclip_core import load_head
+    >>> head = load_head(str(files("protclip_core") / "bundled/protclip-mini/ppi.head"))
+    >>> head.task, head.card.input.model
+    ('labels', 'protclip-mini')
+    """
 
     def __init__(
         self,

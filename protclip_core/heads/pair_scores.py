@@ -81,6 +81,16 @@ class PairScorer:
     ------
     ModelError
         A head for single proteins, or a recipe that is not known.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from protclip_core import PairScorer, load_head, load_model
+    >>> bundle = files("protclip_core") / "bundled/protclip-mini"
+    >>> scorer = PairScorer(load_head(str(bundle / "ppi.head")))
+    >>> vectors = load_model(device="cpu").embed_proteins(["MKTAYIAKQR", "MSLLTEVETY"])
+    >>> scorer.listed(vectors, [0], [1]).shape
+    (1, 1)
     """
 
     def __init__(self, head: Head, where: str = "head") -> None:

@@ -60,6 +60,13 @@ def load_model(
         Missing, damaged, untrusted or unsuitable weights.
     UsageError
         A device or type that is not there, or a model of text alone.
+
+    Examples
+    --------
+    >>> from protclip_core import load_model
+    >>> model = load_model(device="cpu")
+    >>> model.embed(["MKTAYIAKQR", "MSLLTEVETY"]).shape
+    (2, 640)
     """
     info = model if isinstance(model, ModelInfo) else describe_model(model)
     require_protein_encoder(info)
@@ -99,6 +106,13 @@ def load_text_model(
         Missing or damaged files, or tensors that do not fit.
     UsageError
         A device that is not there, or a model of proteins alone.
+
+    Examples
+    --------
+    >>> from protclip_core import load_text_model
+    >>> model = load_text_model(device="cpu")
+    >>> model.embed(["zinc transporter"], space="joint").shape
+    (1, 512)
     """
     info = model if isinstance(model, ModelInfo) else describe_model(model)
     require_text_encoder(info)

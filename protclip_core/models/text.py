@@ -49,6 +49,13 @@ class TextModel:
         Into the joint space, if there is one; see `make_projection`.
     device
         Where it runs; products are float32.
+
+    Examples
+    --------
+    >>> from protclip_core import load_text_model
+    >>> model = load_text_model(device="cpu")
+    >>> model.embed(["oxygen binding", "DNA repair"], space="joint").shape
+    (2, 512)
     """
 
     def __init__(

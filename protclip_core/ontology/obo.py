@@ -60,7 +60,7 @@ def read_obo(
     relations: Iterable[str] = RELATIONS,
     definitions: bool = True,
 ) -> Ontology:
-    """Read a release of GO.
+    r"""Read a release of GO.
 
     Any of GO's OBO files will do (``go-basic.obo``, ``go.obo``, a slim), plain or compressed.
     Nothing is fetched: ``import:`` headers are named in a warning and not followed.
@@ -86,6 +86,17 @@ def read_obo(
         The file is missing, damaged, cut, of another kind or encoding; an id is there twice, a
         parent is missing, a term is its own ancestor, a term has no name or namespace. One line
         that names file, line or term, and the way out.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from protclip_core import read_obo
+    >>> header = "format-version: 1.2\ndata-version: releases/2024-01-17\nontology: go\n"
+    >>> root = "id: GO:0003674\nname: molecular_function\nnamespace: molecular_function\n"
+    >>> _ = Path("go.obo").write_text(f"{header}\n[Term]\n{root}")
+    >>> ontology = read_obo("go.obo")
+    >>> ontology.ids, ontology.release
+    (('GO:0003674',), '2024-01-17')
     """
     wanted = check_relations(relations)
     name = source_name(path)

@@ -99,6 +99,7 @@ def last_evaluation(run_dir):
     return [row for row in rows if "evaluation" in row][-1]
 
 
+@pytest.mark.full
 def test_every_row_has_the_figures_of_its_metrics(done):
     table = (done / "ablation.md").read_text().splitlines()
     content = json.loads((done / "ablation.json").read_text())

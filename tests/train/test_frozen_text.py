@@ -114,6 +114,7 @@ def test_checkpoints_hold_averages_and_what_the_steps_left(straight):
     assert not [name for name in apart if name.startswith("towers.text_")]
 
 
+@pytest.mark.full(but="ddp")
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_ranks_equal_one_process(tmp_path, bundle, parallel):
     frozen_config(tmp_path, bundle, objectives={"go_negatives": 0}, data={"max_pairs": 11})
@@ -284,6 +285,7 @@ def test_export_takes_the_averages_and_measures_with_the_prior(tmp_path, straigh
         )
 
 
+@pytest.mark.full
 def test_sharded_run_with_averages_goes_on_exactly(tmp_path, bundle):
     """Two ranks, an evaluation with the averages between the steps, and a resume behind it."""
     limits = {"parallel": '"fsdp"', "max_steps": 4, "evaluate_every": 2}

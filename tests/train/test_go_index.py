@@ -46,6 +46,7 @@ def made(tmp_path_factory):
     return folder, bundle, entries, figures
 
 
+@pytest.mark.full
 def test_the_index_is_in_the_bundle_and_whole(made):
     folder, bundle, _, figures = made
     open_bundle(bundle).verify()

@@ -125,6 +125,7 @@ def test_residues_are_read_by_its_rules(model):
     assert encode("").tolist() == [2, 3]
 
 
+@pytest.mark.full
 def test_200_random_batches_change_no_protein(model):
     rng = random.Random(5)
     pool = proteins(50, seed=2)

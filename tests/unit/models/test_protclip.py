@@ -347,6 +347,7 @@ def test_bfloat16_leaves_texts_in_float32(folder, model):
     assert 1e-6 < difference < 0.1
 
 
+@pytest.mark.full
 def test_200_random_batches_of_proteins(model):
     rng = random.Random(7)
     pool = ["".join(rng.choices("ACDEFGHIKLMNPQRSTVWY", k=rng.randint(1, 60))) for _ in range(40)]

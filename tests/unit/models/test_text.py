@@ -87,6 +87,7 @@ def test_every_text_equals_a_plain_forward(dual, model, joint):
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("padded", [False, True], ids=["equal lengths", "masked padding"])
 def test_200_random_batches_change_no_text(model, words, padded):
     """The second way is that of a GPU."""

@@ -114,6 +114,7 @@ def test_what_adds_up_is_learnt_and_comes_back(run, tiny_bundle, tmp_path, kind)
     assert np.corrcoef(said, [VALUES[text] for text in texts])[0, 1] > 0.9
 
 
+@pytest.mark.full
 def test_the_same_input_gives_the_same_head(run, tmp_path):
     for name in ("a", "b"):
         run(kind="ridge", output=tmp_path / name)
