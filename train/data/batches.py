@@ -23,12 +23,11 @@ from protclip_core.encoders.alphabet import BOS, EOS
 from protclip_core.encoders.packing import PackedTokens, pack
 from protclip_core.errors import UsageError
 from train.config.run import DataConfig, ObjectivesConfig
-from train.data.composer import PROPERTY_TAGS, TextComposer
+from train.data.composer import PROPERTY_TAGS, TextComposer, hash_texts
 from train.data.masking import Masked, mask_batch
 from train.data.pairs import PairSource, read_proteins
 from train.data.substitutions import mutate
 from train.data.text_vectors import TextVariants
-from train.objectives.gc import hash_texts
 
 __all__ = ["Batch", "EpochPlan", "PairData", "full_batch", "read_proteins"]
 

@@ -15,12 +15,11 @@ from torch import Tensor
 from train.data.batches import Batch, full_batch
 from train.data.composer import TextComposer
 from train.data.go_bank import GoBank
+from train.data.masking import IGNORED, mask_residues
 from train.data.pairs import PairSource
-from train.loop.bank_vectors import unit_bank
 from train.loop.go_fmax import aspect_fmax
 from train.loop.ranks import Ranks
 from train.loop.trainee import Trainee
-from train.objectives.mlm import IGNORED, mask_residues
 
 __all__ = ["EvaluationSet", "evaluate", "recall_at"]
 
@@ -116,7 +115,7 @@ def evaluate(
     proteins = torch.cat([result[0] for result in results])
     texts = torch.cat([result[1] for result in results])
     figures = _retrieval(proteins, texts, pairs)
-    if model.config.mlm:
+    if "mlm" in model.objectives:
         count = sum(result[3] for result in results)
         total = sum(result[2] * result[3] for result in results)
         figures["mlm_perplexity"] = math.exp(min(total / max(count, 1), 50.0))
@@ -130,13 +129,13 @@ def _annotation(
 ) -> dict[str, float]:
     """Fmax of each aspect, by cosines, and with the prior where there is one."""
     kept = len(model.every_vectors) == len(every.columns)
-    vectors = model.every_vectors if kept else unit_bank(model, every)
+    vectors = model.every_vectors if kept else model.unit_bank(every)
     cosines = (proteins @ vectors.cpu().T).numpy()
     inside = np.searchsorted(every.columns, bank.columns)
     ways = [("fmax", cosines[:, inside], bank.columns)]
-    on = model.config
-    if on.go and on.go_form == "prior":
-        odds = model.go_scale * cosines + every.log_prior(on.go_min_count)
+    go = model.go
+    if go is not None and go.prior:
+        odds = go.scale * cosines + every.log_prior(go.config.go_min_count)
         ways.append(("fmax_prior", odds, every.columns))
     figures: dict[str, float] = {}
     for way, scores, columns in ways:
@@ -151,15 +150,15 @@ def _measure(
 ) -> tuple[Tensor, Tensor, float, int]:
     """Embeddings of a batch, its MLM loss and the number of masked residues."""
     device = model.towers.logit_scale.device
-    proteins, texts = model("embed", batch.to(device))
+    proteins, texts = model.embed(batch.to(device))
     loss, count = 0.0, 0
-    if model.config.mlm:
+    if "mlm" in model.objectives:
         generator = torch.Generator().manual_seed(seed)
         masked, targets = mask_residues(
             batch.proteins, mask_share, generator, proteins=_MASKED_SHARE
         )
         count = int((targets != IGNORED).sum())
-        loss = float(model("restore", masked.to(device), targets.to(device)))
+        loss = float(model.restore(masked.to(device), targets.to(device)))
     return proteins.cpu(), texts.cpu(), loss, count
 
 

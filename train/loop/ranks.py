@@ -49,12 +49,20 @@ class Ranks:
         Where this rank computes.
     group
         For collectives; ``None`` in a run of one.
+    doing
+        What this rank is doing, for errors: ``"in step 12"``.
     """
 
     def __init__(self, rank: int, world: int, device: torch.device, timeout: float) -> None:
         self.rank, self.world, self.device, self.timeout = rank, world, device, timeout
         self.group: dist.ProcessGroup | None = None
+        self.doing = "before the first step"
         self._store: Any = None
+
+    @classmethod
+    def alone(cls, device: str | torch.device = "cpu") -> Ranks:
+        """Return the ranks of a run of one process."""
+        return cls(0, 1, torch.device(device), 60.0)
 
     @property
     def first(self) -> bool:
@@ -111,7 +119,7 @@ class Ranks:
             # In Python, not in the store: a signal must get through.
             time.sleep(0.05)
             if self._has("gone", 0) or self._dead(0) or time.monotonic() > until:
-                raise self.lost("before the first step")
+                raise self.lost()
 
     def prepared(self, stage: str = "prepared") -> None:
         """Tell the others that they may read."""
@@ -144,14 +152,9 @@ class Ranks:
             and bool(_LOST.search(str(error)))
         )
 
-    def lost(self, when: str) -> WorkerLostError:
-        """Find out who is missing, and return the error that says so.
-
-        Parameters
-        ----------
-        when
-            What this rank was doing: ``"in step 12"``.
-        """
+    def lost(self) -> WorkerLostError:
+        """Find out who is missing, and return the error that says so."""
+        when = self.doing
         self.note("gone", f"lost another rank {when}")
         until = time.monotonic() + _GRACE
         missing = [rank for rank in range(self.world) if rank != self.rank]

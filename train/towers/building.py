@@ -25,6 +25,7 @@ from protclip_core.models.info import ModelInfo, describe_model
 from protclip_core.weights.names import transformers_names
 from protclip_core.weights.tensors import fill_module, read_transformers_weights
 from train.config.run import RunConfig
+from train.objectives.registry import trained_parts
 from train.towers.two_towers import (
     TwoTowers,
     initialise_bert,
@@ -329,17 +330,12 @@ def _freeze_unused(towers: TwoTowers, config: RunConfig) -> None:
 
     A parameter that waits for a gradient which never comes is an error between ranks.
     """
-    on = config.objectives
-    if not on.gc:
-        towers.logit_scale.requires_grad = False
-    if not (on.gc or on.bsr or on.pda or on.go):
-        towers.protein_projection.requires_grad_(requires_grad=False)
-    if not (on.gc or on.bsr or on.pda or on.go):
-        towers.text_projection.requires_grad_(requires_grad=False)
-    if not (on.gc or on.bsr):
-        towers.text_encoder.requires_grad_(requires_grad=False)
-    if towers.reads_input and not on.mlm:
-        # Nothing goes through the layers then; see `Trainee.losses`.
+    trains = trained_parts(config.objectives)
+    for part in ("logit_scale", "protein_projection", "text_projection", "text_encoder"):
+        if part not in trains:
+            getattr(towers, part).requires_grad_(requires_grad=False)
+    if towers.reads_input and "protein_layers" not in trains:
+        # Nothing goes through the layers then; see `train.towers.passes`.
         for name, parameter in towers.protein_encoder.named_parameters():
             if not name.startswith(("tables.", "gates.", "windows.")):
                 parameter.requires_grad = False
