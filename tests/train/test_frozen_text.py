@@ -17,8 +17,7 @@ from tests.train.launch import CONFIGS, Job
 from train import pretrain
 from train.data.batches import PairData
 from train.loop import steps
-from train.loop.evaluate import evaluate
-from train.loop.go_fmax import aspect_fmax
+from train.loop.evaluate import aspect_fmax, evaluate
 from train.loop.kept_texts import keep_texts
 from train.loop.ranks import Ranks
 from train.loop.setup import make_trainee, prepare

@@ -23,7 +23,6 @@ from train.config.tables import (
     Natural,
     NotNegative,
     Share,
-    WrongValueError,
     make,
     read_toml,
 )
@@ -121,7 +120,7 @@ class ModelConfig:
         if self.projection == "plain":
             for name, idle in (("projection_dropout", 0.0), ("protein_reads", "all")):
                 if getattr(self, name) != idle:
-                    raise WrongValueError(name, "needs projection = 'skip'")
+                    raise ValueError(f"{name} needs projection = 'skip'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +232,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if len(self.crops) != len(self.crop_shares) or abs(sum(self.crop_shares) - 1) > 1e-6:
-            raise WrongValueError(
-                "crop_shares", "must give each of crops a probability, adding up to 1"
-            )
+            raise ValueError("crop_shares must give each of crops a probability, adding up to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import sys
 import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from protclip_core.errors import UsageError
+from protclip_core.io.json_fields import problem_of
 
 __all__ = ["Above0", "BelowOne", "Count", "Natural", "NotNegative", "Share"]
-__all__ += ["WrongValueError", "make", "read_toml"]
+__all__ += ["make", "read_toml"]
 
 _MOST = sys.float_info.max
 NotNegative = Annotated[float, Meta(ge=0, le=_MOST)]
@@ -29,16 +29,6 @@ Count = Annotated[int, Meta(ge=0)]
 Natural = Annotated[int, Meta(ge=1)]
 
 Config = TypeVar("Config")
-_KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
-_KINDS |= {"array": "a list", "object": "a table"}
-
-
-class WrongValueError(ValueError):
-    """A value that a table does not allow, with its key; raised in ``__post_init__``."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(reason)
-        self.key = key
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -82,49 +72,31 @@ def make(cls: type[Config], content: Mapping[str, Any], file: str, table: str = 
     try:
         return msgspec.convert(content, cls)
     except msgspec.ValidationError as error:
-        said, _, path = str(error).partition(" - at `$")
-        keys = [*filter(None, [table]), *re.findall(r"[A-Za-z_]\w*", path)]
-        if isinstance(error.__cause__, WrongValueError):
-            keys.append(error.__cause__.key)
-        value: Any = content
-        for key in keys[bool(table) :]:
-            value = value[key]
-        if missing := re.search(r"missing required field `(\w+)`", said):
-            name = missing[1] if keys else f"[{missing[1]}]"
-            raise _error(f"{name} is missing", "missing_key", file, keys) from error
-        if "enum" in said:
-            choices = typing.get_args(_hints(cls, keys[bool(table) :]))
-            said = f"must be one of {', '.join(map(repr, choices))}, got {value!r}"
-        elif wanted := re.match(
-            r"Expected `(\w+).*?`( .. \S+)?(?: of (length .*?)(?:, got.*)?$)?", said
-        ):
-            parts = (_KINDS.get(wanted[1], wanted[1]), *wanted.groups()[1:])
-            said = f"must be {' '.join(p.strip() for p in parts if p)}, got {value!r}"
-        raise _error(said, "invalid_value", file, keys) from error
+        said = problem_of(error, content, table)
+        missing = said.endswith(" is missing")
+        raise UsageError(
+            said, code=f"usage.{'missing_key' if missing else 'invalid_value'}", where=file
+        ) from error
 
 
-def _check_keys(cls: Any, content: Mapping[str, Any], file: str, table: str) -> None:
+def _check_keys(cls: Any, content: Mapping[str, Any], file: str, table: str) -> None:  # noqa: ANN401
     """Refuse an unknown key, with the known one that is nearest to it."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     for key, value in content.items():
+        where = f"{file}: [{table}]" if table else file
         if key not in hints:
             near = difflib.get_close_matches(key, hints, 1)
             hint = f"did you mean {near[0]!r}" if near else None
-            keys = [table] if table else []
-            raise _error(f"unknown key {key!r}", "unknown_key", file, keys, hint)
+            raise UsageError(
+                f"unknown key {key!r}", code="usage.unknown_key", where=where, hint=hint
+            )
+        choices = typing.get_args(hints[key])
+        if typing.get_origin(hints[key]) is Literal and value not in choices:
+            shown = ", ".join(map(repr, choices))
+            raise UsageError(
+                f"{key} must be one of {shown}, not {value!r}",
+                code="usage.invalid_value",
+                where=where,
+            )
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
             _check_keys(hints[key], value, file, key)
-
-
-def _hints(cls: Any, keys: list[str]) -> Any:
-    for key in keys:
-        cls = typing.get_type_hints(cls)[key]
-    return cls
-
-
-def _error(
-    reason: str, code: str, file: str, keys: list[str], hint: str | None = None
-) -> UsageError:
-    """Return the error, its place as ``FILE: [table] key``."""
-    where = f"{file}: [{keys[0]}] {' '.join(keys[1:])}".rstrip() if keys else file
-    return UsageError(reason, code=f"usage.{code}", where=where, hint=hint)

@@ -1,6 +1,6 @@
 """Figures of a model on pairs that it was not trained on.
 
-Legend: N pairs, P joint width.
+Legend: N pairs, P joint width, C GO terms.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from protclip_core.measure.fmax import fmax
 from train.data.batches import Batch, full_batch
 from train.data.composer import TextComposer
 from train.data.go_bank import GoBank
+from train.data.go_terms import ASPECTS, GoTerms
 from train.data.masking import IGNORED, mask_residues
 from train.data.pairs import PairSource
-from train.loop.go_fmax import aspect_fmax
 from train.loop.ranks import Ranks
 from train.loop.trainee import Trainee
 
-__all__ = ["EvaluationSet", "evaluate", "recall_at"]
+__all__ = ["EvaluationSet", "aspect_fmax", "evaluate", "recall_at"]
 
 _TOKENS_OF_A_BATCH = 12_000
 #: The masked forward pass is a second one; a part of the proteins says enough.
@@ -190,3 +191,41 @@ def recall_at(k: int, similarity: Tensor, same_text: Tensor) -> float:
     itself = torch.eye(len(similarity), dtype=torch.bool)
     ahead = (similarity >= own) & ~same_text & ~itself
     return int((ahead.sum(dim=1) < k).sum()) / len(similarity)
+
+
+def aspect_fmax(
+    scores: np.ndarray, columns: np.ndarray, annotations: list[np.ndarray], terms: GoTerms
+) -> dict[str, float]:
+    """Return Fmax of each aspect, over its terms without the root.
+
+    Parameters
+    ----------
+    scores
+        Shape ``(N, C)``, propagated.
+    columns
+        Terms of the columns, ``(C,)``.
+    annotations
+        True terms of each protein, propagated, without roots. Those that are no column count as
+        not found.
+
+    Returns
+    -------
+    dict
+        ``MF``, ``BP``, ``CC`` to Fmax over the proteins that are annotated there; NaN for none.
+    """
+    found = {}
+    for aspect, name in enumerate(ASPECTS):
+        own = [terms_[terms.aspects[terms_] == aspect] for terms_ in annotations]
+        rows = [row for row, terms_ in enumerate(own) if len(terms_)]
+        inside = columns[terms.aspects[columns] == aspect]
+        beyond = np.setdiff1d(np.concatenate([own[row] for row in rows] or [inside]), inside)
+        every = np.concatenate([inside, beyond])
+        place = np.full(len(terms), -1)
+        place[every] = np.arange(len(every))
+        truth = np.zeros((len(rows), len(every)), dtype=bool)
+        for number, row in enumerate(rows):
+            truth[number, place[own[row]]] = True
+        table = np.full(truth.shape, -np.inf, dtype=np.float32)
+        table[:, : len(inside)] = scores[rows][:, terms.aspects[columns] == aspect]
+        found[name] = fmax(table, truth) if rows else float("nan")
+    return found
