@@ -58,9 +58,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, command: str) -> None:
     if args.steps is not None and args.steps < 1:
-        raise UsageError(f"must be 1 or more, got {args.steps}", where="--steps")
+        raise UsageError(
+            f"must be 1 or more, got {args.steps}", code="usage.bad_value", where="--steps"
+        )
     if args.entries < 2:
-        raise UsageError(f"must be 2 or more, got {args.entries}", where="--entries")
+        raise UsageError(
+            f"must be 2 or more, got {args.entries}", code="usage.bad_value", where="--entries"
+        )
     lines = ablate(
         load_config(args.config),
         data_path=args.data,
@@ -128,7 +132,9 @@ def ablate(  # noqa: PLR0913
     """
     for path in (data_path, go_path):
         if not path.is_file():
-            raise ModelError("no such file", where=str(path), hint="give --data and --go")
+            raise ModelError(
+                "no such file", code="model.not_found", where=str(path), hint="give --data and --go"
+            )
     recipe = with_text(recipe, text, steps)
     out.mkdir(parents=True, exist_ok=True)
     # Absolute, because the runs note what they are of.

@@ -63,6 +63,7 @@ def with_text(recipe: RunConfig, text: str, steps: int | None) -> RunConfig:
     if info.bundle is None or not info.text_encoder or info.joint_dim is None:
         raise UsageError(
             f"model {info.name} has no text encoder with a projection",
+            code="model.no_text_encoder",
             where="--text",
             hint="give the bundle that python -m train.pretrain_text leaves in its run folder",
         )
@@ -76,7 +77,12 @@ def with_text(recipe: RunConfig, text: str, steps: int | None) -> RunConfig:
     )
     number = steps or recipe.train.max_steps
     if number is None:
-        raise UsageError("the recipe has no max_steps", where="--config", hint="give --steps")
+        raise UsageError(
+            "the recipe has no max_steps",
+            code="usage.missing_key",
+            where="--config",
+            hint="give --steps",
+        )
     train = dataclasses.replace(
         recipe.train, max_steps=number, max_epochs=None, max_minutes=None, evaluate_every=number
     )
@@ -95,7 +101,9 @@ def choose_rows(only: str | None) -> list[Row]:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}" if near else f"one of {', '.join(known)}"
-            raise UsageError(f"unknown row {name!r}", where="--only", hint=hint)
+            raise UsageError(
+                f"unknown row {name!r}", code="usage.unknown_value", where="--only", hint=hint
+            )
     return [row for row in ROWS if row.name in wanted]
 
 
@@ -103,5 +111,7 @@ def read_seeds(text: str) -> list[int]:
     """Read the numbers of ``--seeds``."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise UsageError(f"{text!r} is no list of different numbers", where="--seeds")
+        raise UsageError(
+            f"{text!r} is no list of different numbers", code="usage.bad_value", where="--seeds"
+        )
     return [int(part) for part in parts]

@@ -55,6 +55,7 @@ def run_once(config: RunConfig, out: Path) -> dict[str, float]:
         if changes:
             raise UsageError(
                 f"was begun with other settings ({changes[0]})",
+                code="usage.other_settings",
                 where=str(run_dir),
                 hint="give those again, or another --out",
             )
@@ -134,6 +135,7 @@ def check_inputs(out: Path, text: str, go_path: Path) -> None:
             if known[option] != facts[option]:
                 raise UsageError(
                     f"{option} is not what the runs there were begun with",
+                    code="usage.other_settings",
                     where=str(out),
                     hint="give it again, or another --out",
                 )

@@ -380,5 +380,5 @@ def _split_shape(table: dict[str, Any], where: str) -> dict[str, Any]:
             KmerConfig.from_dict(shape)
         except ValueError as error:
             place = f"{where}: [protein]"
-            raise UsageError(str(error), code="usage.invalid_value", where=place) from error
+            raise UsageError(str(error), code="usage.bad_value", where=place) from error
     return {key: value for key, value in table.items() if key in own} | {"shape": shape}

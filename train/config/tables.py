@@ -72,10 +72,8 @@ def make(cls: type[Config], content: Mapping[str, Any], file: str, table: str = 
     try:
         return msgspec.convert(content, cls)
     except msgspec.ValidationError as error:
-        said = problem_of(error, content, table)
-        missing = said.endswith(" is missing")
         raise UsageError(
-            said, code=f"usage.{'missing_key' if missing else 'invalid_value'}", where=file
+            problem_of(error, content, table), code="usage.bad_value", where=file
         ) from error
 
 
@@ -95,7 +93,7 @@ def _check_keys(cls: Any, content: Mapping[str, Any], file: str, table: str) -> 
             shown = ", ".join(map(repr, choices))
             raise UsageError(
                 f"{key} must be one of {shown}, not {value!r}",
-                code="usage.invalid_value",
+                code="usage.bad_value",
                 where=where,
             )
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):

@@ -96,7 +96,7 @@ def load_text_config(path: Path) -> TextRunConfig:
     if made.text.weights is not None:
         raise UsageError(
             "a text tower starts from a shape",
-            code="usage.invalid_value",
+            code="usage.bad_value",
             where=f"{path}: [text] weights",
         )
     return made

@@ -56,7 +56,11 @@ class TextComposer:
         for token in ("[CLS]", "[SEP]", "[PAD]"):
             id = tokenizer.token_to_id(token)
             if id is None:
-                raise ModelError(f"the tokenizer has no {token}", hint="give one of BERT's kind")
+                raise ModelError(
+                    f"the tokenizer has no {token}",
+                    code="model.bad_tokenizer",
+                    hint="give one of BERT's kind",
+                )
             named.append(int(id))
         self._first, self._last, self.pad = named
 

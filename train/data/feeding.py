@@ -125,6 +125,7 @@ def stop_watching() -> None:
 def _lost(pids: str) -> WorkerLostError:
     return WorkerLostError(
         f"the process {pids} that puts batches together was lost",
+        code="worker.lost_process",
         hint="start again with --resume",
     )
 

@@ -99,6 +99,7 @@ def make_bank(
     if not len(columns):
         raise InputError(
             f"no GO term annotates {least} training proteins",
+            code="input.too_few_proteins",
             hint="lower [objectives] go_min_count, or give pairs with GO terms",
         )
     kinds = ("name", "definition") if kind == "both" else (kind,)

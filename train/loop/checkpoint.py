@@ -143,6 +143,7 @@ def restore(
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelError(
             "does not fit the configuration",
+            code="model.other_settings",
             where=str(directory),
             hint="resume with the shapes and objectives that the run began with",
         ) from error
@@ -207,7 +208,12 @@ def find(run_dir: Path) -> Path:
             return directory
         _log.warning("%s: %s; taking the checkpoint before it", directory, fault)
     what = "all checkpoints are damaged" if found else "no checkpoint to resume from"
-    raise ModelError(what, where=str(run_dir), hint="start again without --resume elsewhere")
+    raise ModelError(
+        what,
+        code="model.damaged" if found else "model.no_checkpoint",
+        where=str(run_dir),
+        hint="start again without --resume elsewhere",
+    )
 
 
 def _write(final: Path, contents: dict[str, Callable[[BinaryIO], object]]) -> None:
@@ -273,7 +279,9 @@ def _write_file(path: Path, write: Callable[[Any], object]) -> dict[str, Any]:
             if hashing.error is not None:
                 raise hashing.error from error
             if free_bytes(path) < 1_000_000:
-                raise ResourceError("no room to write it", where=str(path)) from error
+                raise ResourceError(
+                    "no room to write it", code="resource.disk_full", where=str(path)
+                ) from error
             raise
         os.fsync(file.fileno())
     return {"bytes": hashing.size, "sha256": hashing.sha256}

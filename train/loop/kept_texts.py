@@ -47,6 +47,7 @@ def keep_texts(
         if number:
             raise UsageError(
                 "needs a text encoder and a text projection that are frozen",
+                code="usage.not_frozen",
                 where="[text] cache_variants",
                 hint="set frozen and projection_frozen, or start from a model that brings both",
             )

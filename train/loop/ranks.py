@@ -96,6 +96,7 @@ class Ranks:
         except (RuntimeError, ValueError) as error:
             raise WorkerLostError(
                 f"rank {self.rank} of {self.world} did not meet the others",
+                code="worker.no_meeting",
                 hint="start with torchrun, all ranks within a minute",
             ) from error
         self.group = dist.group.WORLD
@@ -169,12 +170,16 @@ class Ranks:
             which = f"rank {names}" if len(missing) == 1 else f"ranks {names}"
             dead = all(self._dead(rank) for rank in missing)
             what = "was lost" if dead else f"did not come within {self.timeout:g} seconds"
-            return WorkerLostError(f"{which} {what} {when}", hint=hint)
+            return WorkerLostError(f"{which} {what} {when}", code="worker.lost_rank", hint=hint)
         for rank in range(self.world):
             reason = self._read("gone", rank)
             if rank != self.rank and reason and not reason.startswith("lost another"):
-                return WorkerLostError(f"rank {rank} ended {when} ({reason})", hint=hint)
-        return WorkerLostError(f"the ranks lost each other {when}", hint=hint)
+                return WorkerLostError(
+                    f"rank {rank} ended {when} ({reason})", code="worker.lost_rank", hint=hint
+                )
+        return WorkerLostError(
+            f"the ranks lost each other {when}", code="worker.lost_rank", hint=hint
+        )
 
     def first_has_told(self) -> bool:
         """Whether the first rank, not this one, has ended as well, and so has said why."""
@@ -242,7 +247,9 @@ def join_ranks(timeout: float | None, *, device: str = "auto") -> Ranks:
         rank, world = (int(os.environ.get(name, start)) for name, start in _NUMBERS)
         local = int(os.environ.get("LOCAL_RANK", rank))
     except ValueError as error:
-        raise UsageError("RANK and WORLD_SIZE must be numbers", hint="use torchrun") from error
+        raise UsageError(
+            "RANK and WORLD_SIZE must be numbers", code="usage.bad_environment", hint="use torchrun"
+        ) from error
     if device == "auto":
         device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
     where = torch.device(device)
@@ -250,6 +257,7 @@ def join_ranks(timeout: float | None, *, device: str = "auto") -> Ranks:
         if local >= torch.cuda.device_count():
             raise UsageError(
                 f"local rank {local} has no device among {torch.cuda.device_count()}",
+                code="usage.no_device",
                 hint="start one process for each device",
             )
         torch.cuda.set_device(where)

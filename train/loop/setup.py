@@ -167,11 +167,26 @@ def _paths(
     config: RunConfig, data_path: Path | None, go_path: Path | None
 ) -> tuple[Path, Path | None]:
     if data_path is None and config.data.pairs is None:
-        raise UsageError("no pairs to train on", where="[data] pairs", hint="name them with --data")
+        raise UsageError(
+            "no pairs to train on",
+            code="usage.missing_option",
+            where="[data] pairs",
+            hint="name them with --data",
+        )
     if go_path is None and config.data.go is not None:
         go_path = Path(config.data.go)
     if go_path is not None and not go_path.is_file():
-        raise ModelError("no such file", where=str(go_path), hint="name the GO table with --go")
+        raise ModelError(
+            "no such file",
+            code="model.not_found",
+            where=str(go_path),
+            hint="name the GO table with --go",
+        )
     if go_path is None and config.objectives.go:
-        raise UsageError("needs a table of GO terms", where="[objectives] go", hint="give --go")
+        raise UsageError(
+            "needs a table of GO terms",
+            code="usage.missing_option",
+            where="[objectives] go",
+            hint="give --go",
+        )
     return data_path or Path(str(config.data.pairs)), go_path

@@ -163,7 +163,11 @@ def _of_run(run_dir: Path | None) -> tuple[str | None, float | None]:
     tensors = checkpoint.read_tensors(checkpoint.find(run_dir) / "model.safetensors")
     scale = tensors.get("objectives.go.logit_scale")
     if scale is None:
-        raise ModelError("was trained without GO, so has no scale of it", where=str(run_dir))
+        raise ModelError(
+            "was trained without GO, so has no scale of it",
+            code="model.no_scale",
+            where=str(run_dir),
+        )
     return config.objectives.go_text, float(scale.float().exp())
 
 
@@ -183,7 +187,11 @@ def embed_unit(model: ProteinModel, sequences: list[str], progress: Progress | N
     with LocalEngine(model) as engine:
         for row, result in engine.run(sequences, settings):
             if isinstance(result, str):
-                raise ModelError(f"protein {row + 1}: {result}", where=str(model.info.path))
+                raise ModelError(
+                    f"protein {row + 1}: {result}",
+                    code="model.bad_vector",
+                    where=str(model.info.path),
+                )
             found[row] = result.vector
             if progress is not None:
                 progress.advance(1)

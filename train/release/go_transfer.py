@@ -124,7 +124,10 @@ def fit_transfer(
     index = find_go_index(info)
     if index.calibration is None:
         raise ModelError(
-            "has no calibration", where=index.source, hint="run train.release.go_index first"
+            "has no calibration",
+            code="model.no_calibration",
+            where=index.source,
+            hint="run train.release.go_index first",
         )
     splits = read_annotated(data, index.ontology, ("train", "valid"))
     train, valid = splits["train"], splits["valid"]
@@ -215,6 +218,7 @@ def _fit_aspect(
     if not correct.any():
         raise InputError(
             f"no protein of split valid has a relative and a term of aspect {ASPECTS[aspect]}",
+            code="input.nothing_to_fit",
             hint="give more annotated proteins",
         )
     weights = fit_rule(features, correct)

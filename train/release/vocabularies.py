@@ -131,7 +131,9 @@ def write_tables(train: Sequence[dict[str, Any]], folder: Path) -> dict[str, int
     for name in SHIPPED:
         phrases = ec_phrases(train) if name == "ec" else flat_phrases(train, name)
         if not phrases:
-            raise InputError(f"no term of vocabulary {name} is frequent enough")
+            raise InputError(
+                f"no term of vocabulary {name} is frequent enough", code="input.nothing_to_fit"
+            )
         text = "".join(_line(phrase) for phrase in phrases)
         write_atomic(folder / f"{name}.tsv", text.encode())
         sizes[name] = len(phrases)
@@ -227,10 +229,14 @@ def _read(path: Path) -> _Records:
                     kept = _FIELDS if split == "train" else (*_FIELDS, "sequence")
                     found[split].append({key: entry[key] for key in kept if key in entry})
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"cannot be read ({error!r})", where=f"{path}:{number}") from error
+                raise InputError(
+                    f"cannot be read ({error!r})", code="input.bad_line", where=f"{path}:{number}"
+                ) from error
     for split, records in found.items():
         if not records:
-            raise InputError(f"no protein of split {split!r}", where=str(path))
+            raise InputError(
+                f"no protein of split {split!r}", code="input.empty_split", where=str(path)
+            )
     return found
 
 
