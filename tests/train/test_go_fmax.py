@@ -7,7 +7,7 @@ import pytest
 
 from protclip_core.errors import InputError
 from train.data.go_terms import GoTerms
-from train.loop.go_fmax import aspect_fmax
+from train.loop.evaluate import aspect_fmax
 
 TABLE = """id\tname\tnamespace\tis_obsolete\tis_a\tdefinition
 GO:0003674\tmolecular_function\tmolecular_function\t0\t\t

@@ -16,9 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.support.environment import patient
 from tests.train.tiny_towers import TinyTowers, examples
-from train.objectives.bsr import bsr_loss, mask_segments
-from train.objectives.gc import contrastive_loss, distributed_contrastive_loss, hash_texts
-from train.objectives.mlm import IGNORED, mask_residues, mlm_loss
+from train.data.composer import hash_texts
+from train.data.masking import IGNORED, mask_residues, mask_segments
+from train.objectives.bsr import bsr_loss
+from train.objectives.gc import contrastive_loss, distributed_contrastive_loss
+from train.objectives.mlm import mlm_loss
 from train.objectives.multi_positive import multi_positive_sigmoid, multi_positive_softmax
 from train.objectives.pda import pda_loss
 

@@ -25,6 +25,7 @@ from protclip_core.models.info import ModelInfo, describe_model
 from protclip_core.weights.names import transformers_names
 from protclip_core.weights.tensors import fill_module, read_transformers_weights
 from train.config.run import RunConfig
+from train.objectives.registry import trained_parts
 from train.towers.two_towers import (
     TwoTowers,
     initialise_bert,
@@ -118,7 +119,9 @@ def tokenizer_of(config: RunConfig) -> Tokenizer | None:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 (the library names no class of its own)
-        raise UsageError("is not a readable tokenizer", where=str(path)) from error
+        raise UsageError(
+            "is not a readable tokenizer", code="usage.bad_tokenizer", where=str(path)
+        ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -172,7 +175,7 @@ def _protein_encoder(config: RunConfig, *, lm_head: bool) -> nn.Module:
         shape = Esm2Config(**protein.shape)
     except (TypeError, ValueError) as error:
         reason = str(error).partition("() ")[2] or str(error)
-        raise UsageError(reason, where="[protein]") from error
+        raise UsageError(reason, code="usage.bad_value", where="[protein]") from error
     encoder = Esm2(shape, lm_head=lm_head)
     initialise_esm2(encoder, shape.num_layers)
     return encoder
@@ -189,6 +192,7 @@ def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:
     else:
         raise UsageError(
             f"model {info.name} has no protein encoder that can be trained on",
+            code="model.no_protein_encoder",
             where="[protein] weights",
             hint="name an ESM-2, or make a bundle of it with: protclip models import",
         )
@@ -196,6 +200,7 @@ def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:
     if lm_head and not has_head:
         raise UsageError(
             f"model {info.name} has no masked-LM head",
+            code="model.no_mlm_head",
             where="[model] mlm_head",
             hint="choose mlm_head = 'separate'",
         )
@@ -221,6 +226,7 @@ def _projection_form(config: RunConfig, protein: nn.Module) -> ProjectionForm | 
     if not getattr(shape, "keep_input", False):
         raise UsageError(
             "the protein encoder keeps no input to read alone",
+            code="usage.bad_value",
             where="[model] protein_reads",
             hint="use 'all', or an encoder of kind 'kmer' with keep_input = true",
         )
@@ -241,7 +247,9 @@ def _text_encoder(config: RunConfig, vocab_size: int) -> nn.Module:
     assert text.max_tokens
     if text.hidden_dim % text.num_heads:
         raise UsageError(
-            f"must be a multiple of num_heads {text.num_heads}", where="[text] hidden_dim"
+            f"must be a multiple of num_heads {text.num_heads}",
+            code="usage.bad_value",
+            where="[text] hidden_dim",
         )
     encoder = make_bert(
         vocab_size=vocab_size,
@@ -259,6 +267,7 @@ def _bundle_info(name: str, where: str) -> ModelInfo:
     if info.bundle is None or not info.text_encoder:
         raise UsageError(
             f"model {info.name} has no text encoder",
+            code="model.no_text_encoder",
             where=where,
             hint="protclip models import makes a bundle of a BERT",
         )
@@ -329,17 +338,12 @@ def _freeze_unused(towers: TwoTowers, config: RunConfig) -> None:
 
     A parameter that waits for a gradient which never comes is an error between ranks.
     """
-    on = config.objectives
-    if not on.gc:
-        towers.logit_scale.requires_grad = False
-    if not (on.gc or on.bsr or on.pda or on.go):
-        towers.protein_projection.requires_grad_(requires_grad=False)
-    if not (on.gc or on.bsr or on.pda or on.go):
-        towers.text_projection.requires_grad_(requires_grad=False)
-    if not (on.gc or on.bsr):
-        towers.text_encoder.requires_grad_(requires_grad=False)
-    if towers.reads_input and not on.mlm:
-        # Nothing goes through the layers then; see `Trainee.losses`.
+    trains = trained_parts(config.objectives)
+    for part in ("logit_scale", "protein_projection", "text_projection", "text_encoder"):
+        if part not in trains:
+            getattr(towers, part).requires_grad_(requires_grad=False)
+    if towers.reads_input and "protein_layers" not in trains:
+        # Nothing goes through the layers then; see `train.towers.passes`.
         for name, parameter in towers.protein_encoder.named_parameters():
             if not name.startswith(("tables.", "gates.", "windows.")):
                 parameter.requires_grad = False
