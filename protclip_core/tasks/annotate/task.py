@@ -45,8 +45,8 @@ from protclip_core.tasks.annotate.vocabularies import (
 )
 from protclip_core.terms.combine import Supported
 from protclip_core.terms.scores import BLOCK_PROTEINS, GoScorer, Scored
-from protclip_core.vectors.protein_source import open_source
 from protclip_core.vectors.sequence_queue import SequenceQueue
+from protclip_core.vectors.source import FastaSource, is_store, open_vectors
 
 __all__ = [
     "DEFAULT_PROBABILITY",
@@ -118,23 +118,22 @@ class Annotation:
         self.request = request
         self.report = AnnotateReport()
         with ExitStack() as stack:
-            inputs = request.inputs
             if request.transfer is not None and request.transfer.homology is not None:
-                inputs = stack.enter_context(rereadable(inputs))
+                stack.enter_context(rereadable(request.inputs))
             self.sequences = stack.enter_context(SequenceQueue()) if request.explain else None
             self._source = stack.enter_context(
-                open_source(
-                    inputs,
+                open_vectors(
+                    request.inputs,
+                    space="joint",
                     model=request.model,
                     device=request.device,
                     workers=request.workers,
                     on_error=request.on_error,
-                    sequences=self.sequences,
                 )
             )
             self.info = self._source.info
             self.vocabularies = choose_vocabularies(request, self.info)
-            self.transfer = self._prepare_transfer(inputs)
+            self.transfer = self._prepare_transfer()
             self._stack = stack.pop_all()
         self.index = self.vocabularies[0].index
 
@@ -216,7 +215,11 @@ class Annotation:
 
     def _scored(self, scorers: Sequence[GoScorer], progress: Progress) -> Iterator[_Block]:
         """Compare block by block."""
-        for ids, vectors in self._source.blocks(progress):
+        source = self._source
+        for block in source.blocks(progress):
+            if self.sequences is not None and isinstance(source, FastaSource):
+                self.sequences.put(source.job, block.sequences or ())
+            ids, vectors = block.ids, _unit(block.vectors)
             for start in range(0, len(ids), BLOCK_PROTEINS):
                 part = vectors[start : start + BLOCK_PROTEINS]
                 some = ids[start : start + BLOCK_PROTEINS]
@@ -225,7 +228,7 @@ class Annotation:
                     [self._compare(v, s, some, part) for v, s in zip(self.vocabularies, scorers)],
                 )
 
-    def _prepare_transfer(self, inputs: Sequence[str]) -> Transfer | None:
+    def _prepare_transfer(self) -> Transfer | None:
         """Find the relatives that are asked for."""
         if self.request.transfer is None:
             return None
@@ -239,7 +242,7 @@ class Annotation:
             )
         return Transfer(
             self.request.transfer,
-            inputs,
+            self.request.inputs,
             self.info,
             index.ontology,
             device=self.request.device,
@@ -308,6 +311,12 @@ def _least_odds(
     return limits
 
 
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Make rows as long as 1: float16 stores, and rounding, leave them a little off."""
+    norm = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return (vectors / norm).astype(np.float32)
+
+
 def _check(request: AnnotateRequest) -> None:
     """Refuse options that contradict each other, or are out of range."""
     if unknown := [name for name in request.vocabularies if name not in VOCABULARY_NAMES]:
@@ -318,6 +327,13 @@ def _check(request: AnnotateRequest) -> None:
     if (*request.inputs, *request.vocabulary_files).count("-") > 1:
         hint = "give one of them as a file"
         raise UsageError("standard input is asked for more than once", hint=hint)
+    if request.explain and (stores := [path for path in request.inputs if is_store(path)]):
+        raise UsageError(
+            "is a store: it does not hold the sequences, and only they say which residues matter",
+            code="usage.needs_sequences",
+            where=stores[0],
+            hint="give the FASTA file that it was made from",
+        )
     _check_go(request)
     if request.min_probability is not None and request.fdr is not None:
         raise UsageError("--min-probability and --fdr contradict each other", hint="drop one")

@@ -21,8 +21,8 @@ from protclip_core.terms.combine import TEXT, Supported, best_with_votes, with_v
 from protclip_core.terms.scores import GoScorer
 from protclip_core.terms.transfer import KINDS, TransferWeights, find_transfer
 from protclip_core.terms.votes import Votes, count_votes
-from protclip_core.vectors.protein_source import is_store
 from protclip_core.vectors.relatives import Homologs, Neighbours, RelativeSource
+from protclip_core.vectors.source import is_store
 
 __all__ = ["Support", "Transfer"]
 

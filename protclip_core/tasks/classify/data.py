@@ -14,9 +14,9 @@ import numpy as np
 from protclip_core.errors import InputError
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES, Targets
 from protclip_core.io.labels import Labelled, LabelTable
-from protclip_core.io.protein_names import ProteinNames
 from protclip_core.records import printable
-from protclip_core.vectors.head_vectors import VectorBlock
+from protclip_core.vectors.named import NamedRows
+from protclip_core.vectors.source import VectorBlock
 
 __all__ = [
     "LabelledProteins",
@@ -75,7 +75,7 @@ class LabelledProteins:
 def join(table: LabelTable, block: VectorBlock, where: str) -> LabelledProteins:
     """Find the protein of each label; what has no counterpart is counted and named.
 
-    A name of the table is an id of the input, or stands for one as `ProteinNames` has it.
+    A name of the table is an id of the input, or stands for one as `NamedRows` has it.
 
     Parameters
     ----------
@@ -91,26 +91,27 @@ def join(table: LabelTable, block: VectorBlock, where: str) -> LabelledProteins:
     InputError
         No label has a protein, or two names of the table are one protein with unlike splits.
     """
-    names, rows = ProteinNames(block.ids), {id: row for row, id in enumerate(block.ids)}
+    names = NamedRows(where, block.ids)
     found: dict[int, Labelled] = {}
     missing: list[str] = []
     for name, labelled in table.proteins.items():
-        id = names.find(name).id
-        if id is None:
+        row = names.find(name)
+        if isinstance(row, str):
             missing.append(name)
             continue
-        earlier = found.setdefault(rows[id], labelled)
+        earlier = found.setdefault(row, labelled)
         if earlier is labelled:
             continue
         if earlier.split != labelled.split:
             raise InputError(
-                f"{printable(name)} is {printable(id)}, which is in another split in line "
-                f"{earlier.place}",
+                f"{printable(name)} is {printable(block.ids[row])}, which is in another split in "
+                f"line {earlier.place}",
+                code="input.two_splits",
                 where=f"{table.name}:line {labelled.place}",
             )
         both = list(dict.fromkeys([*earlier.labels, *labelled.labels]))
-        found[rows[id]] = Labelled(both, earlier.split, earlier.place)
-    lacking = [id for row, id in enumerate(block.ids) if row not in found]
+        found[row] = Labelled(both, earlier.split, earlier.place)
+    lacking = [id for number, id in enumerate(block.ids) if number not in found]
     _tell(missing, f"of {len(table.proteins):,} labelled proteins are not in {where}")
     _tell(lacking, f"of {len(block.ids):,} proteins of {where} have no label")
     if table.repeats:
@@ -123,7 +124,11 @@ def join(table: LabelTable, block: VectorBlock, where: str) -> LabelledProteins:
         )
     numbers = np.array(sorted(found), np.int64)
     kept = LabelledProteins(
-        block.ids, block.vectors, block.digests, block.sequences, [Labelled([], "", 0)] * len(rows)
+        block.ids,
+        block.vectors,
+        block.columns()[1],
+        block.sequences,
+        [Labelled([], "", 0)] * len(block.ids),
     ).take(numbers)
     kept.labelled[:] = [found[row] for row in numbers.tolist()]
     return LabelledProteins(

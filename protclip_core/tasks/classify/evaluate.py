@@ -31,7 +31,7 @@ from protclip_core.tasks.classify.data import (
     with_label,
 )
 from protclip_core.tasks.classify.sequences import with_sequences
-from protclip_core.vectors.head_vectors import open_vectors, read_all
+from protclip_core.vectors.source import open_vectors, read_all
 
 __all__ = ["EvaluateReport", "EvaluateRequest", "evaluate"]
 
@@ -122,6 +122,7 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
         device=request.device,
         workers=request.workers,
         on_error=request.on_error,
+        unusable=request.on_error,
     ) as source:
         block = read_all(source, progress or SilentProgress())
     proteins = join(table, block, source.name)

@@ -34,7 +34,7 @@ from protclip_core.tasks.classify.data import (
 )
 from protclip_core.tasks.classify.sequences import with_sequences
 from protclip_core.tasks.classify.split import DROPPED, TEST, TRAIN, VALID, Split, split_proteins
-from protclip_core.vectors.head_vectors import open_vectors, read_all
+from protclip_core.vectors.source import open_vectors, read_all
 
 __all__ = ["MIN_MEMBERS", "FitReport", "FitRequest", "fit"]
 
@@ -142,10 +142,12 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
     with open_vectors(
         request.inputs,
         model=request.model,
-        space=request.space,
+        # A store is taken as it is, unless the joint space is asked for.
+        space="joint" if request.space == "joint" else "stored",
         device=request.device,
         workers=request.workers,
         on_error=request.on_error,
+        unusable=request.on_error,
     ) as source:
         block = read_all(source, progress or SilentProgress())
     proteins = join(table, block, source.name)

@@ -16,7 +16,7 @@ from protclip_core.heads import load_head
 from protclip_core.heads.targets import VALUES
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
-from protclip_core.vectors.head_vectors import open_vectors
+from protclip_core.vectors.source import open_vectors
 
 __all__ = ["PredictRequest", "Predicting", "Prediction"]
 
@@ -107,6 +107,7 @@ class Predicting:
                     device=request.device,
                     workers=request.workers,
                     on_error=request.on_error,
+                    unusable=request.on_error,
                 )
             )
             self._stack = stack.pop_all()

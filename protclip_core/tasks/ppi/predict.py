@@ -29,12 +29,12 @@ from protclip_core.records import Failure, printable
 from protclip_core.tasks.ppi.head import load_pair_head
 from protclip_core.tasks.ppi.leaks import TrainedOn
 from protclip_core.tasks.ppi.pairs import codes_of
-from protclip_core.tasks.ppi.vectors import NO_VECTOR, VectorOptions, load_proteins
+from protclip_core.tasks.ppi.vectors import VectorOptions, load_proteins
+from protclip_core.vectors.source import KEPT_FAILURES, no_vector
 
 __all__ = ["Predicted", "Prediction", "PredictRequest"]
 
 _log = logging.getLogger(__name__)
-_KEPT_FAILURES = 5
 #: Scores that are held at once, and lines of a list that are.
 _SCORES, _LINES = 1 << 21, 8192
 _FEWEST, _MOST = 16, 512
@@ -166,14 +166,14 @@ class Prediction:
         else:
             usable = np.flatnonzero(self.proteins.usable)
             for row in np.flatnonzero(~self.proteins.usable).tolist():
-                self._fail(Failure(self.proteins.name, row + 1, self.proteins.ids[row], NO_VECTOR))
+                self._fail(no_vector(self.proteins.name, row, self.proteins.ids[row]))
             if len(usable) < 2:
                 raise InputError("holds no two proteins", where=self.proteins.name)
             yield from self._all(usable, usable, same=True)
 
     def _fail(self, failure: Failure) -> None:
         self.num_failures += 1
-        if len(self.first_failures) < _KEPT_FAILURES:
+        if len(self.first_failures) < KEPT_FAILURES:
             self.first_failures.append(failure)
 
     def _listed(self, path: str) -> Iterator[Predicted]:
@@ -192,7 +192,7 @@ class Prediction:
             self.rows += len(block)
             self.answered += len(block) - len(faults)
             for place in sorted(faults):
-                if len(reasons) < _KEPT_FAILURES:
+                if len(reasons) < KEPT_FAILURES:
                     reasons.append(f"{block.source}:line {block.lines[place]}: {faults[place]}")
                 self._fail(Failure(block.source, block.lines[place], "", faults[place]))
             self._remark(work, predicted.notes, seen)

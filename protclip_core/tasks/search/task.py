@@ -26,6 +26,7 @@ from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.search.index import choose_backend, search_index
 from protclip_core.tasks.search.queries import Queries, protein_queries, read_texts
 from protclip_core.vectors.store_model import StoreModel, StoreVectors, resolve_space
+from protclip_core.vectors.tables import AnyStore
 
 __all__ = ["Hit", "SearchRequest", "search"]
 
@@ -174,7 +175,9 @@ def _proteins(
 ) -> Iterator[Hit]:
     """Find proteins for texts or for proteins."""
     if request.like:
-        queries = protein_queries(request.like, model, vectors, exclude_self=request.exclude_self)
+        queries = protein_queries(
+            request.like, model, vectors, progress, exclude_self=request.exclude_self
+        )
     else:
         phrases = read_texts(request.texts, request.query_file)
         queries = Queries(
@@ -219,7 +222,7 @@ def _texts_of_proteins(
     phrases = read_phrases(request.against)
     targets = model.embed_text([phrase.text for phrase in phrases])
     if request.like:
-        queries = protein_queries(request.like, model, vectors, exclude_self=False)
+        queries = protein_queries(request.like, model, vectors, progress, exclude_self=False)
         parts = iter([(queries.labels, queries.vectors)])
     else:
         # The names come with the hits here, so what they are worth has to be known before.
@@ -258,7 +261,7 @@ def _text_hits(labels: list[str], hits: Neighbours, phrases: list[Phrase]) -> It
             yield Hit(label, rank + 1, phrase.id, float(cosines[rank]), phrase.text)
 
 
-def _ids_at(store: EmbeddingStore, rows: npt.NDArray[np.int64]) -> dict[int, str]:
+def _ids_at(store: AnyStore, rows: npt.NDArray[np.int64]) -> dict[int, str]:
     """Return the ids of rows; all ids pass by and are checked, few are kept."""
     wanted = np.unique(rows[rows >= 0])
     found, start = dict[int, str](), 0
@@ -271,7 +274,7 @@ def _ids_at(store: EmbeddingStore, rows: npt.NDArray[np.int64]) -> dict[int, str
     return found
 
 
-def _tell_left_out(store: EmbeddingStore, count: int, first: int) -> None:
+def _tell_left_out(store: AnyStore, count: int, first: int) -> None:
     if not count:
         return
     id = printable(next(iter(_ids_at(store, np.array([first])).values())))

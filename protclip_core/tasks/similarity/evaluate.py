@@ -30,7 +30,8 @@ from protclip_core.tasks.similarity.references import (
     Reference,
     TableReference,
 )
-from protclip_core.tasks.similarity.vectors import Proteins, Vectors, open_proteins
+from protclip_core.tasks.similarity.vectors import Proteins, VectorRows
+from protclip_core.vectors.source import open_vectors
 
 __all__ = ["Agreement", "EvaluateReport", "EvaluateRequest", "evaluate"]
 
@@ -69,7 +70,7 @@ class EvaluateRequest:
     resamples
         For the intervals, see `rank_correlations`.
     model, device, workers, on_error
-        See `open_proteins`.
+        See `open_vectors`.
     """
 
     inputs: tuple[str, ...]
@@ -144,7 +145,7 @@ def evaluate(
     InputError
         Fewer than ten pairs that can be compared; a bad table, GAF or ontology.
     ModelError, ResourceError
-        As `open_proteins` and `Proteins.vectors`.
+        As `open_vectors` and `Proteins.vectors`.
     """
     progress = progress or SilentProgress()
     _check(request)
@@ -161,16 +162,17 @@ def evaluate(
             sample=request.sample,
             seed=request.seed,
         )
-    proteins = open_proteins(
+    source = open_vectors(
         request.inputs,
         model=request.model,
         device=request.device,
         workers=request.workers,
         on_error=request.on_error,
+        unusable="keep",
     )
-    with proteins:
+    with Proteins(source) as proteins:
         spaces = _spaces(proteins, request, progress)
-        for failure in proteins.failures:
+        for failure in proteins.first_failures:
             report.add(f"{failure.where}: {failure.reason}")
         report.num_failures = proteins.num_failures
         usable = np.logical_and.reduce([vectors.usable for vectors in spaces])
@@ -216,7 +218,7 @@ def _check(request: EvaluateRequest) -> None:
         raise UsageError(f"--resamples {request.resamples} is below 0", hint="use 0 or more")
 
 
-def _spaces(proteins: Proteins, request: EvaluateRequest, progress: Progress) -> list[Vectors]:
+def _spaces(proteins: Proteins, request: EvaluateRequest, progress: Progress) -> list[VectorRows]:
     """Return the vectors in the space that is asked for, or in all that there are."""
     first = proteins.vectors(request.space, progress)
     if request.space is not None or first.space == "encoder":
@@ -256,7 +258,7 @@ def _shares(proteins: Proteins, sequences: str | None) -> Floats | None:
 
 
 def _methods(
-    proteins: Proteins, spaces: list[Vectors], shares: Floats | None, rows: Rows
+    proteins: Proteins, spaces: list[VectorRows], shares: Floats | None, rows: Rows
 ) -> dict[str, npt.NDArray[np.floating]]:
     """Return what each method says of the pairs, ``(M,)`` each."""
     found: dict[str, npt.NDArray[np.floating]] = {}

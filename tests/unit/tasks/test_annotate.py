@@ -22,7 +22,7 @@ from protclip_core.tasks.annotate.task import Annotation
 from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.terms.index_file import add_to_bundle, write_go_index
 from protclip_core.terms.scores import GoScorer
-from protclip_core.vectors import protein_source as annotate_input
+from protclip_core.vectors import source
 from protclip_core.vectors.embed_job import EmbedRequest
 from protclip_core.weights.bundle import open_bundle
 from tests.support.go_indexes import ancestors_of, index_of, naive_log_odds, random_index, unit
@@ -264,7 +264,7 @@ def test_stores_of_both_spaces_give_what_the_file_gives(bundle, proteins, stores
 
 def test_results_do_not_depend_on_blocks_order_or_company(bundle, stores, tmp_path, monkeypatch):
     wanted = by_protein(run(stores["joint"], model=bundle, top_k=4)[0])
-    monkeypatch.setattr(annotate_input, "_STORE_ROWS", 7)
+    monkeypatch.setattr(source, "_STORE_ROWS", 7)
     monkeypatch.setattr("protclip_core.tasks.annotate.task.BLOCK_PROTEINS", 3)
     assert by_protein(run(stores["joint"], model=bundle, top_k=4)[0]) == wanted
     with EmbeddingStore.open(stores["joint"]) as store:

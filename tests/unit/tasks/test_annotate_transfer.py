@@ -330,6 +330,6 @@ def test_errors_of_what_is_kept_for_reading_twice_name_standard_input(tmp_path, 
     (tmp_path / "in").write_bytes(b"no FASTA")
     with (tmp_path / "in").open() as file:
         monkeypatch.setattr("sys.stdin", file)
-        with pytest.raises(InputError) as caught, rereadable(["-"]) as inputs:
-            list(read_fasta(inputs[0]))
+        with pytest.raises(InputError) as caught, rereadable(["-"]):
+            list(read_fasta("-"))
     assert str(caught.value.where).startswith("<stdin>")

@@ -19,7 +19,7 @@ from protclip_core.tasks.annotate.task import Annotation
 from protclip_core.terms.calibration import Calibration
 from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.terms.vocabularies import TextSide, index_of_phrases, vocabulary_file
-from protclip_core.vectors import protein_source as annotate_input
+from protclip_core.vectors import source
 from protclip_core.weights.bundle import open_bundle
 from tests.support.go_indexes import index_of
 from tests.support.helpers import random_proteins, write_fasta
@@ -90,7 +90,7 @@ def lists(found, place=0):
 )
 def test_each_is_listed_as_if_alone(run, options, monkeypatch):
     names = ("go", "ec", "location")
-    monkeypatch.setattr(annotate_input, "_STORE_ROWS", 7)
+    monkeypatch.setattr(source, "_STORE_ROWS", 7)
     together, annotation = run("location", "go", "ec", **options)
     assert [v.name for v in annotation.vocabularies] == ["GO", "EC", "LOCATION"]
     # All vocabularies of a protein, in one order, before the next protein.
