@@ -63,7 +63,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class AnnotateReport:
-    """What came of it.
+    """The result.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Annotation:
     Attributes
     ----------
     vocabularies
-        Those that are asked for, in the order of the request's fields; GO is the first.
+        The vocabularies of the request, in the order of the request's fields; GO is the first.
     index
         Terms of the first vocabulary, with the release of GO.
     rule
@@ -99,7 +99,7 @@ class Annotation:
     report
         Complete when `proteins` has ended.
     transfer
-        Of the request, ready; None where it is not asked for.
+        Transfer of the request, ready; None without it.
     sequences
         With ``explain``, those of the proteins, each ready before its protein is yielded.
 
@@ -108,7 +108,7 @@ class Annotation:
     UsageError
         Options that contradict each other, or need a calibration that the model does not have.
     ModelError
-        No such model, or no index that fits it.
+        A model that is not installed, or does not have an index.
     InputError
         A slim that cannot be used.
     """
@@ -229,7 +229,7 @@ class Annotation:
                 )
 
     def _prepare_transfer(self) -> Transfer | None:
-        """Find the relatives that are asked for."""
+        """Find the relatives that the request needs."""
         if self.request.transfer is None:
             return None
         index = self.vocabularies[0].index  # GO is the first
@@ -237,6 +237,7 @@ class Annotation:
             raise UsageError(
                 "transfer needs probabilities, and the GO index has no calibration for model "
                 f"{self.info.name}",
+                code="usage.no_calibration",
                 where=index.source,
                 hint="drop --annotations, or use a model that has one",
             )
@@ -296,7 +297,7 @@ _Block = tuple[list[str], list[Scored]]
 def _least_odds(
     vocabulary: Vocabulary, lists: Sequence[FalseDiscovery], share: float
 ) -> np.ndarray:
-    """Return the least log odds of each aspect; infinity for those that are not asked for."""
+    """Return the least log odds of each aspect; infinity for aspects outside the request."""
     limits = np.full(len(lists), np.inf)
     for number in vocabulary.aspects:
         name = vocabulary.index.ontology.aspect_names[number]
@@ -321,12 +322,22 @@ def _check(request: AnnotateRequest) -> None:
     """Refuse options that contradict each other, or are out of range."""
     if unknown := [name for name in request.vocabularies if name not in VOCABULARY_NAMES]:
         known = ", ".join(VOCABULARY_NAMES)
-        raise UsageError(f"vocabulary {unknown[0]!r} is not known", hint=f"use {known}")
+        raise UsageError(
+            f"vocabulary {unknown[0]!r} is not known",
+            code="usage.unknown_value",
+            hint=f"use {known}",
+        )
     if not (request.vocabularies or request.vocabulary_files or request.labels):
-        raise UsageError("no vocabulary is asked for", hint=f"use {', '.join(VOCABULARY_NAMES)}")
+        raise UsageError(
+            "no vocabulary is given",
+            code="usage.no_vocabulary",
+            hint=f"use {', '.join(VOCABULARY_NAMES)}",
+        )
     if (*request.inputs, *request.vocabulary_files).count("-") > 1:
         hint = "give one of them as a file"
-        raise UsageError("standard input is asked for more than once", hint=hint)
+        raise UsageError(
+            "standard input (-) can be read once only", code="usage.stdin_twice", hint=hint
+        )
     if request.explain and (stores := [path for path in request.inputs if is_store(path)]):
         raise UsageError(
             "is a store: it does not hold the sequences, and only they say which residues matter",
@@ -336,28 +347,45 @@ def _check(request: AnnotateRequest) -> None:
         )
     _check_go(request)
     if request.min_probability is not None and request.fdr is not None:
-        raise UsageError("--min-probability and --fdr contradict each other", hint="drop one")
+        raise UsageError(
+            "--min-probability and --fdr contradict each other",
+            code="usage.conflicting_options",
+            hint="drop one",
+        )
     if request.top_k is not None and request.top_k < 1:
-        raise UsageError(f"--top-k {request.top_k} lists nothing", hint="use 1 or more")
+        raise UsageError(
+            f"--top-k {request.top_k} lists nothing", code="usage.bad_value", hint="use 1 or more"
+        )
     value = request.min_probability
     if value is not None and not LEAST_PROBABILITY <= value <= 1:
         raise UsageError(
             f"--min-probability {value:g} is out of range",
+            code="usage.bad_value",
             hint=f"use {LEAST_PROBABILITY:g} to 1; --top-k lists less likely terms",
         )
     if request.fdr is not None and not 0 < request.fdr < 1:
-        raise UsageError(f"--fdr {request.fdr:g} is out of range", hint="use more than 0, below 1")
+        raise UsageError(
+            f"--fdr {request.fdr:g} is out of range",
+            code="usage.bad_value",
+            hint="use more than 0, below 1",
+        )
     if request.propagate + request.specific + (request.slim is not None) > 1:
-        raise UsageError("--propagate, --specific and --slim exclude each other", hint="keep one")
+        raise UsageError(
+            "--propagate, --specific and --slim contradict each other",
+            code="usage.conflicting_options",
+            hint="keep one",
+        )
 
 
 def _check_go(request: AnnotateRequest) -> None:
-    """Refuse what is for GO where GO is not asked for, and aspects that it does not have."""
+    """Refuse options for GO without GO, and unknown aspects."""
     known = ", ".join(ASPECTS)
     if unknown := [name for name in request.aspects or () if name not in ASPECTS]:
-        raise UsageError(f"aspect {unknown[0]!r} is not known", hint=f"use {known}")
+        raise UsageError(
+            f"aspect {unknown[0]!r} is not known", code="usage.unknown_value", hint=f"use {known}"
+        )
     if request.aspects == ():
-        raise UsageError("no aspect is asked for", hint=f"use {known}")
+        raise UsageError("no aspect is given", code="usage.missing_option", hint=f"use {known}")
     if "go" in request.vocabularies:
         return
     for value, name in (
@@ -367,7 +395,11 @@ def _check_go(request: AnnotateRequest) -> None:
         (request.transfer, "--annotations"),
     ):
         if value is not None:
-            raise UsageError(f"{name} is for GO alone", hint="add --go, or drop it")
+            raise UsageError(
+                f"{name} is for GO alone",
+                code="usage.conflicting_options",
+                hint="add --go, or drop it",
+            )
 
 
 _ARRAYS = ("rows", "terms", "cosines", "log_odds", "chosen")

@@ -119,6 +119,7 @@ def join(table: LabelTable, block: VectorBlock, where: str) -> LabelledProteins:
     if not found:
         raise InputError(
             f"none of its {len(table.proteins):,} proteins is in {where}",
+            code="input.unknown_protein",
             where=table.name,
             hint="use the ids of the embedded proteins",
         )
@@ -162,7 +163,7 @@ def as_targets(
     Raises
     ------
     InputError
-        Several classes of a protein, a value that is no number, a label that is not known.
+        Several classes of a protein, a value that is not a number, an unknown label.
     """
     if task == LABELS:
         return Targets.of_labels([p.labels for p in proteins.labelled], names)
@@ -172,6 +173,7 @@ def as_targets(
             what = "value" if task == VALUES else "class"
             raise InputError(
                 f"{printable(id)} has {len(labelled.labels)} labels ({shown}), not one {what}",
+                code="input.several_labels",
                 where=f"{where}:line {labelled.place}",
                 hint="use --task labels" if task == CLASSES else "give each protein one number",
             )
@@ -228,6 +230,7 @@ def keep_common(
         raise InputError(
             f"of {len(counts):,} labels {shown} {least} proteins or more to fit on, and a head "
             "tells two or more apart",
+            code="input.too_few_labels",
             hint="give more data, or lower --min-members",
         )
     shown_rare = [f"{name} ({count})" for name, count in sorted(rare.items())]
@@ -248,7 +251,7 @@ def keep_known(
             if label not in known:
                 unknown[label] = unknown.get(label, 0) + 1
     shown = [f"{name} ({count})" for name, count in sorted(unknown.items())]
-    _tell(shown, "labels are none that the head knows, and are left out")
+    _tell(shown, "labels are not known to the head and are left out")
     return _only(proteins, known)
 
 
@@ -273,7 +276,8 @@ def _number(labelled: Labelled, where: str) -> float:
         value = float("nan")
     if not np.isfinite(value):
         raise InputError(
-            f"{printable(labelled.labels[0])!r} is no finite number",
+            f"{printable(labelled.labels[0])!r} is not a finite number",
+            code="input.not_a_number",
             where=f"{where}:line {labelled.place}",
         )
     return value

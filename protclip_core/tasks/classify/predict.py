@@ -95,6 +95,7 @@ class Predicting:
         if self.is_regression and (request.top_k or request.min_probability is not None):
             raise UsageError(
                 "the head gives values, so there are no labels to choose from",
+                code="usage.conflicting_options",
                 where=str(request.head),
                 hint="drop --top-k and --min-probability",
             )
@@ -168,7 +169,13 @@ class Predicting:
 
 def _check(request: PredictRequest) -> None:
     if request.top_k is not None and request.top_k < 1:
-        raise UsageError(f"--top-k {request.top_k} lists nothing", hint="use 1 or more")
+        raise UsageError(
+            f"--top-k {request.top_k} lists nothing", code="usage.bad_value", hint="use 1 or more"
+        )
     least = request.min_probability
     if least is not None and not 0 <= least <= 1:
-        raise UsageError(f"--min-probability {least:g} is out of range", hint="use 0 to 1")
+        raise UsageError(
+            f"--min-probability {least:g} is out of range",
+            code="usage.bad_value",
+            hint="use 0 to 1",
+        )

@@ -65,6 +65,7 @@ def read_texts(texts: Sequence[str], file: str | None) -> list[Phrase]:
         if known.setdefault(one.id, one.text) != one.text:
             raise InputError(
                 f"{printable(one.id)!r} stands for two texts",
+                code="input.duplicate_id",
                 where=source_name(file),
                 hint="give each text an id of its own",
             )

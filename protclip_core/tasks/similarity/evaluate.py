@@ -1,7 +1,7 @@
 """Whether proteins that are alike by their vectors do alike things, as GO says.
 
 Similarities of vectors are correlated with a table of similarities, or with what
-`protclip_core.ontology.semantic` makes of annotations; beside them two baselines that need no
+`protclip_core.ontology.semantic` makes of annotations; so are two baselines that need no
 model, on the same pairs: the cosine of the shares of the twenty residues, and how little lengths
 differ.
 
@@ -66,7 +66,7 @@ class EvaluateRequest:
     sequences
         FASTA file of the proteins of a store, for the baseline of residues.
     space
-        ``"joint"`` or ``"encoder"``; None for all that there are.
+        ``"joint"`` or ``"encoder"``; None for all measures.
     resamples
         For the intervals, see `rank_correlations`.
     model, device, workers, on_error
@@ -196,6 +196,7 @@ def evaluate(
         if not found:
             raise InputError(
                 f"fewer than {FEWEST} of its pairs can be compared with {proteins.name}",
+                code="input.too_few_pairs",
                 where=references.name,
                 hint="are these the same proteins, under the same names?",
             )
@@ -205,21 +206,36 @@ def _check(request: EvaluateRequest) -> None:
     """Refuse what needs no input to be seen as wrong."""
     if (request.table is None) == (request.annotations is None):
         raise UsageError(
-            "one reference is compared with",
+            "exactly one reference is needed",
+            code="usage.missing_option",
             hint="give a table of similarities, or --annotations and --go",
         )
     if request.annotations is not None and request.go is None:
-        raise UsageError("--annotations needs a release of GO", hint="give it with --go")
+        raise UsageError(
+            "--annotations needs a release of GO",
+            code="usage.missing_option",
+            hint="give it with --go",
+        )
     if request.annotations is None and (request.go or request.pairs or request.evidence):
-        raise UsageError("--go, --pairs and --evidence are for --annotations", hint="drop them")
+        raise UsageError(
+            "--go, --pairs and --evidence are for --annotations",
+            code="usage.conflicting_options",
+            hint="drop them",
+        )
     if request.sample < 5:
-        raise UsageError(f"--sample {request.sample} is too few", hint="ask for 5 or more")
+        raise UsageError(
+            f"--sample {request.sample} is too few", code="usage.bad_value", hint="use 5 or more"
+        )
     if request.resamples < 0:
-        raise UsageError(f"--resamples {request.resamples} is below 0", hint="use 0 or more")
+        raise UsageError(
+            f"--resamples {request.resamples} is below 0",
+            code="usage.bad_value",
+            hint="use 0 or more",
+        )
 
 
 def _spaces(proteins: Proteins, request: EvaluateRequest, progress: Progress) -> list[VectorRows]:
-    """Return the vectors in the space that is asked for, or in all that there are."""
+    """Return the vectors in the space of the request, or in all that there are."""
     first = proteins.vectors(request.space, progress)
     if request.space is not None or first.space == "encoder":
         return [first]
@@ -251,6 +267,7 @@ def _shares(proteins: Proteins, sequences: str | None) -> Floats | None:
         raise InputError(
             f"lacks the sequences of {missing:,} of the {len(proteins):,} proteins of "
             f"{proteins.name}",
+            code="input.no_sequence",
             where=sequences,
             hint="give the file that was embedded",
         )

@@ -3,7 +3,7 @@
 Scores are those of `protclip_core.measure.pairwise`: they do not depend on how the work is cut into
 blocks.
 
-Legend: n and m proteins of the two sides; k partners asked for.
+Legend: n and m proteins of the two sides; k partners of a protein.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class SimilarityRequest:
     least
         Only pairs of at least this similarity.
     top_k
-        Only so many partners of each protein.
+        At most this many partners of each protein.
     model, device, workers, on_error
         See `protclip_core.vectors.source.open_vectors`.
     """
@@ -250,6 +250,7 @@ class Similarity(AbstractContextManager["Similarity"]):
         if most > MOST_IN_MATRIX:
             raise UsageError(
                 f"{most:,} proteins are too many for a matrix of at most {MOST_IN_MATRIX:,}",
+                code="usage.too_many",
                 hint="leave --format matrix out, and narrow the pairs by --min or --top-k",
             )
         for _, scores in self._blocks(triangle=False):
@@ -334,14 +335,22 @@ def _check(request: SimilarityRequest) -> None:
     """Refuse what needs no input to be seen as wrong."""
     if request.metric not in METRICS:
         raise UsageError(
-            f"metric {request.metric!r} is not known", hint=f"use {', '.join(METRICS)}"
+            f"metric {request.metric!r} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(METRICS)}",
         )
     if request.top_k is not None and request.top_k < 1:
-        raise UsageError(f"--top-k {request.top_k} finds nothing", hint="ask for 1 or more")
+        raise UsageError(
+            f"--top-k {request.top_k} finds nothing",
+            code="usage.bad_value",
+            hint="ask for 1 or more",
+        )
     if request.least is not None and not -1 <= request.least <= 1:
-        raise UsageError(f"--min {request.least} is no similarity", hint="use -1 to 1")
+        raise UsageError(
+            f"--min {request.least} is not a similarity", code="usage.bad_value", hint="use -1 to 1"
+        )
     if [*request.inputs, request.against].count("-") > 1:
-        raise UsageError("standard input (-) can be read once only")
+        raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
 
 
 def _check_comparable(left: Proteins, right: Proteins, one: VectorRows, other: VectorRows) -> None:
