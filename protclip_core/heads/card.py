@@ -170,7 +170,7 @@ def check_input(own: HeadInput, given: HeadInput, where: str) -> None:
         raise ModelError(
             f"the head is for vectors of {own}, these are of {given} "
             f"(they differ in {'; '.join(differing)})",
-            code="model.other_vectors",
+            code="model.head_mismatch",
             where=where,
             hint=f"embed with {own.model} in that way, or use a head for {given.model}",
         )

@@ -300,7 +300,7 @@ class FastaSource(Source):
         if not like.is_named:
             raise ModelError(
                 f"the head is for vectors of {like.model}, which another program made",
-                code="model.other_vectors",
+                code="model.head_mismatch",
                 where=name,
                 hint="give a file of such vectors",
             )
