@@ -1,11 +1,11 @@
 """Search by an index of faiss, for stores of more than about a million proteins.
 
 The index lies next to its store (``x.h5.faiss``, with ``x.h5.faiss.json`` that says what it was
-made from) and is made once. It holds every vector at one byte a number in cells around k-means centres;
-a search looks into the cells nearest to the query, which reads a few per cent of the file, and
-compares what it finds there with the store's own vectors. So a cosine is exact, but a hit may be
-missing. How many are is measured when the index is made, on proteins of the store, and the cells
-looked into are chosen for it.
+made from) and is made once. It holds every vector at one byte a number, in cells around k-means
+centres; a search looks into the cells nearest to the query, which reads a few per cent of the
+file, and compares what it finds there with the store's own vectors. So a cosine is exact, but a
+hit may be missing. How many are missing is measured when the index is made, on proteins of the
+store, and the number of cells is chosen for it.
 
 Legend: N proteins, Q queries, P width of the space that is searched, k neighbours of a query.
 """

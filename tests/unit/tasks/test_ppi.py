@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from protclip_core.errors import ModelError
+from protclip_core.errors import InputError
 from protclip_core.heads import load_head
 from protclip_core.heads.pair_features import RECIPES, pair_features, unit_rows
 from protclip_core.progress import SilentProgress
@@ -273,6 +274,15 @@ def test_a_head_of_another_model_is_refused(place, tmp_path):
         predicted(tmp_path, every=True, head=place / "x.head", vectors=options(tmp_path, "y.h5"))
 
 
+def test_one_class_is_not_enough(place, tmp_path):
+    rows = [(IDS[a], IDS[b], 0) for a, b in zip(A[:60], B[:60])]
+    pairs = write_pairs(tmp_path / "p.tsv", rows, "protein_a\tprotein_b\tlabel")
+    with pytest.raises(InputError) as caught:
+        train(asked(place, pairs, tmp_path / "t.head"))
+    assert "no interaction" in str(caught.value)
+    assert not (tmp_path / "t.head").exists()
+
+
 def test_what_lists_say_twice(tmp_path):
     rows = [("a", "b", 1), ("b", "a", 1), ("a", "b", 1), ("c", "c", 0), ("d", "e", 1),
             ("e", "d", 0), ("f", "g", "x"), ("h", "i", 1)]  # fmt: skip
@@ -295,8 +305,6 @@ def test_what_lists_say_twice(tmp_path):
     [
         ([("P1", "no")], "protein_a\tprotein_b", "no_pairs", "1 pairs"),
         ([("P1", "P2", 1), ("P1", "P2", 0)], "protein_a\tprotein_b\tlabel", "no_pairs", "2 pairs"),
-        ([(IDS[a], IDS[b], 0) for a, b in zip(A[:60], B[:60])], "protein_a\tprotein_b\tlabel",
-         "one_class", "no interaction"),
     ],
 )  # fmt: skip
 def test_lists_that_nothing_can_be_learnt_from(rows, header, problem, value, place, tmp_path):
