@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from protclip_core.errors import ModelError
-from protclip_core.errors import InputError
+from protclip_core.errors import InputError, ModelError
 from protclip_core.heads import load_head
 from protclip_core.heads.pair_features import RECIPES, pair_features, unit_rows
 from protclip_core.progress import SilentProgress
