@@ -1,4 +1,4 @@
-"""What ``protclip annotate`` was asked for."""
+"""Requests of ``protclip annotate``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AnnotateRequest:
     aspects
         Of GO, names of `ASPECTS`; None for all.
     top_k
-        Terms of each aspect at most; alone: so many, whatever their probability.
+        Terms of each aspect at most; alone: this many, whatever their probability.
     min_probability
         Least probability, 0.01 to 1; at most one of it and ``fdr``.
     fdr

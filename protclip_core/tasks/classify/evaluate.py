@@ -31,7 +31,7 @@ from protclip_core.tasks.classify.data import (
     with_label,
 )
 from protclip_core.tasks.classify.sequences import with_sequences
-from protclip_core.vectors.head_vectors import open_vectors, read_all
+from protclip_core.vectors.source import open_vectors, read_all
 
 __all__ = ["EvaluateReport", "EvaluateRequest", "evaluate"]
 
@@ -74,7 +74,7 @@ class EvaluateRequest:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EvaluateReport:
-    """What came of it.
+    """The result.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
         A head that cannot be loaded, or vectors that it was not made for.
     """
     if request.labels == "-" and "-" in request.inputs:
-        raise UsageError("standard input (-) can be read once only")
+        raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
     head = load_head(request.head)
     table = read_labels(request.labels)
     with open_vectors(
@@ -122,6 +122,7 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
         device=request.device,
         workers=request.workers,
         on_error=request.on_error,
+        unusable=request.on_error,
     ) as source:
         block = read_all(source, progress or SilentProgress())
     proteins = join(table, block, source.name)
@@ -132,7 +133,9 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
     if head.task != VALUES:
         proteins, _kept = keep_known(proteins, head.card.labels)
     if not len(proteins):
-        raise InputError("no protein is left to measure on", where=table.name)
+        raise InputError(
+            "no protein is left to measure on", code="input.nothing_to_measure", where=table.name
+        )
     if request.sequences is not None:
         proteins = with_sequences(proteins, request.sequences)
     truth = as_targets(head.task, proteins, table.name, head.card.labels)
@@ -152,7 +155,8 @@ def _of_test(proteins: LabelledProteins, where: str) -> LabelledProteins:
     rows = np.array([p.split == "test" for p in proteins.labelled])
     if not rows.any():
         raise InputError(
-            "has splits, and none of its proteins is in 'test'",
+            "has splits, but none of its proteins is in 'test'",
+            code="input.nothing_to_measure",
             where=where,
             hint="take the column out to measure on all of them",
         )
@@ -177,6 +181,7 @@ def _unseen(
     if seen.all():
         raise InputError(
             f"the head was fitted on all {of} proteins",
+            code="input.nothing_to_measure",
             where=request.labels,
             hint="give others, or measure nonetheless with --include-seen",
         )
@@ -204,5 +209,7 @@ def _baselines(head: Head, proteins: LabelledProteins, where: str) -> dict[str, 
             is_value = head.task == VALUES
             said["prior"] = np.full(count, shares[0]) if is_value else np.tile(shares, (count, 1))
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"its baselines cannot be read ({error})", where=where) from error
+        raise ModelError(
+            f"its baselines cannot be read ({error})", code="model.bad_head", where=where
+        ) from error
     return said

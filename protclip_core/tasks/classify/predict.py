@@ -16,7 +16,7 @@ from protclip_core.heads import load_head
 from protclip_core.heads.targets import VALUES
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
-from protclip_core.vectors.head_vectors import open_vectors
+from protclip_core.vectors.source import open_vectors
 
 __all__ = ["PredictRequest", "Predicting", "Prediction"]
 
@@ -95,6 +95,7 @@ class Predicting:
         if self.is_regression and (request.top_k or request.min_probability is not None):
             raise UsageError(
                 "the head gives values, so there are no labels to choose from",
+                code="usage.conflicting_options",
                 where=str(request.head),
                 hint="drop --top-k and --min-probability",
             )
@@ -107,6 +108,7 @@ class Predicting:
                     device=request.device,
                     workers=request.workers,
                     on_error=request.on_error,
+                    unusable=request.on_error,
                 )
             )
             self._stack = stack.pop_all()
@@ -167,7 +169,13 @@ class Predicting:
 
 def _check(request: PredictRequest) -> None:
     if request.top_k is not None and request.top_k < 1:
-        raise UsageError(f"--top-k {request.top_k} lists nothing", hint="use 1 or more")
+        raise UsageError(
+            f"--top-k {request.top_k} lists nothing", code="usage.bad_value", hint="use 1 or more"
+        )
     least = request.min_probability
     if least is not None and not 0 <= least <= 1:
-        raise UsageError(f"--min-probability {least:g} is out of range", hint="use 0 to 1")
+        raise UsageError(
+            f"--min-probability {least:g} is out of range",
+            code="usage.bad_value",
+            hint="use 0 to 1",
+        )

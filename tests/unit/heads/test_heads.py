@@ -265,7 +265,7 @@ def test_no_vectors_give_no_predictions(tmp_path):
 
 
 def test_the_input_of_a_store():
-    attributes = {**vars(INPUT), "layer": np.int64(2), "created_by": "protclip"}
+    attributes = {**INPUT.to_attributes(), "layer": np.int64(2), "created_by": "protclip"}
     assert HeadInput.of_store(attributes, WIDTH) == INPUT
     del attributes["weights_sha256"]
     with pytest.raises(ModelError):
