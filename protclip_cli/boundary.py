@@ -40,7 +40,7 @@ from protclip_core.errors import (
 )
 from protclip_core.records import printable
 
-__all__ = ["EXIT_PARTIAL", "OutputClosed", "guarded", "report_error", "say"]
+__all__ = ["EXIT_PARTIAL", "OutputClosed", "Stopped", "guarded", "report_error", "say"]
 
 EXIT_PARTIAL = 6
 _CODES: tuple[tuple[type[ProtclipError], int], ...] = (
@@ -65,7 +65,13 @@ class OutputClosed(BaseException):
     """The reader of standard output went away; not an `Exception`, for the same reason."""
 
 
-def guarded(work: Callable[[], None], *, debug: bool = False) -> int:
+def guarded(
+    work: Callable[[], None],
+    *,
+    debug: bool = False,
+    kept: str = "",
+    tell: Callable[[], bool] = lambda: True,
+) -> int:
     """Run a command and return its exit code; whatever happens, no traceback without ``debug``.
 
     Parameters
@@ -74,6 +80,10 @@ def guarded(work: Callable[[], None], *, debug: bool = False) -> int:
         The command; it may raise anything. `SystemExit` passes its code on.
     debug
         Show the traceback of any error before its line.
+    kept
+        What a signal leaves behind, for its line.
+    tell
+        Called when an expected error or a signal ends the command: whether to print its line.
     """
     try:
         with _signals_raise():
@@ -82,11 +92,13 @@ def guarded(work: Callable[[], None], *, debug: bool = False) -> int:
     except ProtclipError as error:
         code = next((c for kind, c in _CODES if isinstance(error, kind)), 1)
         _show_traceback(debug)
-        report_error(error)
+        if tell():
+            report_error(error)
     except Stopped as stop:
         code = 128 + stop.number
         name = signal.Signals(stop.number).name
-        say(f"error: stopped by {name}")
+        if tell():
+            say(f"error: stopped by {name}" + (f"; {kept}" if kept else ""))
     except (BrokenPipeError, OutputClosed):
         code = 141
     except Exception as error:  # noqa: BLE001 (the boundary)

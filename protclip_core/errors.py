@@ -39,6 +39,13 @@ class ProtclipError(Exception):
         What to do about it; one clause.
     details
         Up to five further lines of the same kind (other bad records), shown before the message.
+
+    Examples
+    --------
+    >>> from protclip_core import InputError
+    >>> error = InputError("no records", code="input.no_records", where="x.fa")
+    >>> error.code, str(error)
+    ('input.no_records', 'x.fa: no records')
     """
 
     #: First part of the codes of this class.

@@ -181,6 +181,10 @@ HeadModel = Annotated[
     str | None,
     Opt("Name or path of the model for FASTA input.", panel=COMPUTE, default="the head's"),
 ]
+VectorsModel = Annotated[
+    str | None,
+    Opt("Model of stored vectors that do not name one, as other tools write them.", metavar="NAME"),
+]
 Space = Literal["encoder", "joint"]
 Device = Annotated[str, Opt("auto, cpu, cuda, cuda:N or mps.", panel=COMPUTE)]
 Workers = Annotated[int | None, Opt("CPU workers.", min=1, panel=COMPUTE, default="one per core")]

@@ -41,6 +41,13 @@ class ProteinRecord:
         Place among the records of that file, from 1.
     flags
         What was done to it, see `RecordFlag`.
+
+    Examples
+    --------
+    >>> from protclip_core import ProteinRecord
+    >>> record = ProteinRecord("P1", "MKTAYIAK", "a short protein")
+    >>> record.id, len(record.sequence)
+    ('P1', 8)
     """
 
     id: str

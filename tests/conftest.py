@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -32,13 +33,29 @@ def pytest_configure(config):
         config.option.timeout = patient(150)
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Run files in parallel when all are asked for, and a few files in this process."""
+    if config.args != config.getini("testpaths"):
+        config.option.dist = "no"
+        return 0
+    return len(os.sched_getaffinity(0))
+
+
+def in_tier(item, name):
+    """Whether a test waits for ``--NAME``; ``full(but="x")`` leaves the case x to all runs."""
+    mark = item.get_closest_marker(name)
+    case = getattr(item, "callspec", None)
+    return mark is not None and not (case is not None and case.id == mark.kwargs.get("but"))
+
+
 def pytest_collection_modifyitems(config, items):
-    left_out = [name for name in ("full", "nightly") if not config.getoption(f"--{name}")]
-    chosen = [item for item in items if not any(map(item.get_closest_marker, left_out))]
-    named = any("::" in argument for argument in config.args)  # a test asked for by name runs
-    if not named and len(chosen) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-        items[:] = chosen
+    if any("::" in argument for argument in config.args):
+        return  # a test that is asked for by name runs
+    tiers = [name for name in ("full", "nightly") if not config.getoption(f"--{name}")]
+    left_out = [item for item in items if any(in_tier(item, name) for name in tiers)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture(scope="session")

@@ -23,97 +23,61 @@ same command once more. Exit codes: those of train.pretrain.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import difflib
-import hashlib
 import json
-import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from protclip_core.engines.memory import keep_freed_memory
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.io.atomic import file_lock, write_atomic
-from protclip_core.models.info import describe_model
-from train.ablation.runs import run_once
-from train.ablation.samples import FORMS, LARGE, Samples
-from train.ablation.table import Found, content, markdown
+from train.ablation.rows import ROWS, Row, choose_rows, read_seeds, with_text
+from train.ablation.runs import check_inputs, heading, train_all
+from train.ablation.samples import Samples
+from train.ablation.table import content, markdown
 from train.config.run import RunConfig, load_config
-from train.loop.terminal import Lines, guarded, say
+from train.loop.terminal import guarded, start_program
 
 __all__ = ["ROWS", "Row", "ablate", "main"]
 
 _RECIPE = Path(__file__).parent / "configs" / "ablation.toml"
 _KEPT = "finished runs and checkpoints are kept, go on with the same command"
-_ALL = ("gc", "bsr", "mlm", "pda")
 #: Sampled entries of the objectives' rows: reading and encoding more would take half of the time.
 _ENTRIES = 10_000
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of the table: what is trained, on which sample, and what it is compared with."""
-
-    name: str
-    title: str
-    objectives: tuple[str, ...]
-    sample: str
-    against: str | None
-
-
-ROWS = (
-    Row("gc", "GC", ("gc",), LARGE, None),
-    Row("gc+bsr", "GC + BSR", ("gc", "bsr"), LARGE, "gc"),
-    Row("gc+pda", "GC + PDA", ("gc", "pda"), LARGE, "gc"),
-    Row("gc+mlm", "GC + MLM", ("gc", "mlm"), LARGE, "gc"),
-    Row("all", "all objectives", _ALL, LARGE, "gc"),
-    *(
-        Row(form, f"all, {form} sample", _ALL, form, None if form == "uniform" else "uniform")
-        for form in FORMS
-    ),
-)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, train what is missing, and return the exit code."""
     args = _parser().parse_args(argv)
-    for name in ("train", "protclip_core"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [Lines()], False
-        logger.setLevel(logging.INFO)
-    torch.set_num_threads(args.threads)
-    keep_freed_memory()
+    start_program(args.threads)
     command = shlex.join(
         ["python", "-m", "train.ablate", *(sys.argv[1:] if argv is None else argv)]
     )
     return guarded(lambda: _run(args, command), kept=_KEPT)
 
 
-def _run(args: argparse.Namespace, command: str) -> int:
+def _run(args: argparse.Namespace, command: str) -> None:
     if args.steps is not None and args.steps < 1:
-        raise UsageError(f"must be 1 or more, got {args.steps}", where="--steps")
+        raise UsageError(
+            f"must be 1 or more, got {args.steps}", code="usage.bad_value", where="--steps"
+        )
     if args.entries < 2:
-        raise UsageError(f"must be 2 or more, got {args.entries}", where="--entries")
+        raise UsageError(
+            f"must be 2 or more, got {args.entries}", code="usage.bad_value", where="--entries"
+        )
     lines = ablate(
         load_config(args.config),
         data_path=args.data,
         go_path=args.go,
         text=args.text,
         out=args.out,
-        seeds=_seeds(args.seeds),
-        rows=_rows(args.only),
+        seeds=read_seeds(args.seeds),
+        rows=choose_rows(args.only),
         steps=args.steps,
         entries=args.entries,
         command=command,
     )
     print("\n".join(lines))
-    return 0
 
 
 def ablate(  # noqa: PLR0913
@@ -134,7 +98,7 @@ def ablate(  # noqa: PLR0913
     Parameters
     ----------
     recipe
-        Model, data and training of every run; the rows change objectives, pairs and seed.
+        Model, data and training of every run; rows change objectives, pairs and seed.
     data_path, go_path
         Pairs with existence levels, and the table of GO.
     text
@@ -168,152 +132,23 @@ def ablate(  # noqa: PLR0913
     """
     for path in (data_path, go_path):
         if not path.is_file():
-            raise ModelError("no such file", where=str(path), hint="give --data and --go")
-    recipe = _with_text(recipe, text, steps)
+            raise ModelError(
+                "no such file", code="model.not_found", where=str(path), hint="give --data and --go"
+            )
+    recipe = with_text(recipe, text, steps)
     out.mkdir(parents=True, exist_ok=True)
     # Absolute, because the runs note what they are of.
     data_path, go_path, out = data_path.resolve(), go_path.resolve(), out.resolve()
     samples = Samples(pairs=data_path, folder=out / "data", entries=entries, data=recipe.data)
     with file_lock(out / "ablation.json"):
-        _check_inputs(out, text, go_path)
-        found = _train_all(recipe, samples, go_path, out, seeds, rows)
+        check_inputs(out, text, go_path)
+        found = train_all(recipe, samples, go_path, out, seeds, rows)
         settings = {"command": command, "steps": recipe.train.max_steps, "seeds": list(seeds)}
-        lines = markdown(found, _heading(found, recipe, data_path))
+        lines = markdown(found, heading(found, recipe, data_path))
         text_of = json.dumps(content(found, settings), indent=2) + "\n"
         write_atomic(out / "ablation.md", ("\n".join(lines) + "\n").encode())
         write_atomic(out / "ablation.json", text_of.encode())
     return lines
-
-
-def _check_inputs(out: Path, text: str, go_path: Path) -> None:
-    """Refuse what stands at the same paths but is not what earlier runs in this folder had.
-
-    The builder does so for the pairs, and each run for its settings.
-    """
-    info = describe_model(text)
-    assert info.bundle is not None
-    digest = hashlib.sha256(go_path.read_bytes()).hexdigest()
-    facts = {"--text": info.bundle.weights_sha256, "--go": digest}
-    path = out / "inputs.json"
-    if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
-        for option in facts:
-            if known[option] != facts[option]:
-                raise UsageError(
-                    f"{option} is not what the runs there were begun with",
-                    where=str(out),
-                    hint="give it again, or another --out",
-                )
-    write_atomic(path, (json.dumps(facts, indent=2) + "\n").encode())
-
-
-def _train_all(
-    recipe: RunConfig,
-    samples: Samples,
-    go_path: Path,
-    out: Path,
-    seeds: Sequence[int],
-    rows: Sequence[Row],
-) -> list[Found]:
-    """Train what is not finished, and return what each row found."""
-    runs: dict[str, dict[int, dict[str, float]]] = {row.name: {} for row in rows}
-    entries: dict[str, dict[int, int]] = {row.name: {} for row in rows}
-    # Seed by seed, so that all rows are there early.
-    plan = [(row, seed) for seed in seeds for row in rows]
-    for number, (row, seed) in enumerate(plan, start=1):
-        path = samples.path(row.sample, seed)
-        config = _config_of(row, seed, recipe, path, go_path)
-        say(f"run {number} of {len(plan)}: {row.title}, seed {seed}")
-        runs[row.name][seed] = run_once(config, out)
-        entries[row.name][seed] = _count(path, recipe.data.train_split)
-    return [
-        Found(
-            name=row.name,
-            title=row.title,
-            against=row.against,
-            entries=entries[row.name],
-            runs=runs[row.name],
-        )
-        for row in rows
-    ]
-
-
-def _config_of(row: Row, seed: int, recipe: RunConfig, pairs: Path, go: Path) -> RunConfig:
-    """Return the configuration of a run."""
-    on = recipe.objectives
-    weights: dict[str, Any] = {
-        name: weight if name in row.objectives else 0.0 for name, weight in on.weights.items()
-    }
-    return dataclasses.replace(
-        recipe,
-        name=f"{row.name}-seed{seed}",
-        data=dataclasses.replace(recipe.data, pairs=str(pairs), go=str(go)),
-        objectives=dataclasses.replace(on, **weights),
-        train=dataclasses.replace(recipe.train, seed=seed),
-    )
-
-
-def _with_text(recipe: RunConfig, text: str, steps: int | None) -> RunConfig:
-    """Put a text tower in, to whose form and width the projections are made."""
-    info = describe_model(text)
-    if info.bundle is None or not info.text_encoder or info.joint_dim is None:
-        raise UsageError(
-            f"model {info.name} has no text encoder with a projection",
-            where="--text",
-            hint="give the bundle that python -m train.pretrain_text leaves in its run folder",
-        )
-    form = info.projection
-    model = dataclasses.replace(
-        recipe.model,
-        projection_dim=info.joint_dim,
-        projection="plain" if form is None else "skip",
-        projection_hidden=recipe.model.projection_hidden if form is None else form.hidden_dim,
-        projection_dropout=0.0 if form is None else recipe.model.projection_dropout,
-    )
-    number = steps or recipe.train.max_steps
-    if number is None:
-        raise UsageError("the recipe has no max_steps", where="--config", hint="give --steps")
-    train = dataclasses.replace(
-        recipe.train, max_steps=number, max_epochs=None, max_minutes=None, evaluate_every=number
-    )
-    weights = str(info.path.resolve())
-    words = dataclasses.replace(recipe.text, weights=weights, frozen=True, projection_frozen=True)
-    return dataclasses.replace(recipe, text=words, model=model, train=train)
-
-
-def _heading(found: Sequence[Found], recipe: RunConfig, data_path: Path) -> str:
-    held_out = int(max(run["pairs"] for row in found for run in row.runs.values()))
-    return (
-        f"{recipe.train.max_steps} steps of {recipe.data.max_pairs} pairs of {data_path.name}, "
-        f"crops of {recipe.data.crops[0]} residues; measured on {held_out:,} held-out pairs "
-        "(p→t: text among them by protein)."
-    )
-
-
-def _count(path: Path, split: str) -> int:
-    with path.open(encoding="utf-8") as file:
-        return sum(json.loads(line)["split"] == split for line in file)
-
-
-def _rows(only: str | None) -> list[Row]:
-    """Return the rows that are asked for, in the order of the table."""
-    if only is None:
-        return list(ROWS)
-    known = [row.name for row in ROWS]
-    wanted = [name.strip() for name in only.split(",")]
-    for name in wanted:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}" if near else f"one of {', '.join(known)}"
-            raise UsageError(f"unknown row {name!r}", where="--only", hint=hint)
-    return [row for row in ROWS if row.name in wanted]
-
-
-def _seeds(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise UsageError(f"{text!r} is no list of different numbers", where="--seeds")
-    return [int(part) for part in parts]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,21 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from protclip_core.encoders.shapes import BERT_NUMBERS
+from protclip_core.encoders.shapes import BERT_NUMBERS, BertShape
 from protclip_core.weights.tensors import make_filled
 
 __all__ = ["bert_shapes", "build_bert"]
 
 
-def bert_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def bert_shapes(config: BertShape) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the tensors of a BertModel without a pooling layer.
 
     Parameters
     ----------
     config
-        ``text_encoder`` of a bundle, or a ``protein_encoder`` of type ``"bert"``.
+        A text encoder, or a BERT of residues.
     """
-    width, inner = config["hidden_size"], config["intermediate_size"]
+    width, inner = config.hidden_size, config.intermediate_size
 
     def norm(name: str) -> dict[str, tuple[int, ...]]:
         return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
@@ -35,12 +35,12 @@ def bert_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         return {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
 
     shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (config["vocab_size"], width),
-        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], width),
-        "embeddings.token_type_embeddings.weight": (config["type_vocab_size"], width),
+        "embeddings.word_embeddings.weight": (config.vocab_size, width),
+        "embeddings.position_embeddings.weight": (config.max_position_embeddings, width),
+        "embeddings.token_type_embeddings.weight": (config.type_vocab_size, width),
         **norm("embeddings.LayerNorm"),
     }
-    for number in range(config["num_hidden_layers"]):
+    for number in range(config.num_hidden_layers):
         layer = f"encoder.layer.{number}"
         for part in ("query", "key", "value"):
             shapes |= linear(f"{layer}.attention.self.{part}", width, width)
@@ -53,14 +53,14 @@ def bert_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def build_bert(
-    config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, prefix: str = ""
+    config: BertShape, tensors: Mapping[str, Tensor], where: str, prefix: str = ""
 ) -> nn.Module:
     """Build a BertModel in float32, in evaluation mode, every value of it from ``tensors``.
 
     Parameters
     ----------
     config
-        Fields of BertConfig, as checked by `protclip_core.encoders.shapes.check_encoders`.
+        Fields of BertConfig.
     tensors
         Names as in `bert_shapes`, to values of any float type.
     where
@@ -75,13 +75,13 @@ def build_bert(
     """
     from transformers import BertConfig, BertModel
 
-    fields: dict[str, Any] = {name: config[name] for name in BERT_NUMBERS}
+    fields: dict[str, Any] = {name: getattr(config, name) for name in BERT_NUMBERS}
     fields["attn_implementation"] = "sdpa"
     shape = BertConfig(
         **fields,
-        hidden_act=config.get("hidden_act", "gelu"),
-        layer_norm_eps=config.get("layer_norm_eps", 1e-12),
-        pad_token_id=config.get("pad_token_id", 0),
+        hidden_act=config.hidden_act,
+        layer_norm_eps=config.layer_norm_eps,
+        pad_token_id=config.pad_token_id,
     )
     module: nn.Module = make_filled(
         lambda: BertModel(shape, add_pooling_layer=False), tensors, where, prefix

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from protclip_core.encoders.alphabet import TOKENS, encode
 from protclip_core.encoders.packing import PackedTokens
-from protclip_core.encoders.shapes import check_encoders
+from protclip_core.encoders.shapes import read_shape
 from protclip_core.errors import ModelError
 from protclip_core.weights.tensors import make_filled
 
@@ -107,7 +107,7 @@ def build_esm1_module(
         Arguments or tensors that do not fit.
     """
     _check_architecture(arguments, where)
-    check_encoders({"protein_encoder": {"type": "esm1", "arguments": dict(arguments)}}, where)
+    read_shape({"type": "esm1", "arguments": dict(arguments)}, where)
     from esm.data import Alphabet
     from esm.model.esm1 import ProteinBertModel
 

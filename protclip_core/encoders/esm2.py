@@ -10,7 +10,6 @@ Legend: T tokens of the batch (BOS and EOS counted), D encoder width, H heads, V
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,62 +17,12 @@ from torch import Tensor, nn
 
 from protclip_core.encoders.alphabet import MASK, TOKENS
 from protclip_core.encoders.packing import PackedTokens
+from protclip_core.encoders.shapes import Esm2Config
 
 __all__ = ["Esm2", "Esm2Config", "Esm2Layer", "token_dropout_scale"]
 
 #: Share of positions that were masked in ESM-2's training: 15 %, of which 80 % by the mask token.
 MASK_SHARE_IN_TRAINING = 0.15 * 0.8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Esm2Config:
-    """Shape of an ESM-2 encoder; the numbers that make one model differ from another."""
-
-    num_layers: int
-    hidden_dim: int
-    num_heads: int
-    ffn_dim: int
-    token_dropout: bool = True
-    layer_norm_eps: float = 1e-5
-    #: Residues of one window; ESM-2 was trained on 1,024 tokens and has no hard limit.
-    max_residues: int = 1022
-
-    def __post_init__(self) -> None:
-        if self.hidden_dim % self.num_heads or (self.hidden_dim // self.num_heads) % 2:
-            msg = (
-                f"hidden_dim {self.hidden_dim} must be an even multiple of "
-                f"num_heads {self.num_heads}"
-            )
-            raise ValueError(msg)
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden_dim // self.num_heads
-
-    def flops(self, num_tokens: int) -> int:
-        """Floating-point operations of one forward pass over one protein.
-
-        Matrix products of the layers and of attention; a multiplication and an addition are
-        two. Embedding, normalisation and masked-LM head are left out.
-        """
-        linear = 2 * num_tokens * self.hidden_dim * (4 * self.hidden_dim + 2 * self.ffn_dim)
-        attention = 4 * num_tokens * num_tokens * self.hidden_dim
-        return self.num_layers * (linear + attention)
-
-    @property
-    def num_weights(self) -> int:
-        """Numbers in the matrices of the layers."""
-        return self.num_layers * self.hidden_dim * (4 * self.hidden_dim + 2 * self.ffn_dim)
-
-    @property
-    def token_width(self) -> int:
-        """Numbers that one token needs at a time, about."""
-        return 2 * self.ffn_dim + 8 * self.hidden_dim
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as plain data for ``config.json``."""
-        return asdict(self)
 
 
 class Esm2Layer(nn.Module):

@@ -10,10 +10,21 @@ hashed to that many rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from msgspec import Meta, Struct, field
+from msgspec.structs import force_setattr
+
+from protclip_core.io.json_fields import problem_of
 
 __all__ = ["ALPHABETS", "SPECIAL_ROWS", "KmerConfig", "KmerTable", "KmerWindow", "token_groups"]
+
+#: Far above every model there is, and low enough that nothing is built for hours before the
+#: tensors are seen not to fit.
+Layers = Annotated[int, Meta(ge=1, le=1_000)]
+Width = Annotated[int, Meta(ge=1, le=100_000)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
 
 RESIDUES = "LAGVSERTIDPKQNFYMHWC"
 #: Partitions of the 20 residues; the order of the groups is part of the format.
@@ -37,32 +48,23 @@ _MOST_KMERS = 2**62
 HASH_MODULUS, HASH_FACTOR, HASH_SHIFT = 2**31 - 1, 2654435761, 7
 
 
-@dataclass(frozen=True, kw_only=True)
-class KmerTable:
+class KmerTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One table of k-mer vectors; see the module's text for pattern and alphabet."""
 
-    pattern: str
+    pattern: Annotated[str, Meta(pattern=r"\A1([01]*1)?\Z")]
     alphabet: str
-    dim: int
+    dim: Width
     #: Rows that k-mers are hashed to; ``None``: a row for each.
-    rows: int | None = None
+    rows: Annotated[int, Meta(ge=1)] | None = None
 
     def __post_init__(self) -> None:
-        pattern = self.pattern
-        if not isinstance(pattern, str) or not pattern or set(pattern) - set("01"):
-            raise ValueError(f"pattern {pattern!r} is not made of 0 and 1")
-        if pattern[0] != "1" or pattern[-1] != "1":
-            raise ValueError(f"pattern {pattern!r} does not begin and end with 1")
-        _whole(self.dim, "dim of a table")
         letters = [letter for group in self.groups for letter in group]
         if sorted(letters) != sorted(RESIDUES):
-            raise ValueError(f"alphabet {self.alphabet!r} is no partition of the 20 residues")
+            raise ValueError(f"alphabet {self.alphabet!r} is not a partition of the 20 residues")
         if self.num_kmers > _MOST_KMERS:
-            raise ValueError(f"pattern {pattern!r} has too many k-mers")
-        if self.rows is not None:
-            _whole(self.rows, "rows of a table")
-            if self.rows >= self.num_kmers:
-                raise ValueError(f"{self.rows} rows are enough for all {self.num_kmers} k-mers")
+            raise ValueError(f"pattern {self.pattern!r} has too many k-mers")
+        if self.rows is not None and self.rows >= self.num_kmers:
+            raise ValueError(f"{self.rows} rows are enough for all {self.num_kmers} k-mers")
 
     @classmethod
     def parse(cls, text: str) -> KmerTable:
@@ -79,14 +81,17 @@ class KmerTable:
         pattern = parts[0]
         if len(pattern) == 1 and pattern in "123456789":
             pattern = "1" * int(pattern)
-        rows = int(parts[3]) if len(parts) == 4 else None
-        return cls(pattern=pattern, alphabet=parts[1], dim=int(parts[2]), rows=rows)
+        plain = {"pattern": pattern, "alphabet": parts[1], "dim": int(parts[2])}
+        if len(parts) == 4:
+            plain["rows"] = int(parts[3])
+        try:
+            return msgspec.convert(plain, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"table {text!r}: {problem_of(error, plain)}") from None
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Groups of the reduced alphabet."""
-        if not isinstance(self.alphabet, str):
-            raise ValueError(f"alphabet {self.alphabet!r} is no text")  # noqa: TRY004
         return tuple(ALPHABETS.get(self.alphabet, self.alphabet).split())
 
     @property
@@ -106,27 +111,19 @@ class KmerTable:
         return self.rows or self.num_kmers
 
 
-@dataclass(frozen=True, kw_only=True)
-class KmerWindow:
+class KmerWindow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A window of residue vectors through one learned map: the smooth form of a k-mer.
 
     A window of even width reaches one residue further to the left.
     """
 
-    width: int
-    dim: int
+    width: Annotated[int, Meta(ge=1)]
+    dim: Width
     #: ``"cos"`` (random Fourier features to start with) or ``"gelu"``.
-    activation: str = "cos"
-
-    def __post_init__(self) -> None:
-        _whole(self.width, "width of a window")
-        _whole(self.dim, "dim of a window")
-        if self.activation not in ("cos", "gelu"):
-            raise ValueError(f"activation {self.activation!r} is not known; use cos or gelu")
+    activation: Literal["cos", "gelu"] = "cos"
 
 
-@dataclass(frozen=True, kw_only=True)
-class KmerConfig:
+class KmerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Shape of a k-mer encoder.
 
     Attributes
@@ -164,46 +161,34 @@ class KmerConfig:
         Residues of one window; no position is learned, so longer ones work as well.
     """
 
-    tables: tuple[KmerTable, ...]
-    hidden_dim: int
+    written_tables: tuple[KmerTable | str, ...] = field(name="tables", default=())
+    hidden_dim: Width
     windows: tuple[KmerWindow, ...] = ()
-    residue_dim: int = 8
-    combine: str = "concat"
+    residue_dim: Annotated[int, Meta(ge=1, le=20)] = 8
+    combine: Literal["concat", "sum"] = "concat"
     projection: bool = True
     keep_input: bool = False
     gate: bool = False
-    table_dropout: float = 0.0
-    num_layers: int = 0
-    kernel: int = 5
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
-    expansion: float = 1.0
-    block: str = "bottleneck"
+    table_dropout: Share = 0.0
+    num_layers: Annotated[int, Meta(ge=0, le=1_000)] = 0
+    kernel: Width = 5
+    dilations: tuple[Annotated[int, Meta(ge=1)], ...] = (1, 2, 4, 8)
+    expansion: Annotated[float, Meta(ge=0, lt=100)] = 1.0
+    block: Literal["bottleneck", "plain"] = "bottleneck"
     final_norm: bool = True
-    layer_norm_eps: float = 1e-5
-    max_residues: int = 4096
+    layer_norm_eps: Share = 1e-5
+    max_residues: Annotated[int, Meta(ge=1, le=10_000_000)] = 4096
 
     def __post_init__(self) -> None:
-        for name in ("hidden_dim", "residue_dim", "kernel", "max_residues"):
-            _whole(getattr(self, name), name)
-        _whole(self.num_layers, "num_layers", least=0)
-        for name in ("projection", "keep_input", "gate", "final_norm"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, not true or false")  # noqa: TRY004
-        for dilation in self.dilations:
-            _whole(dilation, "a dilation")
-        for name, choices in (("combine", ("concat", "sum")), ("block", ("bottleneck", "plain"))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, not {' or '.join(choices)}")
-        for name, value, most in (
-            ("table_dropout", self.table_dropout, 1),
-            ("layer_norm_eps", self.layer_norm_eps, 1),
-            ("expansion", self.expansion, 100),
-        ):
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"{name} is {value!r}, not a number")  # noqa: TRY004
-            if not 0 <= value < most:
-                raise ValueError(f"{name} is {value!r}, not from 0 to less than {most}")
+        written = self.written_tables
+        tables = (KmerTable.parse(one) if isinstance(one, str) else one for one in written)
+        force_setattr(self, "written_tables", tuple(tables))
         self._check_widths()
+
+    @property
+    def tables(self) -> tuple[KmerTable, ...]:
+        """The tables; those in short form have been read."""
+        return cast(tuple[KmerTable, ...], self.written_tables)
 
     def _check_widths(self) -> None:
         widths = self._input_widths()
@@ -223,8 +208,6 @@ class KmerConfig:
             raise ValueError(f"kernel is {self.kernel}, not odd")
         if self.num_layers and (not self.dilations or self.inner_dim < 1):
             raise ValueError("layers need dilations and an inner width of at least 1")
-        if self.residue_dim > len(RESIDUES):
-            raise ValueError(f"residue_dim is {self.residue_dim}, more than {len(RESIDUES)}")
 
     def _input_widths(self) -> list[int]:
         return [table.dim for table in self.tables] + [window.dim for window in self.windows]
@@ -284,8 +267,8 @@ class KmerConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain data for ``config.json``."""
-        plain = asdict(self)
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in plain.items()}
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return {name: v for name, v in plain.items() if name not in ("type", "lm_head")}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KmerConfig:
@@ -297,20 +280,10 @@ class KmerConfig:
             A field that is missing, unknown or of no use, by name.
         """
         plain = {k: v for k, v in values.items() if k not in ("type", "lm_head")}
-        _known(plain, cls, "protein_encoder")
-        for name in ("tables", "windows", "dilations"):
-            if not isinstance(plain.get(name, []), (list, tuple)):
-                raise ValueError(f"{name} is {plain[name]!r}, not a list")
-        plain["tables"] = tuple(
-            KmerTable.parse(entry) if isinstance(entry, str) else _part(entry, KmerTable)
-            for entry in plain.get("tables", ())
-        )
-        plain["windows"] = tuple(_part(entry, KmerWindow) for entry in plain.get("windows", ()))
-        if "dilations" in plain:
-            plain["dilations"] = tuple(plain["dilations"])
-        if "hidden_dim" not in plain:
-            raise ValueError("does not say 'protein_encoder.hidden_dim'")
-        return cls(**plain)
+        try:
+            return msgspec.convert(plain, KmerConfig)
+        except msgspec.ValidationError as error:
+            raise ValueError(problem_of(error, plain)) from None
 
 
 def token_groups(table: KmerTable) -> list[int]:
@@ -328,24 +301,3 @@ def token_groups(table: KmerTable) -> list[int]:
         only = groups.pop() if len(groups) == 1 else None
         found.append(len(table.groups) if only is None else only)
     return found
-
-
-def _part(entry: Any, kind: Any) -> Any:  # noqa: ANN401
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"{entry!r} describes no {kind.__name__}")  # noqa: TRY004
-    _known(entry, kind, kind.__name__)
-    try:
-        return kind(**entry)
-    except TypeError as error:  # the field that is missing
-        raise ValueError(f"{entry!r} does not describe a {kind.__name__}") from error
-
-
-def _known(values: Mapping[str, Any], kind: Any, where: str) -> None:  # noqa: ANN401
-    unknown = sorted(set(values) - {field.name for field in fields(kind)})
-    if unknown:
-        raise ValueError(f"{where} has unknown {', '.join(map(repr, unknown[:3]))}")
-
-
-def _whole(value: object, name: str, *, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} is {value!r}, not a whole number of at least {least}")

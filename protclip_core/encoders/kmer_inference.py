@@ -5,17 +5,16 @@ Legend: T tokens of the batch, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
+from msgspec import UNSET
 from torch import Tensor
 
 from protclip_core.encoders.alphabet import TOKENS, encode
 from protclip_core.encoders.kmer import KmerEncoder
-from protclip_core.encoders.kmer_config import KmerConfig
 from protclip_core.encoders.packing import PackedTokens
-from protclip_core.errors import ModelError
+from protclip_core.encoders.shapes import KmerShape
 from protclip_core.weights.tensors import make_filled
 
 __all__ = ["KmerInference", "build_kmer"]
@@ -69,23 +68,19 @@ class KmerInference:
 
 
 def build_kmer(
-    shape: Mapping[str, Any],
+    shape: KmerShape,
     tensors: dict[str, Tensor],
     where: str,
     *,
     prefix: str = "",
 ) -> KmerEncoder:
-    """Build the encoder and fill it; ``shape`` is ``protein_encoder`` of a bundle.
+    """Build the encoder and fill it.
 
     Raises
     ------
     ModelError
-        A shape that makes no encoder, or tensors that do not fit it.
+        Tensors that do not fit the shape.
     """
-    try:
-        config = KmerConfig.from_dict(shape)
-    except ValueError as error:
-        raise ModelError(f"encoder cannot be built ({error})", where=where) from error
     found = any(name.startswith("lm_head.") for name in tensors)
-    lm_head = bool(shape.get("lm_head", found))
-    return make_filled(lambda: KmerEncoder(config, lm_head=lm_head), tensors, where, prefix)
+    lm_head = found if shape.lm_head is UNSET else bool(shape.lm_head)
+    return make_filled(lambda: KmerEncoder(shape, lm_head=lm_head), tensors, where, prefix)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from protclip_core.encoders.bert import bert_shapes, build_bert
 from protclip_core.encoders.packing import PackedTokens
+from protclip_core.encoders.shapes import BertShape, ProtBertShape
 from protclip_core.errors import ModelError
 from protclip_core.weights.tensors import check_tensors, make_filled
 
@@ -42,13 +43,13 @@ class ResidueLmHead(nn.Module):
     Tensors: ``dense.{weight,bias}``, ``norm.{weight,bias}``, ``bias``.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: BertShape) -> None:
         super().__init__()
-        width = config["hidden_size"]
+        width = config.hidden_size
         self.dense = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=config.get("layer_norm_eps", 1e-12))
-        self.bias = nn.Parameter(torch.zeros(config["vocab_size"]))
-        self._activation = _ACTIVATIONS[config.get("hidden_act", "gelu")]
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self._activation = _ACTIVATIONS[config.hidden_act]
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         """Map ``(T, D)`` to logits ``(T, V)``; ``embedding`` has shape ``(V, D)``."""
@@ -139,7 +140,7 @@ class ProtBertInference:
 
 
 def build_protein_bert(
-    config: Mapping[str, Any],
+    config: ProtBertShape,
     tensors: Mapping[str, Tensor],
     where: str,
     *,
@@ -155,11 +156,11 @@ def build_protein_bert(
     """
     own, lm_head = check_protein_bert(config, tensors, where, prefix=prefix)
     module = build_bert(config, own, where, prefix)
-    return ProtBertInference(module, config["tokens"], lm_head=lm_head, device=device)
+    return ProtBertInference(module, config.tokens, lm_head=lm_head, device=device)
 
 
 def check_protein_bert(
-    config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str, *, prefix: str = ""
+    config: ProtBertShape, tensors: Mapping[str, Tensor], where: str, *, prefix: str = ""
 ) -> tuple[dict[str, Tensor], ResidueLmHead | None]:
     """Check vocabulary and tensors as `build_protein_bert` does, without transformers.
 
@@ -173,11 +174,11 @@ def check_protein_bert(
     ModelError
         Tensors or a vocabulary that do not fit.
     """
-    _codes(config["tokens"], where)
+    _codes(config.tokens, where)
     own = {n: v for n, v in tensors.items() if not n.startswith("lm_head.")}
     head = {n.removeprefix("lm_head."): v for n, v in tensors.items() if n not in own}
     lm_head = None
-    if config.get("lm_head") or head:
+    if config.lm_head or head:
         lm_head = make_filled(lambda: ResidueLmHead(config), head, where, f"{prefix}lm_head.")
     check_tensors(bert_shapes(config), own, where, prefix)
     return own, lm_head

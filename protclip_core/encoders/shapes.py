@@ -1,30 +1,39 @@
-"""What ``config.json`` of a bundle says about its encoders: checked, and read in one way.
+"""What ``config.json`` of a bundle says about its encoders: the types of it, checked when read.
 
-A bundle is data from elsewhere. Numbers that are none are found here, by name, before anything
-is built from them. No torch here.
+A bundle is data from elsewhere. Numbers of no use are found here, by name, before anything is
+built from them. No torch here.
 """
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from protclip_core.encoders.kmer_config import KmerConfig
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import asdict, force_setattr
+
+from protclip_core.encoders.kmer_config import KmerConfig, Layers, Width
 from protclip_core.encoders.projection_form import ProjectionForm
 from protclip_core.errors import ModelError
-from protclip_core.io.json_fields import one_line
+from protclip_core.io.json_fields import problem_of, read_as
 
 __all__ = [
-    "BERT_ACTIVATIONS",
     "BERT_NUMBERS",
-    "check_encoders",
-    "protein_shape",
+    "BertShape",
+    "Esm1Shape",
+    "Esm2Config",
+    "Esm2Shape",
+    "KmerShape",
+    "ModelShape",
+    "ProtBertShape",
+    "ProteinShape",
+    "TextShape",
     "protein_words",
+    "read_shape",
+    "read_shapes",
 ]
 
-#: Activations of BERT's feed-forward layers that we let a configuration ask for.
-BERT_ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 BERT_NUMBERS = (
     "vocab_size",
     "hidden_size",
@@ -34,310 +43,316 @@ BERT_NUMBERS = (
     "max_position_embeddings",
     "type_vocab_size",
 )
-_ESM2_NUMBERS = ("num_layers", "hidden_dim", "num_heads", "ffn_dim")
 #: Residues of one window where a configuration does not say it.
 _DEFAULT_WINDOW = 1022
 #: Positions that a protein encoder with learned ones needs at least: a window of 16 residues.
 _FEWEST_POSITIONS = 18
-#: Far above every model there is, and low enough that nothing is built for hours before the
-#: tensors are seen not to fit.
-_MOST_LAYERS, _MOST_WIDTH, _MOST_ROWS = 1_000, 100_000, 10_000_000
 _MOST_WEIGHTS = 10**12
-_LAYERS = ("num_layers", "num_hidden_layers", "layers")
-_ROWS = (
-    "vocab_size",
-    "max_position_embeddings",
-    "max_positions",
-    "max_residues",
-    "max_tokens",
-    "prototypes",
-)
+
+Rows = Annotated[int, Meta(ge=1, le=10_000_000)]
+Epsilon = Annotated[float, Meta(ge=0, lt=1)]
 
 
-def protein_shape(encoder: Mapping[str, Any]) -> dict[str, int]:
-    """Return ``num_layers``, ``hidden_dim``, ``ffn_dim`` and ``max_residues``, whatever the type.
+class Esm2Config(Struct, frozen=True, kw_only=True):
+    """Shape of an ESM-2 encoder; the numbers that make one model differ from another."""
 
-    Empty for an empty ``encoder``; ``max_residues`` only where the configuration limits it.
-    """
-    kind = encoder.get("type")
-    if kind == "bert":
-        most = encoder["max_position_embeddings"] - 2
-        return {
-            "num_layers": encoder["num_hidden_layers"],
-            "hidden_dim": encoder["hidden_size"],
-            "ffn_dim": encoder["intermediate_size"],
-            "max_residues": encoder.get("max_residues", min(_DEFAULT_WINDOW, most)),
-        }
-    if kind == "esm1":
-        plain = _esm1_arguments(encoder)
-        return {
-            "num_layers": plain["layers"],
-            "hidden_dim": plain["embed_dim"],
-            "ffn_dim": plain["ffn_embed_dim"],
-            "max_residues": plain.get("max_positions", _DEFAULT_WINDOW + 2) - 2,
-        }
-    if kind == "kmer":
-        config = KmerConfig.from_dict(encoder)
-        return {
-            "num_layers": config.num_layers,
-            "hidden_dim": config.hidden_dim,
-            "ffn_dim": config.inner_dim,
-            "max_residues": config.max_residues,
-        }
-    names = ("num_layers", "hidden_dim", "ffn_dim", "max_residues")
-    return {name: encoder[name] for name in names if name in encoder}
+    num_layers: Layers
+    hidden_dim: Width
+    num_heads: Width
+    ffn_dim: Width
+    token_dropout: bool = True
+    layer_norm_eps: Epsilon = 1e-5
+    #: Residues of one window; ESM-2 was trained on 1,024 tokens and has no hard limit.
+    max_residues: Rows = _DEFAULT_WINDOW
 
+    def __post_init__(self) -> None:
+        if self.hidden_dim % self.num_heads or (self.hidden_dim // self.num_heads) % 2:
+            raise ValueError(
+                f"hidden_dim {self.hidden_dim} must be an even multiple of "
+                f"num_heads {self.num_heads}"
+            )
 
-def protein_words(encoder: Mapping[str, Any]) -> str:
-    """Describe a protein encoder in a line, for people."""
-    kind = str(encoder.get("type", "inside the file"))
-    shape = protein_shape(encoder)
-    if "num_layers" not in shape:
-        return kind
-    layers = f"{shape['num_layers']} layers of width {shape['hidden_dim']}"
-    if kind != "kmer":
-        return f"{kind}, {layers}"
-    config = KmerConfig.from_dict(encoder)
-    inputs = ", ".join(
-        [f"{table.pattern} in {len(table.groups)} letters" for table in config.tables]
-        + [f"windows of {window.width}" for window in config.windows]
-    )
-    return f"{kind} ({inputs}), {layers}, sees {config.reach} residues to each side"
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_dim // self.num_heads
+
+    def flops(self, num_tokens: int) -> int:
+        """Floating-point operations of one forward pass over one protein.
+
+        Matrix products of the layers and of attention; a multiplication and an addition are
+        two. Embedding, normalisation and masked-LM head are left out.
+        """
+        linear = 2 * num_tokens * self.hidden_dim * (4 * self.hidden_dim + 2 * self.ffn_dim)
+        attention = 4 * num_tokens * num_tokens * self.hidden_dim
+        return self.num_layers * (linear + attention)
+
+    @property
+    def num_weights(self) -> int:
+        """Numbers in the matrices of the layers."""
+        return self.num_layers * self.hidden_dim * (4 * self.hidden_dim + 2 * self.ffn_dim)
+
+    @property
+    def token_width(self) -> int:
+        """Numbers that one token needs at a time, about."""
+        return 2 * self.ffn_dim + 8 * self.hidden_dim
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data for ``config.json``."""
+        return {name: getattr(self, name) for name in Esm2Config.__struct_fields__}
 
 
-def check_encoders(config: Mapping[str, Any], where: str) -> None:
-    """Check the parts of a configuration that models are built from.
+class Esm2Shape(
+    Esm2Config, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="esm2"
+):
+    """`Esm2Config` as a bundle states it; without ``lm_head`` the tensors tell."""
+
+    lm_head: bool | UnsetType = UNSET
+
+
+class KmerShape(
+    KmerConfig, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="kmer"
+):
+    """`KmerConfig` as a bundle states it; without ``lm_head`` the tensors tell."""
+
+    lm_head: bool | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_weights > _MOST_WEIGHTS:
+            raise ValueError(f"{self.num_weights:.2g} weights are more than {_MOST_WEIGHTS:,}")
+
+    @property
+    def ffn_dim(self) -> int:
+        """Inner width of the blocks."""
+        return self.inner_dim
+
+
+class BertShape(Struct, frozen=True, kw_only=True, tag_field="type", tag="bert"):
+    """Fields of BertConfig."""
+
+    vocab_size: Rows
+    hidden_size: Width
+    num_hidden_layers: Layers
+    num_attention_heads: Width
+    intermediate_size: Width
+    max_position_embeddings: Rows
+    type_vocab_size: Width
+    hidden_act: Literal["gelu", "gelu_new", "relu", "silu"] = "gelu"
+    layer_norm_eps: Epsilon = 1e-12
+    pad_token_id: Annotated[int, Meta(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        if self.pad_token_id >= self.vocab_size:
+            raise ValueError(
+                f"pad_token_id {self.pad_token_id} is not one of its {self.vocab_size:,} tokens"
+            )
+
+
+class TextShape(BertShape, frozen=True, kw_only=True, tag_field="type", tag="bert"):
+    """A text encoder."""
+
+    #: Tokens of a text; longer ones are cut.
+    max_tokens: Rows
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_tokens > self.max_position_embeddings:
+            raise ValueError(
+                f"max_tokens {self.max_tokens} is more than its "
+                f"{self.max_position_embeddings} positions"
+            )
+
+
+class ProtBertShape(BertShape, frozen=True, kw_only=True, tag_field="type", tag="bert"):
+    """A BERT of residues."""
+
+    #: Token of each id.
+    tokens: tuple[str, ...]
+    #: Residues of one window; by default as many as there are positions, at most 1,022.
+    max_residues: Rows = 0
+    lm_head: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not len(self.tokens) == len(set(self.tokens)) == self.vocab_size:
+            raise ValueError(f"tokens are not {self.vocab_size} distinct ones")
+        _enough(self.max_position_embeddings, "max_position_embeddings")
+        most = self.max_position_embeddings - 2
+        if self.max_residues > most:
+            raise ValueError(f"max_residues {self.max_residues} exceeds its positions")
+        force_setattr(self, "max_residues", self.max_residues or min(_DEFAULT_WINDOW, most))
+
+    @property
+    def num_layers(self) -> int:
+        """Layers."""
+        return self.num_hidden_layers
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of a token vector."""
+        return self.hidden_size
+
+    @property
+    def ffn_dim(self) -> int:
+        """Inner width of the layers."""
+        return self.intermediate_size
+
+
+class _Esm1Arguments(Struct, frozen=True, kw_only=True):
+    layers: Layers
+    embed_dim: Width
+    ffn_embed_dim: Width
+    attention_heads: Width
+    max_positions: Rows = _DEFAULT_WINDOW + 2
+    token_dropout: bool = False
+
+    def __post_init__(self) -> None:
+        _enough(self.max_positions, "max_positions")
+
+
+class Esm1Shape(Struct, frozen=True, kw_only=True, tag_field="type", tag="esm1"):
+    """ESM-1b or ESM-1v: the training arguments that fair-esm builds its module from."""
+
+    #: With or without ``encoder_`` before a name.
+    arguments: dict[str, Any]
+    lm_head: bool = True
+
+    def __post_init__(self) -> None:
+        plain = {name.removeprefix("encoder_"): value for name, value in self.arguments.items()}
+        try:
+            msgspec.convert(plain, _Esm1Arguments)
+        except msgspec.ValidationError as error:
+            raise ValueError(problem_of(error, plain, "arguments")) from None
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The arguments without the prefix that some of them have."""
+        return {name.removeprefix("encoder_"): value for name, value in self.arguments.items()}
+
+    @property
+    def num_layers(self) -> int:
+        """Layers."""
+        return int(self.plain["layers"])
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of a token vector."""
+        return int(self.plain["embed_dim"])
+
+    @property
+    def ffn_dim(self) -> int:
+        """Inner width of the layers."""
+        return int(self.plain["ffn_embed_dim"])
+
+    @property
+    def max_residues(self) -> int:
+        """Residues of one window: positions are learned, there are none beyond these."""
+        return int(self.plain.get("max_positions", _DEFAULT_WINDOW + 2)) - 2
+
+
+ProteinShape = Esm2Shape | KmerShape | ProtBertShape | Esm1Shape
+
+
+class ResidueHeadsShape(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which heads on residues there are."""
+
+    mlm: bool = False
+    segments: bool = False
+    prototypes: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+
+    def names(self) -> list[str]:
+        """Return those that there are."""
+        return [name for name, value in asdict(self).items() if value]
+
+
+class ModelShape(Struct, frozen=True, kw_only=True):
+    """What a configuration says about the parts that a model is built from."""
+
+    protein_encoder: ProteinShape | None = None
+    text_encoder: TextShape | None = None
+    projection_dim: Width | None = None
+    projection: ProjectionForm | None = None
+    residue_heads: ResidueHeadsShape | None = None
+    pooling: Literal["residues", "tokens"] = "residues"
+    logit_scale: bool = False
+
+    def __post_init__(self) -> None:
+        protein, form = self.protein_encoder, self.projection
+        if protein is None and self.text_encoder is None:
+            raise ValueError("neither a protein_encoder nor a text_encoder")
+        lone = self.projection_dim is None or protein is None
+        if self.residue_heads not in (None, ResidueHeadsShape()) and lone:
+            raise ValueError("residue_heads need a protein encoder and a projection_dim")
+        if form is None:
+            return
+        if self.projection_dim is None:
+            raise ValueError("projection needs a projection_dim")
+        if form.protein_dim is None:
+            return
+        if not isinstance(protein, KmerShape) or not protein.keep_input:
+            raise ValueError(
+                f"projection.protein_dim is {form.protein_dim}, but the protein encoder keeps no "
+                "input to read alone; only type 'kmer' with keep_input does"
+            )
+        if form.protein_dim != protein.input_dim:
+            raise ValueError(
+                f"projection.protein_dim is {form.protein_dim}, not the {protein.input_dim} of "
+                "the encoder's input"
+            )
+
+
+def read_shapes(config: Mapping[str, Any], where: str) -> ModelShape:
+    """Read the parts of a configuration that models are built from.
+
+    Parameters
+    ----------
+    config
+        Content of ``config.json`` of a bundle.
+    where
+        The file, for messages.
 
     Raises
     ------
     ModelError
-        No encoder at all, one of an unknown type, a number that is missing or none, or
-        projections of an unknown form or that read what the protein encoder does not give.
+        ``model.bad_field``: no encoder at all, one of an unknown type, a value that is missing,
+        of another kind or of no use, or projections that read what the protein encoder does not
+        give; names the field.
     """
-    protein, text = config.get("protein_encoder"), config.get("text_encoder")
-    if protein is None and text is None:
-        raise ModelError("names neither a protein nor a text encoder", where=where)
-    _flag(config, "logit_scale", "", where)
-    if protein is not None:
-        _check_protein(protein, where)
-    if text is not None:
-        if not isinstance(text, dict) or text.get("type") != "bert":
-            raise _unknown("text encoder", text, "'bert'", where)
-        _check_bert(text, "text_encoder", where)
-        _number(text, "max_tokens", "text_encoder", where)
-        if text["max_tokens"] > text["max_position_embeddings"]:
-            raise ModelError(
-                f"text_encoder.max_tokens {text['max_tokens']} is more than its "
-                f"{text['max_position_embeddings']} positions",
-                where=where,
-            )
-    if config.get("projection_dim") is not None:
-        _number(config, "projection_dim", "", where)
-    if config.get("pooling", "residues") not in ("residues", "tokens"):
-        raise ModelError(f"pooling {_shown(config['pooling'])} is not known", where=where)
-    _check_projection(config, where)
-    _check_heads(config, where)
-
-
-def _check_protein(encoder: Any, where: str) -> None:  # noqa: ANN401
-    kind = encoder.get("type") if isinstance(encoder, dict) else None
-    if kind is not None:
-        _flag(encoder, "lm_head", "protein_encoder", where)
-    if kind == "esm2":
-        for name in _ESM2_NUMBERS:
-            _number(encoder, name, "protein_encoder", where)
-        if encoder["hidden_dim"] % (2 * encoder["num_heads"]):
-            raise ModelError(
-                f"hidden_dim {encoder['hidden_dim']} is no even multiple of "
-                f"num_heads {encoder['num_heads']}",
-                where=where,
-            )
-        if "max_residues" in encoder:
-            _number(encoder, "max_residues", "protein_encoder", where)
-        _flag(encoder, "token_dropout", "protein_encoder", where)
-        _epsilon(encoder, "protein_encoder", where)
-    elif kind == "bert":
-        _check_bert(encoder, "protein_encoder", where)
-        tokens = encoder.get("tokens")
-        if (
-            not isinstance(tokens, list)
-            or not all(isinstance(token, str) for token in tokens)
-            or len(set(tokens)) != encoder["vocab_size"]
-            or len(tokens) != encoder["vocab_size"]
-        ):
-            raise ModelError(
-                f"protein_encoder.tokens is no list of {encoder['vocab_size']} distinct tokens",
-                where=where,
-            )
-        _enough_positions(encoder["max_position_embeddings"], where)
-        if "max_residues" in encoder:
-            _number(encoder, "max_residues", "protein_encoder", where)
-            if encoder["max_residues"] > encoder["max_position_embeddings"] - 2:
-                raise ModelError("protein_encoder.max_residues exceeds its positions", where=where)
-    elif kind == "esm1":
-        if not isinstance(encoder.get("arguments"), dict):
-            raise ModelError("protein_encoder does not say 'arguments'", where=where)
-        part, plain = "protein_encoder.arguments", _esm1_arguments(encoder)
-        for name in ("layers", "embed_dim", "ffn_embed_dim", "attention_heads"):
-            _number(plain, name, part, where)
-        if "max_positions" in plain:
-            _number(plain, "max_positions", part, where)
-            _enough_positions(plain["max_positions"], where)
-        _flag(plain, "token_dropout", part, where)
-    elif kind == "kmer":
-        _check_kmer(encoder, where)
-    else:
-        raise _unknown("protein encoder", encoder, "'esm2', 'kmer', 'bert' and 'esm1'", where)
-
-
-def _check_kmer(encoder: Mapping[str, Any], where: str) -> None:
     try:
-        config = KmerConfig.from_dict(encoder)
-    # Beside its own words, what numbers of hundreds of digits bring about.
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ModelError(f"protein_encoder: {one_line(str(error))}", where=where) from error
-    for name in ("hidden_dim", "max_residues", "kernel"):
-        _number({name: getattr(config, name)}, name, "protein_encoder", where)
-    if config.num_layers:
-        _number({"num_layers": config.num_layers}, "num_layers", "protein_encoder", where)
-    if config.num_weights > _MOST_WEIGHTS:
-        raise ModelError(
-            f"protein_encoder has {config.num_weights:.2g} weights, more than the "
-            f"{_MOST_WEIGHTS:,} that protclip takes",
-            where=where,
-        )
+        return read_as(ModelShape, config, "model configuration", where)
+    except ModelError as error:
+        error.hint = "the model is damaged, or made for a newer protclip"
+        raise
 
 
-def _esm1_arguments(encoder: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the training arguments without the prefix that some of them have."""
-    return {name.removeprefix("encoder_"): value for name, value in encoder["arguments"].items()}
+def read_shape(encoder: Mapping[str, Any], where: str) -> ProteinShape:
+    """Read a protein encoder alone; errors as `read_shapes`."""
+    shape = read_shapes({"protein_encoder": encoder}, where).protein_encoder
+    assert shape is not None
+    return shape
 
 
-def _enough_positions(number: int, where: str) -> None:
-    if number < _FEWEST_POSITIONS:
-        raise ModelError(
-            f"protein_encoder has fewer than {_FEWEST_POSITIONS} positions", where=where
-        )
-
-
-def _check_bert(encoder: Mapping[str, Any], part: str, where: str) -> None:
-    for name in BERT_NUMBERS:
-        _number(encoder, name, part, where)
-    if encoder["hidden_size"] % encoder["num_attention_heads"]:
-        raise ModelError(
-            f"{part}.hidden_size {encoder['hidden_size']} is no multiple of "
-            f"num_attention_heads {encoder['num_attention_heads']}",
-            where=where,
-        )
-    if encoder.get("hidden_act", "gelu") not in BERT_ACTIVATIONS:
-        raise ModelError(
-            f"{part}.hidden_act is {_shown(encoder['hidden_act'])}; this protclip knows "
-            f"{', '.join(BERT_ACTIVATIONS)}",
-            where=where,
-        )
-    _epsilon(encoder, part, where)
-    pad = encoder.get("pad_token_id", 0)
-    if type(pad) is not int or not 0 <= pad < encoder["vocab_size"]:
-        raise ModelError(
-            f"{part}.pad_token_id is {_shown(pad)}, not one of its "
-            f"{encoder['vocab_size']:,} tokens",
-            where=where,
-        )
-
-
-def _check_projection(config: Mapping[str, Any], where: str) -> None:
-    """Check the form of the projections; the encoders have been checked before."""
-    if config.get("projection") is None:
-        return
-    try:
-        form = ProjectionForm.from_dict(config["projection"])
-    except ValueError as error:
-        raise ModelError(
-            f"projection: {one_line(str(error))}",
-            where=where,
-            hint="the bundle is damaged, or made for a newer protclip",
-        ) from error
-    _number(form.to_dict(), "hidden_dim", "projection", where)
-    if config.get("projection_dim") is None:
-        raise ModelError("projection needs a projection_dim", where=where)
-    if form.protein_dim is None:
-        return
-    encoder, shown = config.get("protein_encoder") or {}, _shown(form.protein_dim)
-    if encoder.get("type") != "kmer" or not encoder.get("keep_input"):
-        raise ModelError(
-            f"projection.protein_dim is {shown}, but the protein encoder keeps no input to read "
-            "alone; only type 'kmer' with keep_input does",
-            where=where,
-        )
-    width = KmerConfig.from_dict(encoder).input_dim
-    if form.protein_dim != width:
-        raise ModelError(
-            f"projection.protein_dim is {shown}, not the {width} of the encoder's input",
-            where=where,
-        )
-
-
-def _check_heads(config: Mapping[str, Any], where: str) -> None:
-    heads = config.get("residue_heads")
-    if heads is None or heads == {}:
-        return
-    if not isinstance(heads, dict) or not set(heads) <= {"mlm", "segments", "prototypes"}:
-        raise ModelError(
-            f"residue_heads is {_shown(heads)}; this protclip knows mlm, segments and prototypes",
-            where=where,
-            hint="install a newer protclip",
-        )
-    for name in ("mlm", "segments"):
-        _flag(heads, name, "residue_heads", where)
-    count = heads.get("prototypes", 0)
-    if type(count) is not int or count < 0:
-        raise ModelError(f"residue_heads.prototypes is {_shown(count)}, not a number", where=where)
-    if count:
-        _number(heads, "prototypes", "residue_heads", where)
-    if config.get("projection_dim") is None or config.get("protein_encoder") is None:
-        raise ModelError(
-            "residue_heads need a protein encoder and a projection_dim", where=where
-        )  # fmt: skip
-
-
-def _number(values: Mapping[str, Any], name: str, part: str, where: str) -> None:
-    """Refuse what is not a whole number of at least 1, or more than any model has."""
-    full = f"{part}.{name}" if part else name
-    if name not in values:
-        raise ModelError(f"does not say '{full}'", where=where)
-    value = values[name]
-    if type(value) is not int or value < 1:
-        raise ModelError(f"{full} is {_shown(value)}, not a whole number above 0", where=where)
-    most = _MOST_LAYERS if name in _LAYERS else _MOST_ROWS if name in _ROWS else _MOST_WIDTH
-    if value > most:
-        raise ModelError(
-            f"{full} is {_shown(value)}, more than the {most:,} that protclip takes", where=where
-        )
-
-
-def _flag(values: Mapping[str, Any], name: str, part: str, where: str) -> None:
-    """Refuse what is there and neither true nor false."""
-    if name in values and not isinstance(values[name], bool):
-        full = f"{part}.{name}" if part else name
-        raise ModelError(f"{full} is {_shown(values[name])}, not true or false", where=where)
-
-
-def _epsilon(values: Mapping[str, Any], part: str, where: str) -> None:
-    """Refuse a ``layer_norm_eps`` that is no small number; NaN is none."""
-    eps = values.get("layer_norm_eps", 0)
-    if type(eps) not in (int, float) or not 0 <= eps < 1:
-        raise ModelError(f"{part}.layer_norm_eps is {_shown(eps)}, not a small number", where=where)
-
-
-def _shown(value: object) -> str:
-    """Return a stranger's value as a short line, however long or deep it is."""
-    return one_line(reprlib.repr(value), 80)
-
-
-def _unknown(what: str, found: object, known: str, where: str) -> ModelError:
-    shown = found.get("type") if isinstance(found, dict) else found
-    return ModelError(
-        f"type of the {what} is {_shown(shown)}; this protclip knows {known}",
-        where=where,
-        hint="install a newer protclip",
+def protein_words(encoder: ProteinShape | None) -> str:
+    """Describe a protein encoder in a line, for people."""
+    if encoder is None:
+        return "inside the file"
+    kind = str(encoder.__struct_config__.tag)
+    layers = f"{encoder.num_layers} layers of width {encoder.hidden_dim}"
+    if not isinstance(encoder, KmerShape):
+        return f"{kind}, {layers}"
+    inputs = ", ".join(
+        [f"{table.pattern} in {len(table.groups)} letters" for table in encoder.tables]
+        + [f"windows of {window.width}" for window in encoder.windows]
     )
+    return f"{kind} ({inputs}), {layers}, sees {encoder.reach} residues to each side"
+
+
+def _enough(positions: int, name: str) -> None:
+    if positions < _FEWEST_POSITIONS:
+        raise ValueError(f"{name} is {positions}, fewer than {_FEWEST_POSITIONS}")

@@ -1,22 +1,26 @@
 """The models that protclip knows by name: where each comes from and what it must be.
 
-The catalog is data. A commit stands for the content of a whole repository, and where a sha256
-is written here as well, it is compared with what the hub says and with the file that arrived.
+The catalog itself is data, ``catalog.toml``: a table per model, whose keys are the attributes of
+`CatalogEntry`. A source is a table with ``hub`` (or ``zenodo``) and the fields of `HubSource` (or
+`ZenodoSource`).
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from protclip_core.encoders.shapes import check_encoders, protein_shape
+from protclip_core.encoders.shapes import read_shapes
 from protclip_core.errors import ModelError
 from protclip_core.fetch.listing import Source
 from protclip_core.fetch.sources import HubSource, ZenodoSource
 
-__all__ = ["CATALOG", "CatalogEntry", "check_against_entry", "find_entry", "suggest"]
+__all__ = ["CATALOG", "CatalogEntry", "check_against_entry", "entry_of_publisher", "find_entry"]
+__all__ += ["is_of_entry", "suggest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,201 +66,62 @@ class CatalogEntry:
     expected: Mapping[str, Any] = field(default_factory=dict)
 
 
-_ESM2_LICENSE = "https://github.com/facebookresearch/esm (MIT, as its model cards say)"
-_PUBMEDBERT = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"
-_PUBMEDBERT_COMMIT = "d673b8835373c6fa116d6d8006b33d48734e305d"
-
-#: The checkpoint of the authors comes without a configuration; this is what it was made with.
-_OFFICIAL_CONFIG: Mapping[str, Any] = {
-    "model_type": "FST",
-    "projection_dim": 512,
-    "proto_num": 512,
-    "proto_dim": 512,
-    "logit_scale_init": 0.07,
-    "protein_model_config": {
-        "model_type": "esm",
-        "vocab_size": 33,
-        "hidden_size": 1280,
-        "num_hidden_layers": 33,
-        "num_attention_heads": 20,
-        "intermediate_size": 5120,
-        "hidden_act": "gelu",
-        "max_position_embeddings": 1026,
-        "position_embedding_type": "rotary",
-        "emb_layer_norm_before": False,
-        "token_dropout": True,
-        "layer_norm_eps": 1e-05,
-        "pad_token_id": 1,
-        "mask_token_id": 32,
-    },
-    "text_model_config": {
-        "model_type": "bert",
-        "vocab_size": 30_522,
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-        "hidden_act": "gelu",
-        "max_position_embeddings": 512,
-        "type_vocab_size": 2,
-        "layer_norm_eps": 1e-12,
-        "pad_token_id": 0,
-    },
-}
+def _read_catalog() -> dict[str, CatalogEntry]:
+    plain = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    return {name: _entry(name, **fields) for name, fields in plain.items()}
 
 
-def _esm2(
-    size: str,
-    repo: str,
-    commit: str,
-    parameters: int,
-    *,
-    shape: tuple[int, int],
-    download_bytes: int | None = None,
-    sha256: str | None = None,
-) -> CatalogEntry:
-    layers, width = shape
-    return CatalogEntry(
-        name=f"esm2-{size}",
-        summary=f"ESM-2 {size.upper()}: protein language model trained on UniRef50",
-        kind="protein",
-        parameters=parameters,
-        license="MIT",
-        license_notes=_ESM2_LICENSE,
-        sources=(
-            HubSource(
-                repo=f"facebook/{repo}",
-                revision=commit,
-                sha256={"model.safetensors": sha256} if sha256 else {},
-            ),
-        ),
-        download_bytes=download_bytes,
-        expected={"type": "esm2", "num_layers": layers, "hidden_dim": width},
-    )
+def _entry(name: str, *, sources: Sequence[dict[str, Any]] = (), **fields: Any) -> CatalogEntry:
+    return CatalogEntry(name=name, sources=tuple(_source(**one) for one in sources), **fields)
 
 
-_ENTRIES = (
-    CatalogEntry(
-        name="protclip-mini",
-        summary="small dual encoder that ships with protclip: GO terms and words, in seconds",
-        kind="protein and text",
-        parameters=7_225_505,
-        license="Apache-2.0",
-        license_notes="part of protclip",
-        expected={
-            "type": "kmer",
-            "num_layers": 2,
-            "hidden_dim": 640,
-            "num_hidden_layers": 1,
-            "hidden_size": 256,
-            "projection_dim": 512,
-        },
-    ),
-    CatalogEntry(
-        name="protclip-650m",
-        summary="ProtCLIP as published: ESM-2 650M and PubMedBERT, aligned on ProtAnno",
-        kind="protein and text",
-        parameters=760_000_000,
-        license="Apache-2.0",
-        license_notes=(
-            "Apache-2.0 is that of the authors' code, as its README says; the Zenodo record "
-            "states that of the weights; ESM-2, which they grew from, and the vocabulary: MIT"
-        ),
-        sources=(
-            ZenodoSource(doi="10.5281/zenodo.15245588", names=("model.safetensors",)),
-            HubSource(repo=_PUBMEDBERT, revision=_PUBMEDBERT_COMMIT, names=("vocab.txt",)),
-        ),
-        config=_OFFICIAL_CONFIG,
-        expected={
-            "type": "esm2",
-            "num_layers": 33,
-            "hidden_dim": 1280,
-            "num_hidden_layers": 12,
-            "hidden_size": 768,
-            "projection_dim": 512,
-        },
-    ),
-    _esm2(
-        "8m",
-        "esm2_t6_8M_UR50D",
-        "c731040fcd8d73dceaa04b0a8e6329b345b0f5df",
-        7_512_353,
-        shape=(6, 320),
-        download_bytes=31_384_292,
-        sha256="24c5fa474c48f3b754b86efe752d5f189d2bcd88190fa2270fc92b2ef3034189",
-    ),
-    _esm2(
-        "35m",
-        "esm2_t12_35M_UR50D",
-        "6fbf070e65b0b7291e7bbcd451118c216cff79d8",
-        33_501_153,
-        shape=(12, 480),
-    ),
-    _esm2(
-        "150m",
-        "esm2_t30_150M_UR50D",
-        "a695f6045e2e32885fa60af20c13cb35398ce30c",
-        148_139_553,
-        shape=(30, 640),
-        download_bytes=595_257_706,
-        sha256="c3f1da8aea53bddd32c246c86168c23b9fd72341fb9db9a94436f855f5053566",
-    ),
-    _esm2(
-        "650m",
-        "esm2_t33_650M_UR50D",
-        "08e4846e537177426273712802403f7ba8261b6c",
-        651_042_593,
-        shape=(33, 1280),
-        download_bytes=2_609_506_392,
-        sha256="a08adabb949fa67ad3c14b509d04fd60368b35007b0095e3358f81200c4f4db0",
-    ),
-    _esm2(
-        "3b",
-        "esm2_t36_3B_UR50D",
-        "476b639933c8baad5ad09a60ac1a87f987b656fc",
-        2_839_004_193,
-        shape=(36, 2560),
-        download_bytes=11_367_082_474,
-    ),
-    _esm2(
-        "15b",
-        "esm2_t48_15B_UR50D",
-        "5fbca39631164edc1d402a5aa369f982f72ee282",
-        15_129_098_273,
-        shape=(48, 5120),
-    ),
-    CatalogEntry(
-        name="protbert",
-        summary="ProtBERT: BERT of residues trained on UniRef100",
-        kind="protein",
-        parameters=419_933_214,
-        license="AFL-3.0",
-        license_notes="https://github.com/agemagician/ProtTrans; its model card names no licence",
-        sources=(
-            HubSource(
-                repo="Rostlab/prot_bert", revision="7a894481acdc12202f0a415dd567f6cfdb698908"
-            ),
-        ),
-        expected={"type": "bert", "num_layers": 30, "hidden_dim": 1024},
-    ),
-    CatalogEntry(
-        name="pubmedbert",
-        summary="PubMedBERT (BiomedBERT): BERT of biomedical abstracts, the text side of ProtCLIP",
-        kind="text",
-        parameters=109_482_240,
-        license="MIT",
-        license_notes=f"https://huggingface.co/{_PUBMEDBERT}",
-        sources=(HubSource(repo=_PUBMEDBERT, revision=_PUBMEDBERT_COMMIT),),
-        expected={"num_hidden_layers": 12, "hidden_size": 768},
-    ),
-)
+def _source(*, hub: str = "", zenodo: str = "", names: Sequence[str] = (), **fields: Any) -> Source:
+    if hub:
+        return HubSource(repo=hub, names=tuple(names), **fields)
+    return ZenodoSource(doi=zenodo, names=tuple(names), **fields)
 
-CATALOG: dict[str, CatalogEntry] = {entry.name: entry for entry in _ENTRIES}
+
+CATALOG: dict[str, CatalogEntry] = _read_catalog()
 
 
 def find_entry(name: str) -> CatalogEntry | None:
     """Return the entry of this name, in whatever case it is written; ``None`` if there is none."""
     return CATALOG.get(name.strip().lower())
+
+
+def entry_of_publisher(name: str) -> CatalogEntry | None:
+    """Return the entry of a model that its publisher calls ``name``; ``None`` if there is none.
+
+    Parameters
+    ----------
+    name
+        ``OWNER/REPO`` of the Hugging Face hub, ``REPO`` alone, or a file name of fair-esm, such
+        as ``esm2_t6_8M_UR50D.pt``.
+    """
+    wanted = name.strip().lower().removeprefix("hub:").partition("@")[0].removesuffix(".pt")
+    for entry in CATALOG.values():
+        whole = [s.repo for s in entry.sources if isinstance(s, HubSource) and not s.names]
+        if wanted and any(wanted in (r.lower(), r.lower().partition("/")[2]) for r in whole):
+            return entry
+    return None
+
+
+def is_of_entry(entry: CatalogEntry, source: Mapping[str, Any]) -> bool:
+    """Tell whether a bundle was made from the files that the catalog means.
+
+    Parameters
+    ----------
+    entry
+        The entry of its name.
+    source
+        ``source`` of its ``config.json``: it was pulled from where the catalog says, or made from
+        files with the hashes that the catalog states.
+    """
+    if source.get("origin") == " + ".join(one.text for one in entry.sources):
+        return True
+    pins = {name: pin for one in entry.sources for name, pin in one.pins.items()}
+    files = source.get("files")
+    return bool(pins) and isinstance(files, dict) and pins.items() <= files.items()
 
 
 def check_against_entry(entry: CatalogEntry, config: Mapping[str, Any], where: str) -> None:
@@ -277,20 +142,29 @@ def check_against_entry(entry: CatalogEntry, config: Mapping[str, Any], where: s
     Raises
     ------
     ModelError
-        It has other encoders, or encoders of another shape; names what it has and what it should.
-        Or the configuration is none.
+        ``model.not_catalog_model``: it has other encoders, or encoders of another shape; names
+        what it has and what it should. ``model.hash_mismatch``: it was made from another file
+        than the one whose hash the catalog states. ``model.bad_field``: not a configuration.
     """
-    check_encoders(config, where)
-    protein, text = config.get("protein_encoder") or {}, config.get("text_encoder") or {}
+    shapes = read_shapes(config, where)
+    files = (config.get("source") or {}).get("files") or {}
+    for name, pin in ((n, p) for one in entry.sources for n, p in one.pins.items()):
+        if files.get(name, pin) != pin:
+            raise ModelError(
+                f"is not {entry.name}: sha256 of {name} is {files[name]}, not the catalog's {pin}",
+                code="model.hash_mismatch",
+                where=where,
+                hint=_OTHER_NAME,
+            )
+    protein, text = shapes.protein_encoder, shapes.text_encoder
     kind = " and ".join(name for name, part in (("protein", protein), ("text", text)) if part)
-    shape = protein_shape(protein)
     found = {
-        "type": protein.get("type"),
-        "num_layers": shape.get("num_layers"),
-        "hidden_dim": shape.get("hidden_dim"),
-        "num_hidden_layers": text.get("num_hidden_layers"),
-        "hidden_size": text.get("hidden_size"),
-        "projection_dim": config.get("projection_dim"),
+        "type": protein and protein.__struct_config__.tag,
+        "num_layers": protein and protein.num_layers,
+        "hidden_dim": protein and protein.hidden_dim,
+        "num_hidden_layers": text and text.num_hidden_layers,
+        "hidden_size": text and text.hidden_size,
+        "projection_dim": shapes.projection_dim,
     }
     differs = [key for key, value in entry.expected.items() if found[key] != value]
     if kind == entry.kind and not differs:
@@ -303,8 +177,12 @@ def check_against_entry(entry: CatalogEntry, config: Mapping[str, Any], where: s
     raise ModelError(
         f"is not {entry.name}: it has {has}; {entry.name} has {should}",
         where=where,
-        hint="install it under another name, or fetch it from where the catalog says",
+        code="model.not_catalog_model",
+        hint=_OTHER_NAME,
     )
+
+
+_OTHER_NAME = "install it under another name, or fetch it from where the catalog says"
 
 
 def suggest(name: str) -> str:

@@ -13,22 +13,23 @@ other files a mirror vouches for itself. Whoever sets the variable trusts it.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import os
 import re
+import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NameResolutionError
 from urllib3.util import parse_url
 
 from protclip_core.errors import ModelError
-from protclip_core.fetch.reasons import reason_of
 from protclip_core.fetch.retries import (
     WAY_OUT,
     Patience,
@@ -52,6 +53,7 @@ MIRROR_VARIABLE = "PROTCLIP_MIRROR"
 _REDIRECTS, _MOST_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 5
 _PASSING = frozenset({408, 425, 429})
 _CHUNK = 1 << 16
+_NO_WAY_OUT = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH})
 T = TypeVar("T")
 
 
@@ -84,7 +86,7 @@ class Answer:
         try:
             yield from self.response.raw.stream(_CHUNK, decode_content=False)
         except (HTTPError, OSError) as error:
-            raise TryFailedError(reason_of(error)) from error
+            raise TryFailedError(_reason_of(error)) from error
 
     def close(self) -> None:
         """Give the connection back."""
@@ -257,7 +259,7 @@ def _follow(
 
 
 def _failed(error: requests.RequestException) -> TryFailedError:
-    reason = reason_of(error)
+    reason = _reason_of(error)
     refused = re.search(r"the proxy answered HTTP 4", reason)
     final = isinstance(
         error,
@@ -266,7 +268,7 @@ def _failed(error: requests.RequestException) -> TryFailedError:
         | requests.exceptions.InvalidSchema
         | requests.exceptions.InvalidProxyURL,
     )
-    return TryFailedError(reason, again=not (refused or final))
+    return TryFailedError(reason, again=not (refused or final), no_network=_no_network(error))
 
 
 def _bearer(token: str | None) -> Callable[[Any], Any]:
@@ -322,3 +324,50 @@ def _is_local_http(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _reason_of(error: BaseException) -> str:
+    """Say in a few words why a request failed; `requests` buries the cause several layers deep."""
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, NameResolutionError | socket.gaierror):
+            return "host name not found"
+        tunnel = re.search(r"Tunnel connection failed: (\d{3} ?[\w ]*)", str(cause))
+        if tunnel:
+            return f"the proxy answered HTTP {tunnel[1].strip().lower()}"
+    through = "the proxy: " if any("ProxyError" in type(c).__name__ for c in chain) else ""
+    for cause in reversed(chain):
+        if "SSL" in type(cause).__name__ or "Certificate" in type(cause).__name__:
+            return f"{through}no secure connection: {str(cause)[:120]}"
+        if "Timeout" in type(cause).__name__ or isinstance(cause, TimeoutError):
+            return f"{through}timed out"
+        if "IncompleteRead" in type(cause).__name__ or "InvalidChunk" in type(cause).__name__:
+            return "the body was cut short"
+        if isinstance(cause, OSError) and cause.errno in errno.errorcode:
+            return f"{through}{(cause.strerror or str(cause)).lower()}"
+        if "RemoteDisconnected" in type(cause).__name__:
+            return f"{through}connection closed without an answer"
+    return f"{through}{chain[-1]}".replace("\n", " ")[:160]
+
+
+def _no_network(error: BaseException) -> bool:
+    """Tell whether this machine seems to have no network, rather than a server in trouble."""
+    return any(
+        isinstance(cause, NameResolutionError | socket.gaierror)
+        or (isinstance(cause, OSError) and cause.errno in _NO_WAY_OUT)
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that it wraps: causes, contexts, reasons and arguments."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        inner = [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+        waiting += [one for one in inner if isinstance(one, BaseException)]

@@ -13,11 +13,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta, Struct
+from msgspec.structs import asdict as asdict_struct
 
 from protclip_core.errors import ModelError
 from protclip_core.fetch.repository import some_names
-from protclip_core.io.json_fields import Fields, one_line
+from protclip_core.io.json_fields import Bytes, Text, one_line, read_as
 
 if TYPE_CHECKING:
     from protclip_core.fetch.download import RemoteFile
@@ -27,7 +30,6 @@ __all__ = ["Listing", "Source", "list_files", "save_listings"]
 _log = logging.getLogger(__name__)
 
 _FORMAT = "protclip-listing-1"
-_HASHES = {"sha256": 64, "md5": 32, "git_sha1": 40}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,11 @@ class Source:
     def text(self) -> str:
         """Origin in one word, as `parse_source` reads it; after `files` with what was resolved."""
         raise NotImplementedError
+
+    @property
+    def page(self) -> str:
+        """Where a person finds the files."""
+        return self.text
 
     @property
     def request(self) -> str:
@@ -180,7 +187,7 @@ def _read(folder: Path, request: str) -> Listing | None:
     path = _path(folder, request)
     try:
         content = json.loads(path.read_bytes())
-        return _listing(Fields(content, "list of files", str(path)), request, str(path))
+        return _listing(content, request, str(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ModelError as error:
@@ -190,27 +197,40 @@ def _read(folder: Path, request: str) -> Listing | None:
     return None
 
 
-def _listing(fields: Fields, request: str, where: str) -> Listing:
-    found = fields.text("format"), fields.text("request")
-    if found != (_FORMAT, request):
-        raise ModelError("is the list of files of another source or version", where=where)
-    license = fields.text_or_none("license")
-    return Listing(
-        files=tuple(_file(one) for one in fields.objects("files")),
-        license=one_line(license) if license else None,
-        commit=fields.text_or_none("commit", "[0-9a-f]{40}"),
-        mirror=fields.text_or_none("mirror"),
-    )
+class _KeptFile(Struct):
+    name: Text
+    url: Text
+    size: Bytes | None = None
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]{64}\Z")] | None = None
+    md5: Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]{32}\Z")] | None = None
+    git_sha1: Annotated[str, Meta(pattern=r"\A[0-9a-fA-F]{40}\Z")] | None = None
 
 
-def _file(one: Fields) -> RemoteFile:
+class _Kept(Struct):
+    format: str
+    request: str
+    files: list[_KeptFile]
+    license: str | None = None
+    commit: Annotated[str, Meta(pattern=r"\A[0-9a-f]{40}\Z")] | None = None
+    mirror: str | None = None
+
+
+def _listing(content: Any, request: str, where: str) -> Listing:
     from protclip_core.fetch.remote_file import RemoteFile
 
-    hashes: dict[str, Any] = {
-        kind: one.text_or_none(kind, f"[0-9a-fA-F]{{{length}}}") for kind, length in _HASHES.items()
-    }
-    size = one.size_or_none("size")
-    return RemoteFile(name=one.text("name"), url=one.text("url"), size=size, **hashes)
+    kept = read_as(_Kept, content, "list of files", where)
+    if (kept.format, kept.request) != (_FORMAT, request):
+        raise ModelError(
+            "lists the files of another source or version",
+            code="model.other_version",
+            where=where,
+        )
+    return Listing(
+        files=tuple(RemoteFile(**asdict_struct(file)) for file in kept.files),
+        license=one_line(kept.license) if kept.license else None,
+        commit=kept.commit,
+        mirror=kept.mirror,
+    )
 
 
 def _path(folder: Path, request: str) -> Path:

@@ -80,11 +80,23 @@ class Patience:
 
 
 class TryFailedError(Exception):
-    """One try failed; ``again`` says whether the next may fare better, ``wait`` how soon."""
+    """One try failed.
 
-    def __init__(self, reason: str, *, again: bool = True, wait: float = 0.0) -> None:
+    Parameters
+    ----------
+    reason
+        In a few words.
+    again, wait
+        Whether the next try may fare better, and after how many seconds.
+    no_network
+        Whether this machine seems to have no network: two such tries are enough.
+    """
+
+    def __init__(
+        self, reason: str, *, again: bool = True, wait: float = 0.0, no_network: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.again, self.wait = reason, again, wait
+        self.reason, self.again, self.wait, self.no_network = reason, again, wait, no_network
 
 
 class Retrier:
@@ -132,19 +144,21 @@ class Retrier:
             except TryFailedError as failed:
                 pause = min(8.0, self._patience.pause * 2 ** (self._in_vain - 1))
                 pause = max(pause, min(failed.wait, 10.0))
-                spent = self._in_vain >= self._patience.tries or self._left() <= pause
+                most = min(2, self._patience.tries) if failed.no_network else self._patience.tries
+                spent = self._in_vain >= most or self._left() <= pause
                 if not failed.again or spent:
-                    raise self._error(failed.reason) from failed
+                    raise self._error(failed) from failed
                 time.sleep(pause)
 
     def _left(self) -> float:
         return self._patience.total - (time.monotonic() - self._last_byte)
 
-    def _error(self, reason: str) -> ModelError:
+    def _error(self, failed: TryFailedError) -> ModelError:
         seconds = time.monotonic() - self._began
         tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
         return ModelError(
-            f"cannot be downloaded: {reason} ({tries} in {seconds:.0f} s)",
+            f"cannot be downloaded: {failed.reason} ({tries} in {seconds:.0f} s)",
+            code="model.no_network" if failed.no_network else "model.download_failed",
             where=shown(self._url),
             hint=self._hint,
         )
@@ -183,6 +197,7 @@ def refuse_offline(url: str) -> ModelError:
     """Return the error for a URL that would have to be asked although it may not."""
     return ModelError(
         "offline, and not downloaded yet",
+        code="model.not_downloaded",
         where=shown(url),
         hint="go online, or fetch it by hand and use: protclip models import",
     )

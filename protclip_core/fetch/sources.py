@@ -21,7 +21,7 @@ from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.hub import HubFile, read_repository
 from protclip_core.fetch.listing import Listing, Source
 from protclip_core.fetch.repository import pick_files, refuse_remote_code, some_names
-from protclip_core.fetch.zenodo import license_of, read_record
+from protclip_core.fetch.zenodo import read_record
 
 if TYPE_CHECKING:
     from protclip_core.fetch.download import RemoteFile
@@ -67,6 +67,11 @@ class ZenodoSource(Source):
         return f"doi:{self.doi}" + (f"#{','.join(self.names)}" if self.names else "")
 
     @property
+    def page(self) -> str:
+        """See `Source.page`."""
+        return f"doi.org/{self.doi}"
+
+    @property
     def pins(self) -> Mapping[str, str]:
         """See `Source.pins`."""
         return self.sha256
@@ -85,8 +90,8 @@ class ZenodoSource(Source):
         from protclip_core.fetch.retries import shown
 
         url = self._address()
-        record = fetch_json(url)
-        there = read_record(self.doi, record, shown(url))
+        record = read_record(fetch_json(url), shown(url))
+        there = {file.name: file for file in record.files}
         names = self.names or _only_or_picked(there, shown(url))
         missing = [name for name in names if name not in there]
         if missing:
@@ -97,7 +102,7 @@ class ZenodoSource(Source):
         files = tuple(
             RemoteFile(
                 name=name,
-                url=mirrored(there[name].url),
+                url=mirrored(record.url(there[name])),
                 size=there[name].size,
                 md5=there[name].md5,
                 sha256=self.sha256.get(name),
@@ -105,7 +110,7 @@ class ZenodoSource(Source):
             for name in names
         )
         mirror = None if url.startswith(f"{_ZENODO_API}/") else shown(mirrored(_ZENODO))
-        return Listing(files=files, license=license_of(record, shown(url)), mirror=mirror)
+        return Listing(files=files, license=record.license, mirror=mirror)
 
 
 @dataclass(kw_only=True)
@@ -134,6 +139,12 @@ class HubSource(Source):
         """``hub:owner/repo@commit``; the revision as it was given, until `files` was called."""
         revision = self.listed.commit if self.listed else self.revision
         return f"hub:{self.repo}" + (f"@{revision}" if revision else "")
+
+    @property
+    def page(self) -> str:
+        """See `Source.page`."""
+        files = f" ({', '.join(self.names)})" if self.names else ""
+        return f"huggingface.co/{self.repo}{files}"
 
     @property
     def request(self) -> str:

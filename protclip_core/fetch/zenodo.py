@@ -1,106 +1,96 @@
-"""Reading the records of Zenodo, which state an md5 for each file."""
+"""What Zenodo answers about a record: its files, each with an md5, and its licence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from protclip_core.errors import ModelError
-from protclip_core.io.json_fields import Fields, one_line
+from msgspec import Meta, Struct, field
 
-__all__ = ["RecordFile", "license_of", "read_record"]
+from protclip_core.io.json_fields import Bytes, Text, one_line, read_as
 
-_WHAT = "record that can be read"
-_MD5 = r"(md5:)?[0-9a-fA-F]{32}"
+__all__ = ["RecordFile", "ZenodoRecord", "read_record"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecordFile:
-    """A file of a record: its address, the md5 that the record states, its size if it does."""
-
-    url: str
-    md5: str
-    size: int | None
+class _Links(Struct, frozen=True):
+    address: Text = field(name="self")
 
 
-def read_record(doi: str, record: Any, where: str) -> dict[str, RecordFile]:
-    """Return the files of a record by name.
+class RecordFile(Struct, frozen=True, kw_only=True):
+    """A file of a record, in the form of the API since 2024 or of the one of 2023."""
 
-    pooch knows the forms in which Zenodo's records come; it is not asked to fetch them, for it
-    follows any redirect, tries once, and takes an error page for a record.
+    checksum: Annotated[str, Meta(pattern=r"\A(md5:)?[0-9a-fA-F]{32}\Z")]
+    key: Text | None = None
+    links: _Links | None = None
+    own_size: Bytes | None = field(name="size", default=None)
+    filename: Text | None = None
+    filesize: Bytes | None = None
+
+    def __post_init__(self) -> None:
+        if self.key is None and self.filename is None:
+            raise ValueError("key is missing")
+        if self.key is not None and self.links is None:
+            raise ValueError("links is missing")
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return self.key or self.filename or ""
+
+    @property
+    def md5(self) -> str:
+        """In lower-case hexadecimal."""
+        return self.checksum.rpartition(":")[2].lower()
+
+    @property
+    def size(self) -> int | None:
+        """Bytes, where they are stated."""
+        return self.own_size if self.key else self.filesize
+
+
+class _Id(Struct, frozen=True):
+    id: str | None = None
+
+
+class _Metadata(Struct, frozen=True):
+    license: str | _Id | None = None
+    rights: list[_Id] | None = None
+
+
+class ZenodoRecord(Struct, frozen=True):
+    """A record."""
+
+    files: list[RecordFile]
+    id: int | str | None = None
+    metadata: _Metadata | None = None
+
+    def url(self, file: RecordFile) -> str:
+        """Return the address of one of its files."""
+        if file.links is not None:
+            return file.links.address
+        return f"https://zenodo.org/records/{self.id}/files/{file.name}?download=1"
+
+    @property
+    def license(self) -> str | None:
+        """The licence that it states, in one line."""
+        stated = None if self.metadata is None else self.metadata.license
+        if stated is None and self.metadata is not None:
+            stated = next(iter(self.metadata.rights or ()), None)
+        return one_line((stated.id if isinstance(stated, _Id) else stated) or "") or None
+
+
+def read_record(record: Any, where: str) -> ZenodoRecord:
+    """Read what ``zenodo.org/api/records/NUMBER`` answers.
 
     Parameters
     ----------
-    doi
-        DOI of the record.
     record
-        What ``zenodo.org/api/records/NUMBER`` answers.
+        The JSON.
     where
         Its URL, for messages.
 
     Raises
     ------
     ModelError
-        It has no form that a record has; names the field.
+        ``model.bad_field``: a field is missing or of another kind.
     """
-    import pooch
-
-    class Record(pooch.downloaders.ZenodoRepository):
-        """A record that was fetched already."""
-
-        api_response = record
-
-    class Registry:
-        """What pooch fills: file name to ``md5:…``."""
-
-        def __init__(self) -> None:
-            self.registry: dict[str, str] = {}
-
-    # Looked at before: pooch takes whatever stands there.
-    sizes = dict(_name_and_size(one) for one in Fields(record, _WHAT, where).objects("files"))
-    number = doi.rpartition(".")[2]
-    repository = Record(doi, f"https://zenodo.org/records/{number}")
-    registry = Registry()
-    try:
-        repository.populate_registry(registry)
-        urls = {name: str(repository.download_url(name)) for name in registry.registry}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = one_line(f"{type(error).__name__} {error}", 100)
-        raise ModelError(f"is no {_WHAT} ({reason})", where=where) from None
-    return {
-        name: RecordFile(
-            url=urls[name], md5=checksum.rpartition(":")[2].lower(), size=sizes.get(name)
-        )
-        for name, checksum in registry.registry.items()
-    }
-
-
-def _name_and_size(one: Fields) -> tuple[str, int | None]:
-    """Check a file of a record, in the form of today's API or of the one before it."""
-    one.text("checksum", _MD5)
-    if one.has("key"):
-        one.object("links").text("self")
-        return one.text("key"), one.size_or_none("size")
-    return one.text("filename"), one.size_or_none("filesize")
-
-
-def license_of(record: Any, where: str) -> str | None:
-    """Return the licence of a Zenodo record, whose form has changed over the years.
-
-    Raises
-    ------
-    ModelError
-        It stands there as something that is no licence.
-    """
-    fields = Fields(record, _WHAT, where)
-    if not fields.has("metadata"):
-        return None
-    metadata = fields.object("metadata")
-    if not metadata.has("license"):
-        rights = metadata.objects("rights") if metadata.has("rights") else []
-        stated = rights[0].text_or_none("id") if rights else None
-    elif isinstance(record["metadata"]["license"], str):
-        stated = record["metadata"]["license"]
-    else:
-        stated = metadata.object("license").text_or_none("id")
-    return one_line(stated or "") or None
+    return read_as(ZenodoRecord, record, "Zenodo record", where)

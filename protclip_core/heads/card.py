@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from protclip_core.errors import ModelError
 from protclip_core.heads.calibration import HeadCalibration
+from protclip_core.vector_spec import IDENTITY, VectorSpec
 
 __all__ = ["EMBEDDING", "HeadCard", "HeadInput", "card_from", "check_input"]
 
@@ -16,55 +17,56 @@ EMBEDDING = "embedding"
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadInput:
-    """Which vectors a head takes; vectors that differ in any of it mean something else.
+class HeadInput(VectorSpec):
+    """The vectors that a head takes.
 
     Attributes
     ----------
     width
-        Numbers of a vector, F.
-    model
-        Name of the model, for messages only.
-    weights_sha256, config_sha256
-        Identity of the model, as in embedding stores.
-    pooling, space, layer
-        As in ``protclip embed``.
+        Numbers of what the head takes, F.
     features
-        How what the head takes is made of embeddings; ``"embedding"``: it is one. ``width`` is
-        that of what the head takes.
+        How that is made of vectors; ``"embedding"``: it is one.
     """
 
     width: int
-    model: str
-    weights_sha256: str
-    config_sha256: str
-    pooling: str
-    space: str
-    layer: int
     features: str = EMBEDDING
 
     @classmethod
+    def of(cls, spec: VectorSpec, width: int, features: str = EMBEDDING) -> HeadInput:
+        """Make it for vectors of a kind and width."""
+        return cls(**spec.to_dict(), width=width, features=features)
+
+    @classmethod
     def of_store(
-        cls, attributes: Mapping[str, Any], width: int, features: str = EMBEDDING
+        cls,
+        attributes: Mapping[str, Any],
+        width: int,
+        features: str = EMBEDDING,
+        *,
+        where: str | None = None,
     ) -> HeadInput:
-        """Read it from the attributes of an embedding store.
+        """Read it from the attributes of the embedding store at ``where``.
 
         Raises
         ------
         ModelError
-            The store does not say how it was made (a store of another program).
+            The store does not say how it was made: another program wrote it.
         """
-        names = [f.name for f in fields(cls) if f.name not in ("width", "features")]
-        if lacking := [name for name in names if name not in attributes]:
+        spec = VectorSpec.from_attributes(attributes)
+        known = spec.to_dict()
+        if lacking := [name for name in ("model", *IDENTITY) if name not in known]:
             raise ModelError(
-                f"the embeddings do not say their {lacking[0]}", hint="embed with protclip"
+                f"the embeddings do not say their {lacking[0]}",
+                code="model.unknown_vectors",
+                where=where,
+                hint="embed with protclip, or name their model with --vectors-model",
             )
-        found = {name: attributes[name] for name in names}
-        found["layer"] = int(found["layer"])
-        return cls(**found, width=width, features=features)
+        return cls.of(spec, width, features)
 
     def __str__(self) -> str:
         made = "" if self.features == EMBEDDING else f", features {self.features}"
+        if not self.is_named:
+            return f"{self.model} (another program's, width {self.width}{made})"
         return (
             f"model {self.model} (weights {self.weights_sha256[:12]}, width {self.width}, "
             f"pooling {self.pooling}, space {self.space}, layer {self.layer}{made})"
@@ -103,7 +105,7 @@ class HeadCard:
     metrics
         Name to figure, with the data in the name (``"auroc_test"``).
     versions
-        Of protclip, scikit-learn and skops when it was saved; `save_head` fills it in.
+        Of protclip and scikit-learn when it was saved; `save_head` fills it in.
     """
 
     task: str
@@ -136,15 +138,10 @@ def card_from(content: Mapping[str, Any]) -> HeadCard:
     if calibration is not None and len(calibration.offsets) != len(content["labels"]):
         raise ValueError(f"a calibration of {len(calibration.offsets)} labels")
     return HeadCard(
-        input=HeadInput(
-            width=int(given["width"]),
-            model=str(given["model"]),
-            weights_sha256=str(given["weights_sha256"]),
-            config_sha256=str(given["config_sha256"]),
-            pooling=str(given["pooling"]),
-            space=str(given["space"]),
-            layer=int(given["layer"]),
-            features=str(given.get("features", EMBEDDING)),
+        input=HeadInput.of(
+            VectorSpec.from_dict({**given, **{name: given[name] for name in ("model", *IDENTITY)}}),
+            int(given["width"]),
+            str(given.get("features", EMBEDDING)),
         ),
         task=str(content["task"]),
         labels=tuple(str(label) for label in content["labels"]),
@@ -169,11 +166,11 @@ def check_input(own: HeadInput, given: HeadInput, where: str) -> None:
     ModelError
         Anything but the model's name differs; both are named.
     """
-    compared = [f.name for f in fields(HeadInput) if f.name != "model"]
-    if differing := [name for name in compared if getattr(own, name) != getattr(given, name)]:
+    if differing := given.diff(own, (*IDENTITY, "width", "features")):
         raise ModelError(
             f"the head is for vectors of {own}, these are of {given} "
-            f"(they differ in {', '.join(differing)})",
+            f"(they differ in {'; '.join(differing)})",
+            code="model.head_mismatch",
             where=where,
             hint=f"embed with {own.model} in that way, or use a head for {given.model}",
         )

@@ -1,17 +1,22 @@
-"""Heads as files, without pickle: what is saved is what is loaded.
+"""Heads as files: plain arrays and a card, nothing that could run.
 
-A head file (`protclip_core.heads.head_file`) holds the estimator and a card that says what it is
-and was made of (`HeadCard`), with a few input vectors and the probabilities, or values, that the
-head gave for them. Nothing in the file is trusted: see `protclip_core.heads.estimators`. On every
-load the stored vectors go through the head; one that gives other numbers, under another
-scikit-learn for instance, is refused.
+Format ``protclip-head``, version 2, ``NAME.head``: one safetensors file. Its metadata has one
+entry, ``head``: the card (`HeadCard`) as JSON, with the format, its version, kind and link of the
+form, and a sha256. Its tensors are the arrays of the form (``form.weights``, ...), of the domain
+(``domain.center``, ...), and a few input vectors with what the head said of them
+(``test.inputs``, ``test.answers``), which go through the head again whenever it is loaded.
 
-Legend: N vectors, F numbers of a vector, C classes or labels.
+The sha256 is that of the whole file with zeros in its own place: a changed byte is found. This
+does not keep out who means harm: nothing that is read here is trusted.
+
+Heads of version 1 (protclip before 0.2) are read by `protclip_core.heads.old_files`.
 """
 
 from __future__ import annotations
 
-import logging
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -22,34 +27,45 @@ import numpy as np
 from protclip_core._version import __version__
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.heads.card import HeadCard, HeadInput, card_from, check_input
-from protclip_core.heads.estimators import estimator_from_bytes, estimator_to_bytes
+from protclip_core.heads.convert import form_of
+from protclip_core.heads.domain import HeadDomain
+from protclip_core.heads.form import HeadForm
 from protclip_core.heads.head import TOLERANCE, Head
-from protclip_core.heads.head_file import CARD, pack_head, read_head_file, unpack_head
+from protclip_core.heads.old_files import is_old, read_old
 from protclip_core.io.atomic import write_atomic
 
-__all__ = ["load_head", "save_head"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "load_head", "save_head"]
 
-_log = logging.getLogger(__name__)
-
+FORMAT, FORMAT_VERSION = "protclip-head", 2
+#: Bytes of a head file at most.
+LIMIT_BYTES = 1 << 30
 _TESTED, _SEED = 8, 0
-_FETCH_AGAIN = "fetch or train the head again"
+_NO_SUM = "0" * 64
 
 
-def save_head(path: str | Path, estimator: Any, card: HeadCard, examples: np.ndarray) -> Head:
-    """Write a fitted estimator as a head file, whole or not at all.
+def save_head(
+    path: str | Path,
+    estimator: Any,
+    card: HeadCard,
+    examples: np.ndarray,
+    domain: HeadDomain | None = None,
+) -> Head:
+    """Write a fitted head, whole or not at all.
 
     Parameters
     ----------
     path
-        Target, replaced if it is there.
+        Target, replaced if it exists.
     estimator
-        Fitted classifier or pipeline of scikit-learn that has ``predict_proba``; for a card of a
-        regression, one that has ``predict``.
+        A fitted estimator of a kind that `protclip_core.heads.convert.form_of` takes, or a
+        `HeadForm`.
     card
-        What to write beside it; ``versions`` are filled in.
+        What to write with it; ``versions`` are filled in.
     examples
         Real vectors, shape ``(N, F)``, such as those of training. Eight are drawn with a fixed
-        seed and stored with what the head gives for them, by which a later load is measured.
+        seed and stored with what the head says of them.
+    domain
+        What the head was fitted on, if it is to tell inputs that are unlike it.
 
     Returns
     -------
@@ -59,28 +75,23 @@ def save_head(path: str | Path, estimator: Any, card: HeadCard, examples: np.nda
     Raises
     ------
     UsageError
-        No ``predict_proba``, a type that would not load again, or no examples.
+        An estimator of another kind, or no examples.
     ModelError
-        Labels, width or examples that do not fit the estimator; an estimator that is not fitted.
+        Labels, width or examples that do not fit the estimator.
     ResourceError
         The disk is full; an old file is untouched.
     """
-    if not (card.regression or hasattr(estimator, "predict_proba")):
-        raise UsageError(
-            f"{type(estimator).__name__} gives no probabilities",
-            hint="wrap it in CalibratedClassifierCV",
-        )
     if len(examples) == 0:
-        raise UsageError("a head is stored with examples, and there are none")
-    versions = {name: version(name) for name in ("scikit-learn", "skops")}
-    card = HeadCard(**{**vars(card), "versions": {"protclip": __version__, **versions}})
+        raise UsageError(
+            "a head is stored with examples, and none are given", code="usage.no_examples"
+        )  # fmt: skip
+    form = estimator if isinstance(estimator, HeadForm) else form_of(estimator)
+    versions = {"protclip": __version__, "scikit-learn": version("scikit-learn")}
+    card = HeadCard(**{**vars(card), "versions": versions})
     chosen = np.sort(np.random.default_rng(_SEED).permutation(len(examples))[:_TESTED])
     inputs = np.asarray(examples)[chosen].astype(np.float32)
-    given = _answer(Head(card, estimator, "", str(path)), inputs)
-    data = estimator_to_bytes(estimator)
-    content = asdict(card)
-    content["test"] = {"inputs": inputs.tolist(), _answers(card): given.tolist()}
-    packed = pack_head(content, data)
+    answers = _answer(Head(card, form, domain=domain, where=str(path)), inputs)
+    packed = _pack(card, form, domain, {"test.inputs": inputs, "test.answers": answers})
     # Read before it is written: what cannot be loaded must not replace an old file.
     head = _read(packed, str(path))
     write_atomic(path, packed)
@@ -88,7 +99,7 @@ def save_head(path: str | Path, estimator: Any, card: HeadCard, examples: np.nda
 
 
 def load_head(path: str | Path, *, model: HeadInput | None = None) -> Head:
-    """Load a head; no code of the file runs.
+    """Load a head; no code of the file runs, and scikit-learn is not needed.
 
     Parameters
     ----------
@@ -100,47 +111,113 @@ def load_head(path: str | Path, *, model: HeadInput | None = None) -> Head:
     Raises
     ------
     ModelError
-        Missing, damaged or untrusted file, one of a newer format, a head for other vectors (both
-        are named), or one that gives other probabilities than when it was saved (both versions
-        of scikit-learn are named).
+        A missing, damaged or untrusted file, a newer format, a head for other vectors (both are
+        named), or one that does not say what it said when it was saved.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from protclip_core import load_head
+    >>> head = load_head(str(files("protclip_core") / "bundled/protclip-mini/ppi.head"))
+    >>> head.card.input.space
+    'joint'
     """
-    where = str(path)
-    return _read(read_head_file(path), where, model)
+    where, file = str(path), Path(path)
+    try:
+        if not file.is_file():
+            raise ModelError("no such head file", code="model.not_found", where=where)
+        if (size := file.stat().st_size) > LIMIT_BYTES:
+            raise ModelError(
+                f"{size:,} bytes are too many for a head", code="model.too_large", where=where
+            )
+        data = file.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ModelError(
+            f"cannot be read ({reason})", code="model.unreadable", where=where
+        ) from error
+    return _read(data, where, model)
+
+
+def _pack(
+    card: HeadCard, form: HeadForm, domain: HeadDomain | None, tensors: dict[str, np.ndarray]
+) -> bytes:
+    from safetensors.numpy import save
+
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "sha256": _NO_SUM, **asdict(card)}
+    head["form"] = {"kind": form.kind, "link": form.link}
+    tensors = {**tensors, **{f"form.{name}": array for name, array in form.arrays.items()}}
+    if domain is not None:
+        tensors |= {f"domain.{name}": array for name, array in domain.arrays().items()}
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    text = json.dumps(head, ensure_ascii=False, allow_nan=False)
+    packed = save(tensors, {"head": text})
+    return packed.replace(_NO_SUM.encode(), hashlib.sha256(packed).hexdigest().encode(), 1)
+
+
+def _unpack(data: bytes, where: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Give card and tensors of a whole, unchanged head file; what they say is not checked."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        size = int.from_bytes(data[:8], "little")
+        content = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["head"])
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r}")
+        own, found = str(content["sha256"]), content["format_version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        what = "a pickled file, which is never loaded" if data[:1] == b"\x80" else _short(error)
+        raise _bad(f"not a head file ({what})", "model.not_head", where) from error
+    if found != FORMAT_VERSION:
+        raise ModelError(
+            f"head format version {found!r}, this protclip reads {FORMAT_VERSION}",
+            code="model.other_version",
+            where=where,
+            hint="install a newer protclip",
+        )
+    zeroed = data.replace(own.encode("utf-8", "replace"), _NO_SUM.encode(), 1)
+    if hashlib.sha256(zeroed).hexdigest() != own:
+        what = "the file was cut or changed (its checksum does not match)"
+        raise _bad(what, "model.hash_mismatch", where)
+    try:
+        return content, load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"its arrays cannot be read ({_short(error)})"
+        raise _bad(what, "model.bad_head", where) from error
 
 
 def _read(data: bytes, where: str, model: HeadInput | None = None) -> Head:
-    content, packed = unpack_head(data, where)
+    content, tensors = (read_old if is_old(data) else _unpack)(data, where)
     try:
-        card = card_from(content)
-        inputs = np.array(content["test"]["inputs"], np.float64)
-        given = np.array(content["test"][_answers(card)], np.float64)
+        card, form = card_from(content), content["form"]
+        arrays = _named("form.", tensors)
+        own = HeadForm(str(form["kind"]), str(form["link"]), card.input.width, arrays)
+        domain = HeadDomain.of_arrays(_named("domain.", tensors))
+        inputs, answers = tensors["test.inputs"], tensors["test.answers"]
         if inputs.shape != (len(inputs), card.input.width) or not len(inputs):
             raise ValueError(f"test inputs of shape {inputs.shape}")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ModelError(
-            f"{CARD} lacks or misstates something ({error})", where=where, hint=_FETCH_AGAIN
-        ) from error
+        what = f"its card or arrays are not right ({_short(error)})"
+        raise _bad(what, "model.bad_head", where) from error
     if model is not None:
         check_input(card.input, model, where)
-    saved, here = card.versions.get("scikit-learn", "unknown"), version("scikit-learn")
-    if saved != here:
-        _log.warning("%s: saved with scikit-learn %s, loaded with %s", where, saved, here)
-    try:
-        estimator = estimator_from_bytes(packed, where)
-    except ModelError as error:
-        if saved == here:
-            raise
-        # The inner types of boosted trees, for one, have changed their names.
-        told = f"{error.message} (saved with scikit-learn {saved}, this is {here})"
-        raise ModelError(told, where=where, hint=error.hint) from error
-    head = Head(card, estimator, content["estimator_sha256"], where)
-    _check_answers(head, inputs, given, where)
+    head = Head(card, own, domain=domain, sha256=hashlib.sha256(data).hexdigest(), where=where)
+    _check_answers(head, inputs, answers, where)
     return head
 
 
-def _answers(card: HeadCard) -> str:
-    """Name what a head gives."""
-    return "values" if card.regression else "probabilities"
+def _named(start: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {n.removeprefix(start): a for n, a in tensors.items() if n.startswith(start)}
+
+
+def _bad(what: str, code: str, where: str) -> ModelError:
+    return ModelError(what, code=code, where=where, hint="fetch or fit the head again")
+
+
+def _short(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0][:120]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _answer(head: Head, inputs: np.ndarray) -> np.ndarray:
@@ -148,28 +225,14 @@ def _answer(head: Head, inputs: np.ndarray) -> np.ndarray:
 
 
 def _check_answers(head: Head, inputs: np.ndarray, given: np.ndarray, where: str) -> None:
-    """Let the stored vectors through the head; another scikit-learn may compute other numbers."""
-    saved, here = head.card.versions.get("scikit-learn", "unknown"), version("scikit-learn")
+    """Let the stored vectors through the head."""
+    found, reason = np.full(1, np.nan), ""
     try:
         found = _answer(head, inputs)
     except ModelError as error:
-        reason, found = f" ({error.message})", np.full(1, np.nan)
-    else:
-        reason = ""
+        reason = f" ({error.message})"
     # Values have a scale of their own, probabilities are about 1.
     allowed = TOLERANCE * np.maximum(1, np.abs(given))
-    if found.shape == given.shape and (np.abs(found - given) <= allowed).all():
-        return
-    what = _answers(head.card)
-    if saved == here:
-        raise ModelError(
-            f"the head does not give the {what} stored with it{reason}",
-            where=where,
-            hint=_FETCH_AGAIN,
-        )
-    raise ModelError(
-        f"under scikit-learn {here} the head does not give the {what} that it gave under "
-        f"{saved}, with which it was saved{reason}",
-        where=where,
-        hint=f"install scikit-learn {saved}, or train the head again",
-    )
+    if found.shape != given.shape or not (np.abs(found - given) <= allowed).all():
+        what = f"the head does not give the answers stored with it{reason}"
+        raise _bad(what, "model.head_answers", where)

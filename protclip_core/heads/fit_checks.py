@@ -42,6 +42,12 @@ class FitSettings:
         Compute threads at most; another number may change the last digits.
     standardise
         Whether columns are standardised; not where their scales say what they weigh.
+
+    Examples
+    --------
+    >>> from protclip_core import FitSettings
+    >>> FitSettings(kind="mlp", seed=1).folds
+    5
     """
 
     kind: str = AUTO

@@ -21,6 +21,7 @@ import numpy as np
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.calibration import HeadCalibration
 from protclip_core.heads.card import HeadCard, HeadInput
+from protclip_core.heads.convert import form_of
 from protclip_core.heads.fit_calibration import (
     cross_fitted,
     expected_error,
@@ -34,8 +35,10 @@ from protclip_core.heads.fit_checks import (
     check_settings,
 )
 from protclip_core.heads.folds import deal, strata
+from protclip_core.heads.form import HeadForm
 from protclip_core.heads.head import Head
 from protclip_core.heads.kinds import candidates, make_estimator, resolve_kind
+from protclip_core.heads.prevalence import thresholds
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES, Targets
 
 __all__ = ["FitSettings", "FittedHead", "fit_head"]
@@ -93,7 +96,11 @@ class FittedHead:
 
     def head(self, card: HeadCard) -> Head:
         """Give the head for use without a file; `protclip_core.heads.save_head` writes one."""
-        return Head(card, self.estimator)
+        return Head(card, form_of(self.estimator))
+
+    def linear(self) -> HeadForm | None:
+        """Give the head as one matrix product; None where it is not linear."""
+        return form_of(self.estimator).folded(self.calibration)
 
 
 def fit_head(
@@ -127,6 +134,16 @@ def fit_head(
     InputError
         Rows that do not fit each other, too few of them or of their groups, one class only, or
         numbers that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from protclip_core import FitSettings, Targets, fit_head
+    >>> vectors = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    >>> names = ["left" if x < 0 else "right" for x in vectors[:, 0]]
+    >>> fitted = fit_head(vectors, Targets.of_classes(names), FitSettings(search=False))
+    >>> fitted.answer(vectors).shape
+    (40, 2)
     """
     from threadpoolctl import threadpool_limits
 
@@ -185,9 +202,13 @@ class _Fitting:
             if wants_calibration:
                 calibration = fit_calibration(said, truth)
                 fit["calibrated_on"] = len(truth)
+                fit["prevalence"] = (truth.yes().mean(0)).tolist()
                 fit["ece_before"] = expected_error(said, truth)
                 said = cross_fitted(said, truth, parts)
                 fit["ece"] = expected_error(said, truth)
+                if len(truth.names) == 2 and truth.task == CLASSES:
+                    found_at = thresholds(truth.table == 1, said[:, 1])
+                    fit["thresholds"] = [one._asdict() for one in found_at]
             if self.valid is None:
                 held_out[rows] = said
         estimator = self._fit(parameters, slice(None))

@@ -5,14 +5,17 @@ Legend: N vectors, F numbers of a vector, C classes or labels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.heads.card import HeadCard
-from protclip_core.heads.linear import LinearForm, fold
+from protclip_core.heads.domain import HeadDomain
+from protclip_core.heads.form import LABELS as YES_OR_NO
+from protclip_core.heads.form import VALUE, HeadForm
+from protclip_core.heads.prevalence import at_prevalence, classes_at_prevalence
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES
 
 __all__ = ["TOLERANCE", "Head"]
@@ -22,16 +25,42 @@ TOLERANCE = 1e-6
 
 
 class Head:
-    """A fitted head; get one from `load_head`, `save_head` or `FittedHead.head`."""
+    """A fitted head; get one from `load_head`, `save_head` or `FittedHead.head`.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from protclip_core import load_head
+    >>> head = load_head(str(files("protclip_core") / "bundled/protclip-mini/ppi.head"))
+    >>> head.task, head.card.input.model
+    ('labels', 'protclip-mini')
+    """
 
     def __init__(
-        self, card: HeadCard, estimator: Any, estimator_sha256: str = "", where: str = "head"
+        self,
+        card: HeadCard,
+        form: HeadForm,
+        *,
+        domain: HeadDomain | None = None,
+        sha256: str = "",
+        where: str = "head",
     ) -> None:
         self.card = card
-        self.estimator = estimator
-        #: Identity of the head in outputs.
-        self.estimator_sha256 = estimator_sha256
+        self.form = form
+        #: What it was fitted on; None for an old head, which does not tell.
+        self.domain = domain
+        #: Of the file that it was read from.
+        self.sha256 = sha256
         self._where = where
+        if form.width != card.input.width:
+            raise self._mismatch(f"arrays for {form.width} numbers, not {card.input.width}")
+        if form.answers != len(card.labels):
+            raise self._mismatch(f"answers of {form.answers} columns, not {len(card.labels)}")
+        if (form.link == VALUE) != card.regression or (form.link == YES_OR_NO) != card.multilabel:
+            raise self._mismatch(f"answers of kind {form.link!r}, which its card does not say")
+
+    def _mismatch(self, what: str) -> ModelError:
+        return ModelError(f"the head has {what}", code="model.head_mismatch", where=self._where)
 
     @property
     def task(self) -> str:
@@ -41,9 +70,9 @@ class Head:
         return LABELS if self.card.multilabel else CLASSES
 
     @cached_property
-    def linear(self) -> LinearForm | None:
+    def linear(self) -> HeadForm | None:
         """The head as one matrix product in float32; ``None`` where it is not linear."""
-        return fold(self.estimator, self.card.calibration)
+        return self.form.folded(self.card.calibration)
 
     def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
         """Give the probability of each class or label, calibrated where the head is.
@@ -68,16 +97,16 @@ class Head:
             answer is no probability.
         """
         if self.card.regression:
-            raise UsageError("a regression gives values, no probabilities", where=self._where)
+            raise UsageError(
+                "a regression gives values, not probabilities",
+                code="usage.regression_head",
+                where=self._where,
+            )
         checked = self._checked(vectors)
         count = len(self.card.labels)
         if not len(checked):
             return np.empty((0, count))
-        found = self._ask(self.estimator.predict_proba, checked)
-        if isinstance(found, list):  # one table of (no, yes) for each label
-            columns = zip(found, self.estimator.classes_, strict=True)
-            found = np.stack([_yes(table, classes) for table, classes in columns], axis=1)
-        result = np.asarray(found, np.float64)
+        result = self.form.predict(checked)
         # Whatever is not within bounds, NaN included, fails the comparison.
         within = result.shape == (len(checked), count) and bool(
             ((result >= -TOLERANCE) & (result <= 1 + TOLERANCE)).all()
@@ -86,11 +115,56 @@ class Head:
             self.card.multilabel or np.allclose(result.sum(1), 1, rtol=0, atol=1e-3)
         ):
             raise ModelError(
-                f"the head does not give probabilities of {count} labels", where=self._where
+                f"the head does not give probabilities of {count} labels",
+                code="model.head_answers",
+                where=self._where,
             )
         if self.card.calibration is None:
             return result
         return self.card.calibration.apply(result, multilabel=self.card.multilabel)
+
+    def at_prevalence(self, said: np.ndarray, prevalence: float | Sequence[float]) -> np.ndarray:
+        """Correct probabilities of this head to the shares of classes where it is used.
+
+        Parameters
+        ----------
+        said
+            Probabilities ``(N, C)`` of `predict_proba`; of two classes also those of the second
+            alone, ``(N, 1)``.
+        prevalence
+            Of two classes the share of the second; else of each class or label.
+
+        Raises
+        ------
+        UsageError
+            Shares that are not between 0 and 1, or not one for each class; or a head that does not
+            say which shares it was calibrated for.
+        """
+        fitted = self.card.fit.get("prevalence")
+        count = len(self.card.labels)
+        try:
+            own = np.array(fitted, np.float64)
+        except (TypeError, ValueError):
+            own = np.empty(0)
+        if own.shape != (count,) or not ((own > 0) & (own < 1)).all():
+            raise UsageError(
+                "the head does not say the prevalence that it was calibrated for",
+                code="usage.no_prevalence",
+                where=self._where,
+                hint="fit it again",
+            )
+        wanted = np.atleast_1d(np.asarray(prevalence, np.float64))
+        if not self.card.multilabel and count == 2 and wanted.shape == (1,):
+            if said.shape[1] == 1:
+                return at_prevalence(said, own[1], wanted[0])
+            wanted = np.array([1 - wanted[0], wanted[0]])
+        if self.card.multilabel:
+            if wanted.shape not in ((1,), (count,)):
+                raise UsageError(
+                    f"{len(wanted)} shares for {count} labels", code="usage.bad_prevalence"
+                )
+            return at_prevalence(said, own, wanted)
+        return classes_at_prevalence(said, own, wanted)
 
     def predict(self, vectors: np.ndarray) -> np.ndarray:
         """Give the class of each vector, whether it has each label, or its value.
@@ -112,35 +186,36 @@ class Head:
         names = np.array(self.card.labels)
         if self.card.regression:
             return self._values(self._checked(vectors))
-        if self.card.calibration is not None:
-            found = self.predict_proba(vectors)
-            if self.card.multilabel:
-                return found >= 0.5  # noqa: PLR2004
-            return names[found.argmax(1)] if len(found) else names[:0]
-        checked = self._checked(vectors)
-        if not len(checked):
-            return np.empty((0, len(names)), bool) if self.card.multilabel else names[:0]
-        found = self._ask(self.estimator.predict, checked)
-        if self.card.multilabel:
-            return np.asarray(found.toarray() if hasattr(found, "toarray") else found).astype(bool)
-        classes = list(self.estimator.classes_)
-        return names[[classes.index(value) for value in found]]
+        found = self.predict_proba(vectors)
+        if not len(found):
+            return found.astype(bool) if self.card.multilabel else names[:0]
+        if self.card.multilabel and self.card.calibration is not None:
+            return found >= 0.5
+        return found > 0.5 if self.card.multilabel else names[found.argmax(1)]
 
     def _values(self, checked: np.ndarray) -> np.ndarray:
         if not len(checked):
             return np.empty(0)
-        found = np.asarray(self._ask(self.estimator.predict, checked), np.float64)
-        if found.shape != (len(checked),) or not np.isfinite(found).all():
-            raise ModelError("the head does not give a number of each vector", where=self._where)
+        found = self.form.predict(checked)
+        if not np.isfinite(found).all():
+            raise ModelError(
+                "the head does not give a number for each vector",
+                code="model.head_answers",
+                where=self._where,
+            )
         return found
 
     def _checked(self, vectors: np.ndarray) -> np.ndarray:
         table, width = np.asarray(vectors), self.card.input.width
         if table.ndim != 2 or table.dtype.kind not in "fiu":
-            raise ModelError(f"the head takes a table of numbers, not shape {table.shape}")
+            raise ModelError(
+                f"the head takes a table of numbers, not shape {table.shape}",
+                code="model.other_vectors",
+            )
         if table.shape[1] != width:
             raise ModelError(
                 f"vectors are {table.shape[1]} wide, the head takes {self.card.input}",
+                code="model.other_vectors",
                 where=self._where,
                 hint="embed with that model",
             )
@@ -154,21 +229,7 @@ class Head:
                 first = int(bad.argmax()) + 1
                 raise ModelError(
                     f"vector {first} {what} ({int(bad.sum()):,} of {len(result):,} do)",
+                    code="model.bad_vector",
                     hint="embed it again; no prediction is made from it",
                 )
         return result
-
-    def _ask(self, method: Any, vectors: np.ndarray) -> Any:
-        try:
-            return method(vectors)
-        except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-            reason = str(error).partition("\n")[0][:120]
-            raise ModelError(
-                f"the head cannot predict ({type(error).__name__}: {reason})", where=self._where
-            ) from error
-
-
-def _yes(table: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Probability of 1, where training may have seen only 0 or only 1."""
-    found = list(classes)
-    return table[:, found.index(1)] if 1 in found else np.zeros(len(table))

@@ -81,6 +81,16 @@ class PairScorer:
     ------
     ModelError
         A head for single proteins, or a recipe that is not known.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from protclip_core import PairScorer, load_head, load_model
+    >>> bundle = files("protclip_core") / "bundled/protclip-mini"
+    >>> scorer = PairScorer(load_head(str(bundle / "ppi.head")))
+    >>> vectors = load_model(device="cpu").embed_proteins(["MKTAYIAKQR", "MSLLTEVETY"])
+    >>> scorer.listed(vectors, [0], [1]).shape
+    (1, 1)
     """
 
     def __init__(self, head: Head, where: str = "head") -> None:
@@ -91,8 +101,8 @@ class PairScorer:
         linear = head.linear
         self.columns: list[_Column] | None = None
         if linear is not None and linear.link in ("binary", "labels"):
-            self._offsets = linear.offsets.astype(np.float64)
-            self.columns = [self._column(w) for w in linear.weights.T.astype(np.float64)]
+            self._offsets = linear.arrays["offsets"].astype(np.float64)
+            self.columns = [self._column(w) for w in linear.arrays["weights"].T.astype(np.float64)]
         self.binary = not head.card.multilabel
         self._kept: tuple[Floats, list[_Ready]] | None = None
 

@@ -32,6 +32,12 @@ class Targets:
         Of the C classes or labels, or of the value.
     table
         Numbers of the classes ``(N,)`` int64; bool ``(N, C)``; or values ``(N,)`` float64.
+
+    Examples
+    --------
+    >>> from protclip_core import Targets
+    >>> Targets.of_labels([["membrane"], ["nucleus", "cytosol"], []]).names
+    ('cytosol', 'membrane', 'nucleus')
     """
 
     task: str

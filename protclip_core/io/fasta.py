@@ -95,6 +95,15 @@ def read_fasta(
         On iteration, not on the call. The file is missing, damaged, empty or not FASTA; this is
         raised with ``on_failure`` too, and can come after records were given (a gz file that is
         cut): they are then not the whole input. Without ``on_failure``: the first bad record.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from protclip_core import read_fasta
+    >>> path = str(files("protclip_core") / "bundled/example.fasta")
+    >>> records = list(read_fasta(path))
+    >>> len(records), records[0].id
+    (12, 'sp|P69905|HBA_HUMAN')
     """
     name = source_name(path)
     with open_input(path) as stream:

@@ -1,129 +1,112 @@
-"""JSON from elsewhere, read field by field: the right kind of value, or an error by its name."""
+"""JSON from elsewhere, checked against a declared type: an error names the field and its value.
+
+The types are `msgspec.Struct` classes, which stand where they are used; `read_as` checks a whole
+document at once.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
+import reprlib
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 from protclip_core.errors import ModelError
 
-__all__ = ["Fields", "one_line"]
+__all__ = ["Bytes", "Sha256", "Text", "one_line", "problem_of", "read_as"]
 
 _MOST_SIGNS = 200
-_ANY, _SOME = r"(?s).*", r"(?s).+"
+T = TypeVar("T")
+
+Text = Annotated[str, Meta(min_length=1)]
+Bytes = Annotated[int, Meta(ge=0)]
+Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
 def one_line(text: str, most: int = _MOST_SIGNS) -> str:
-    """Return what a stranger wrote as one line that may be shown.
+    """Return text from elsewhere as one line that is safe to show.
 
     Parameters
     ----------
     text
         Any text.
     most
-        Signs that are kept; a longer text ends with ``…``.
+        Characters that are kept; a longer text ends with ``…``.
 
     Returns
     -------
     str
-        Without signs that cannot be printed (control codes, line ends, tabs, marks that turn the
-        direction of writing): each run of them, and of blanks, becomes one blank.
+        Without characters that cannot be printed (control codes, line ends, tabs, marks that turn
+        the direction of writing): each run of them, and of blanks, becomes one blank.
     """
     shown = "".join(sign if sign.isprintable() else " " for sign in text[: 20 * most])
     line = " ".join(shown.split())
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-class Fields:
-    """An object of JSON.
+def read_as(kind: type[T], content: Any, what: str, where: str, at: str = "") -> T:
+    """Return the content of a JSON document as ``kind``.
 
     Parameters
     ----------
+    kind
+        A `msgspec.Struct`, or any other type that msgspec knows. Fields that it does not declare
+        are ignored, unless it forbids them.
     content
-        What the JSON gave.
+        What `json.loads` returned.
     what
-        What it should be, for messages: ``"answer of a hub"``.
+        What it should be, for the message: ``"model manifest"``.
     where
-        File or URL, for messages.
-    path
-        Its own place in the whole, such as ``"files[2]"``; empty for the whole.
+        File or URL, for the message.
+    at
+        Path of the content in the document, where it is only a part.
 
     Raises
     ------
     ModelError
-        It is no object; so do the methods for a field of another kind, by its name.
+        ``model.bad_field``: a field is missing or of another kind; names it and shows its value.
     """
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise ModelError(
+            f"not a valid {what}: {problem_of(error, content, at)}",
+            code="model.bad_field",
+            where=where,
+        ) from None
 
-    def __init__(self, content: Any, what: str, where: str, path: str = "") -> None:
-        self._what, self._where, self._path = what, where, path
-        if not isinstance(content, dict):
-            raise self._error(path or "the whole", content, "an object")
-        self._content = content
 
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names of its fields."""
-        return iter(self._content)
+def problem_of(error: msgspec.ValidationError, content: Any, at: str = "") -> str:
+    """Say in a line which field of ``content`` is wrong, and how.
 
-    def has(self, key: str) -> bool:
-        """Tell whether there is such a field, and not as ``null``."""
-        return self._content.get(key) is not None
+    Parameters
+    ----------
+    error
+        What `msgspec.convert` raised.
+    content
+        What it was given.
+    at
+        Path of ``content`` in its document.
+    """
+    message, _, place = str(error).partition(" - at `$")
+    place = place.rstrip("`")
+    path = ".".join(part for part in (at, place.lstrip(".")) if part)
+    if missing := re.fullmatch(r"Object missing required field `(.+)`", message):
+        return f"{one_line(f'{path}.{missing[1]}'.lstrip('.'), 80)} is missing"
+    if unknown := re.fullmatch(r"Object contains unknown field `(.+)`", message, re.DOTALL):
+        return f"{path or 'it'} has an unknown field {one_line(repr(unknown[1]), 60)}"
+    if message[:1].islower():  # a check of our own, which shows the value itself
+        return one_line(f"{path}: {message}" if path else message)
+    value = one_line(reprlib.repr(_value_at(content, place)), 80)
+    return f"{path or 'it'} is {value} ({one_line(message[0].lower() + message[1:], 80)})"
 
-    def text(self, key: str, pattern: str = _SOME) -> str:
-        """Return a text that ``pattern`` matches as a whole."""
-        value = self._content.get(key)
-        if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            kind = "a text" if pattern in (_ANY, _SOME) else "a text of the right form"
-            raise self._error(self._name(key), value, kind)
-        return value
 
-    def text_or_none(self, key: str, pattern: str = _ANY) -> str | None:
-        """Return a text, or ``None`` where there is no such field."""
-        return self.text(key, pattern) if self.has(key) else None
-
-    def size_or_none(self, key: str) -> int | None:
-        """Return a number of bytes, or ``None`` where there is no such field."""
-        value = self._content.get(key)
-        if value is None:
-            return None
-        # A bool is an int to Python.
-        if type(value) is not int or value < 0:
-            raise self._error(self._name(key), value, "a number of bytes")
-        return value
-
-    def texts(self, key: str) -> list[str]:
-        """Return a list of texts; empty where there is no such field."""
-        values = self._list(key) if self.has(key) else []
-        for number, value in enumerate(values):
-            if not isinstance(value, str):
-                raise self._error(f"{self._name(key)}[{number}]", value, "a text")
-        return values
-
-    def object(self, key: str) -> Fields:
-        """Return an object."""
-        return self._fields(self._content.get(key), self._name(key))
-
-    def objects(self, key: str) -> list[Fields]:
-        """Return a list of objects."""
-        return [
-            self._fields(value, f"{self._name(key)}[{number}]")
-            for number, value in enumerate(self._list(key))
-        ]
-
-    def _list(self, key: str) -> list[Any]:
-        value = self._content.get(key)
-        if not isinstance(value, list):
-            raise self._error(self._name(key), value, "a list")
-        return value
-
-    def _fields(self, value: Any, path: str) -> Fields:
-        return Fields(value, self._what, self._where, path)
-
-    def _name(self, key: str) -> str:
-        return f"{self._path}.{key}" if self._path else key
-
-    def _error(self, name: str, value: Any, wanted: str) -> ModelError:
-        found = "missing" if value is None else one_line(repr(value), 60)
-        return ModelError(
-            f"is no {self._what} ({name} is {found}, not {wanted})", where=self._where
-        )
+def _value_at(content: Any, place: str) -> Any:
+    for key, number in re.findall(r"\.([^.\[]+)|\[(\d+)\]", place):
+        try:
+            content = content[int(number)] if number else content[key]
+        except (LookupError, TypeError):
+            return content
+    return content

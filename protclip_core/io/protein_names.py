@@ -45,6 +45,8 @@ class ProteinNames:
     ----------
     ids
         Ids of the proteins; repeated ones count once.
+    where
+        What holds them, for reasons.
 
     Examples
     --------
@@ -55,7 +57,8 @@ class ProteinNames:
     "no protein 'Q9Y2X3' in the FASTA file"
     """
 
-    def __init__(self, ids: Iterable[str]) -> None:
+    def __init__(self, ids: Iterable[str], where: str = "the FASTA file") -> None:
+        self._where = where
         self._ids = dict.fromkeys(ids)
         self._parts: dict[str, list[str]] = {}
         self._bases: dict[str, list[str]] = {}
@@ -87,7 +90,7 @@ class ProteinNames:
                 return match
             if match.reason:
                 ambiguous = ambiguous or match
-        return ambiguous or NameMatch(None, f"no protein '{printable(name)}' in the FASTA file")
+        return ambiguous or NameMatch(None, f"no protein '{printable(name)}' in {self._where}")
 
     def _find(self, name: str) -> NameMatch:
         if name in self._ids:
@@ -109,7 +112,7 @@ class ProteinNames:
         shown = ", ".join(printable(id) for id in found[:_SHOWN])
         more = ", …" if len(found) > _SHOWN else ""
         return NameMatch(
-            None, f"'{printable(name)}' fits {len(found)} proteins of the FASTA file: {shown}{more}"
+            None, f"'{printable(name)}' fits {len(found)} proteins of {self._where}: {shown}{more}"
         )
 
 

@@ -25,7 +25,7 @@ import zstandard
 from protclip_core.errors import InputError
 from protclip_core.records import printable
 
-__all__ = ["looks_like", "open_input", "source_name", "wide_encoding"]
+__all__ = ["keep_standard_input", "looks_like", "open_input", "source_name", "wide_encoding"]
 
 _PIECE = 1 << 18  # bytes of a plain file read at once, and most bytes a bounded decoder gives
 # Compressed bytes given to a decoder at once. Small, because the zst decoder has no bound on
@@ -154,20 +154,38 @@ def open_input(path: str | Path) -> Iterator[io.BufferedReader]:
         with reader:
             yield reader
     finally:
-        if str(path) != "-":
+        if file is not _standard_input():
             file.close()
+
+
+#: What standard input held, where it is read more than once.
+_kept: list[Path] = []
+
+
+@contextmanager
+def keep_standard_input(path: Path) -> Iterator[None]:
+    """Read ``-`` from a file, under the name of standard input, for as long as this lasts."""
+    _kept.append(path)
+    try:
+        yield
+    finally:
+        _kept.pop()
+
+
+def _standard_input() -> io.BufferedReader | None:
+    """Return standard input; None where the caller's shell closed it (``<&-``)."""
+    return getattr(sys.stdin, "buffer", None)
 
 
 def _open_raw(path: str | Path, name: str) -> io.BufferedReader:
     """Open the bytes as they are stored."""
-    if str(path) == "-":
-        # Both are None where the caller's shell closed the descriptor (``<&-``).
-        stdin = getattr(sys.stdin, "buffer", None)
+    if str(path) == "-" and not _kept:
+        stdin = _standard_input()
         if stdin is None:
             raise InputError("standard input is closed", where=name, hint="name a file instead")
         return stdin
     try:
-        return Path(path).open("rb")
+        return (_kept[-1] if str(path) == "-" else Path(path)).open("rb")
     except (OSError, ValueError) as error:
         raise _unreadable(error, path, name) from error
 

@@ -5,7 +5,7 @@ resamples at once and sorts once, where scikit-learn would sort and check a thou
 hold the figures against scikit-learn's. The resamples of a number of rows are always the same, so
 that models measured on the same rows meet the same luck.
 
-Legend: N rows, C classes or labels, B resamples, G groups of tied rows, T thresholds.
+Legend: N rows, C classes or labels, B resamples, G groups of tied rows.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from protclip_core.errors import UsageError
+from protclip_core.measure.fmax import weighted_fmax
 
 __all__ = [
     "RESAMPLES",
@@ -31,7 +32,6 @@ _LEVEL = 0.95
 _SEED = 0
 #: Weights that are held at once.
 _BLOCK = 4_000_000
-_THRESHOLDS = np.arange(1, 101) / 100
 
 #: Weights ``(B, N)`` in, figures ``(B,)`` out; NaN where a resample does not allow one.
 Metric = Callable[[np.ndarray], np.ndarray]
@@ -124,8 +124,7 @@ def measure_labels(
     Returns
     -------
     dict
-        ``fmax`` (best F over thresholds 0.01 to 1 of the mean precision of rows with a label
-        predicted and the mean recall of rows with a label; Radivojac et al. 2013), ``micro_f1``
+        ``fmax`` (see `protclip_core.measure.fmax`, over the rows with a label), ``micro_f1``
         (at 0.5), ``auroc`` and ``aupr`` (means over labels that have both a yes and a no).
 
     Raises
@@ -139,7 +138,7 @@ def measure_labels(
     chosen = said >= 0.5
     right, wrong = (chosen & truth).sum(1), (chosen ^ truth).sum(1)
     metrics: dict[str, Metric] = {
-        "fmax": _fmax(truth, said),
+        "fmax": weighted_fmax(said, truth),
         "micro_f1": lambda w: _ratio(2 * (w @ right), 2 * (w @ right) + w @ wrong, empty=0.0),
         "auroc": lambda w: _mean([area(w)[0] for area in areas]),
         "aupr": lambda w: _mean([area(w)[1] for area in areas]),
@@ -267,26 +266,6 @@ def _areas(yes: np.ndarray, said: np.ndarray) -> Callable[[np.ndarray], np.ndarr
         return np.stack([roc, average])
 
     return areas
-
-
-def _fmax(truth: np.ndarray, said: np.ndarray) -> Metric:
-    has = truth.any(1)
-    counts = np.maximum(truth.sum(1), 1)
-    precision, recall = np.empty((2, len(truth), len(_THRESHOLDS)))
-    predicts = np.empty(precision.shape, bool)
-    for number, threshold in enumerate(_THRESHOLDS):
-        chosen = said >= threshold
-        found, right = chosen.sum(1), (chosen & truth).sum(1)
-        predicts[:, number] = found > 0
-        precision[:, number] = right / np.maximum(found, 1)
-        recall[:, number] = np.where(has, right / counts, 0)
-
-    def fmax(weights: np.ndarray) -> np.ndarray:
-        mean_precision = _ratio(weights @ precision, weights @ predicts, empty=0.0)
-        share = _ratio(weights @ recall, (weights @ has)[:, None] + np.zeros(len(_THRESHOLDS)))
-        return _ratio(2 * mean_precision * share, mean_precision + share, empty=0.0).max(1)
-
-    return fmax
 
 
 def _ranks(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -8,18 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
+from msgspec import UNSET
+from msgspec.structs import asdict
 from torch import Tensor, nn
 
 from protclip_core.encoders.alphabet import TOKENS
 from protclip_core.encoders.bert import bert_shapes, build_bert
-from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.esm2 import Esm2
 from protclip_core.encoders.esm2_inference import Esm2Inference
 from protclip_core.encoders.projection import make_projection
 from protclip_core.encoders.residue_heads import ResidueHeads
-from protclip_core.encoders.shapes import check_encoders, protein_shape
+from protclip_core.encoders.shapes import (
+    Esm1Shape,
+    Esm2Config,
+    Esm2Shape,
+    KmerShape,
+    ProtBertShape,
+    ProteinShape,
+    TextShape,
+)
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.info import ModelInfo
 from protclip_core.models.protclip import ProtclipModel
@@ -73,10 +83,10 @@ def load_bundle(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> Pr
     projection = None
     if info.joint_dim is not None:
         projection = _protein_projection(parts, encoder.hidden_dim, info, where).to(device)
-    if not info.text_encoder:
+    if (text := info.text_encoder) is None:
         return ProteinModel(info, encoder, weights_sha256, projection, heads)
     # Checked now, built when a text comes: until then transformers need not be imported.
-    check_tensors(bert_shapes(info.text_encoder), parts["text_encoder"], where, "text_encoder.")
+    check_tensors(bert_shapes(text), parts["text_encoder"], where, "text_encoder.")
     bundle.verify((_tokenizer_of(bundle),))
     if projection is None:
         return ProteinModel(info, encoder, weights_sha256, None, heads)
@@ -123,59 +133,56 @@ def check_bundle(info: ModelInfo) -> int:
     """
     bundle, where = _bundle(info)
     parts = _deal_out(bundle.tensors(), info, where)
-    if info.encoder:
-        _check_protein_part(parts["protein_encoder"], info, where)
-        width = protein_shape(info.encoder)["hidden_dim"]
-        vocab = len(info.encoder.get("tokens", TOKENS))
+    if (protein := info.encoder) is not None:
+        _check_protein_part(parts["protein_encoder"], protein, where)
+        width = protein.hidden_dim
+        vocab = len(protein.tokens if isinstance(protein, ProtBertShape) else TOKENS)
         _residue_heads(parts["residue_heads"], info, (width, vocab), where)
         if info.joint_dim is not None:
             _protein_projection(parts, width, info, where)
-    if info.text_encoder:
-        check_tensors(bert_shapes(info.text_encoder), parts["text_encoder"], where, "text_encoder.")
+    if (text := info.text_encoder) is not None:
+        check_tensors(bert_shapes(text), parts["text_encoder"], where, "text_encoder.")
         _tokenizer(info)
         if info.joint_dim is not None:
             _text_projection(parts, info, where)
     return sum(map(len, parts.values()))
 
 
-def _check_protein_part(tensors: dict[str, Tensor], info: ModelInfo, where: str) -> None:
-    kind, prefix = info.encoder["type"], "protein_encoder."
-    if kind == "esm2":
-        _esm2(tensors, info, where)
-    elif kind == "kmer":
-        from protclip_core.encoders.kmer_inference import build_kmer
+def _check_protein_part(tensors: dict[str, Tensor], shape: ProteinShape, where: str) -> None:
+    prefix = "protein_encoder."
+    match shape:
+        case Esm2Shape():
+            _esm2(tensors, shape, where)
+        case KmerShape():
+            from protclip_core.encoders.kmer_inference import build_kmer
 
-        build_kmer(info.encoder, tensors, where, prefix=prefix)
-    elif kind == "bert":
-        from protclip_core.encoders.protein_bert import check_protein_bert
+            build_kmer(shape, tensors, where, prefix=prefix)
+        case ProtBertShape():
+            from protclip_core.encoders.protein_bert import check_protein_bert
 
-        check_protein_bert(info.encoder, tensors, where, prefix=prefix)
-    else:
-        from protclip_core.encoders.esm1 import build_esm1_module
+            check_protein_bert(shape, tensors, where, prefix=prefix)
+        case Esm1Shape():
+            from protclip_core.encoders.esm1 import build_esm1_module
 
-        build_esm1_module(info.encoder["arguments"], tensors, where, prefix)
+            build_esm1_module(shape.arguments, tensors, where, prefix)
 
 
 def build_esm2(
-    shape: Mapping[str, Any],
+    shape: Esm2Config,
     tensors: dict[str, Tensor],
     where: str,
     *,
     lm_head: bool,
     prefix: str = "",
 ) -> Esm2:
-    """Build the encoder and fill it; ``shape`` holds the fields of `Esm2Config`."""
-    check_encoders({"protein_encoder": {**shape, "type": "esm2"}}, where)
-    if shape["num_layers"] > len(tensors):
+    """Build the encoder and fill it."""
+    if shape.num_layers > len(tensors):
         raise ModelError(
-            f"has {len(tensors)} tensors, too few for {shape['num_layers']} layers", where=where
+            f"has {len(tensors)} tensors, too few for {shape.num_layers} layers",
+            code="model.tensors_differ",
+            where=where,
         )
-    fields = {name: value for name, value in shape.items() if name not in ("type", "lm_head")}
-    try:
-        config = Esm2Config(**fields)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"encoder cannot be built ({error})", where=where) from error
-    return make_filled(lambda: Esm2(config, lm_head=lm_head), tensors, where, prefix)
+    return make_filled(lambda: Esm2(shape, lm_head=lm_head), tensors, where, prefix)
 
 
 def _bundle(info: ModelInfo) -> tuple[Bundle, str]:
@@ -187,11 +194,11 @@ def _deal_out(tensors: Mapping[str, Tensor], info: ModelInfo, where: str) -> Par
     """Sort tensors by the parts of the model; refuse those that no part asks for."""
     joint = info.joint_dim is not None
     asked = {
-        "protein_encoder": bool(info.encoder),
-        "text_encoder": bool(info.text_encoder),
-        "protein_projection": joint and bool(info.encoder),
-        "text_projection": joint and bool(info.text_encoder),
-        "residue_heads": any(info.residue_heads.values()),
+        "protein_encoder": info.encoder is not None,
+        "text_encoder": info.text_encoder is not None,
+        "protein_projection": joint and info.encoder is not None,
+        "text_projection": joint and info.text_encoder is not None,
+        "residue_heads": bool(info.residue_heads.names()),
         _SCALE: joint,
     }
     parts: Parts = {name: {} for name in (*_PARTS, _SCALE)}
@@ -222,29 +229,33 @@ def _protein_encoder(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Encoder:
-    kind, prefix = info.encoder["type"], "protein_encoder."
-    if kind == "esm2":
-        return Esm2Inference(_esm2(tensors, info, where), device=device, dtype=dtype)
+    shape, prefix = info.encoder, "protein_encoder."
+    if isinstance(shape, Esm2Shape):
+        return Esm2Inference(_esm2(tensors, shape, where), device=device, dtype=dtype)
     if dtype != torch.float32:
-        raise UsageError(f"model {info.name} computes in float32 only", hint="drop --dtype")
-    if kind == "kmer":
+        raise UsageError(
+            f"model {info.name} computes in float32 only",
+            code="usage.unsupported_dtype",
+            hint="drop --dtype",
+        )
+    if isinstance(shape, KmerShape):
         from protclip_core.encoders.kmer_inference import KmerInference, build_kmer
 
-        return KmerInference(build_kmer(info.encoder, tensors, where, prefix=prefix), device=device)
-    if kind == "bert":
+        return KmerInference(build_kmer(shape, tensors, where, prefix=prefix), device=device)
+    if isinstance(shape, ProtBertShape):
         from protclip_core.encoders.protein_bert import build_protein_bert
 
-        return build_protein_bert(info.encoder, tensors, where, prefix=prefix, device=device)
+        return build_protein_bert(shape, tensors, where, prefix=prefix, device=device)
     from protclip_core.encoders.esm1 import Esm1Inference, build_esm1_module
 
-    module = build_esm1_module(info.encoder["arguments"], tensors, where, prefix)
-    return Esm1Inference(module, device=device)
+    assert isinstance(shape, Esm1Shape)
+    return Esm1Inference(build_esm1_module(shape.arguments, tensors, where, prefix), device=device)
 
 
-def _esm2(tensors: dict[str, Tensor], info: ModelInfo, where: str) -> Esm2:
+def _esm2(tensors: dict[str, Tensor], shape: Esm2Shape, where: str) -> Esm2:
     found = any(name.startswith("lm_head.") for name in tensors)
-    lm_head = bool(info.encoder.get("lm_head", found))
-    return build_esm2(info.encoder, tensors, where, lm_head=lm_head, prefix="protein_encoder.")
+    lm_head = found if shape.lm_head is UNSET else bool(shape.lm_head)
+    return build_esm2(shape, tensors, where, lm_head=lm_head, prefix="protein_encoder.")
 
 
 def _residue_heads(
@@ -254,17 +265,15 @@ def _residue_heads(
 
     ``shape`` is the encoder's width and the size of its vocabulary.
     """
-    if not any(info.residue_heads.values()):
+    if not info.residue_heads.names():
         return None
-    assert info.joint_dim is not None  # as `check_encoders` has seen to
+    assert info.joint_dim is not None  # as `ModelShape` has seen to
     make = partial(
         ResidueHeads,
         shape[0],
         info.joint_dim,
         shape[1],
-        mlm=bool(info.residue_heads.get("mlm")),
-        segments=bool(info.residue_heads.get("segments")),
-        prototypes=int(info.residue_heads.get("prototypes", 0)),
+        **asdict(info.residue_heads),
     )
     return make_filled(make, tensors, where, "residue_heads.")
 
@@ -278,14 +287,14 @@ def _protein_projection(parts: Parts, width: int, info: ModelInfo, where: str) -
 def _text_projection(parts: Parts, info: ModelInfo, where: str) -> nn.Module:
     assert info.joint_dim is not None
     form = None if info.projection is None else info.projection.for_texts()
-    make = partial(make_projection, info.text_encoder["hidden_size"], info.joint_dim, form)
+    make = partial(make_projection, _text_shape(info).hidden_size, info.joint_dim, form)
     return make_filled(make, parts["text_projection"], where, "text_projection.")
 
 
 def _text_model(info: ModelInfo, parts: Parts, device: torch.device) -> TextModel:
     bundle, where = _bundle(info)
     tokenizer = _tokenizer(info)
-    module = build_bert(info.text_encoder, parts["text_encoder"], where, "text_encoder.")
+    module = build_bert(_text_shape(info), parts["text_encoder"], where, "text_encoder.")
     projection = None if info.joint_dim is None else _text_projection(parts, info, where)
     return TextModel(info, module, tokenizer, bundle.weights_sha256, projection, device)
 
@@ -295,7 +304,13 @@ def _tokenizer(info: ModelInfo) -> Tokenizer:
     name = _tokenizer_of(bundle)
     bundle.verify((name,))
     path = bundle.path / name
-    return read_tokenizer(path.read_bytes(), info.text_encoder, str(path))
+    shape = _text_shape(info)
+    return read_tokenizer(path.read_bytes(), shape.vocab_size, shape.max_tokens, str(path))
+
+
+def _text_shape(info: ModelInfo) -> TextShape:
+    assert info.text_encoder is not None
+    return info.text_encoder
 
 
 def _tokenizer_of(bundle: Bundle) -> str:

@@ -12,17 +12,26 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from protclip_core.encoders.projection_form import ProjectionForm
-from protclip_core.encoders.shapes import check_encoders, protein_shape, protein_words
+from protclip_core.encoders.shapes import (
+    ProteinShape,
+    ResidueHeadsShape,
+    TextShape,
+    protein_words,
+    read_shape,
+    read_shapes,
+)
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.cache import cache_folder, installed_models, is_name
 from protclip_core.fetch.repository import refuse_remote_code
 from protclip_core.models.importers.configs import esm2_encoder, read_config
 from protclip_core.weights.bundle import MANIFEST, Bundle, open_bundle
+from protclip_core.weights.names import refuse_adapter
 
 __all__ = [
     "BUNDLED",
@@ -36,6 +45,7 @@ __all__ = [
 
 BUNDLED = Path(__file__).resolve().parent.parent / "bundled"
 DEFAULT_MODEL = "protclip-mini"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +61,12 @@ class ModelInfo:
     path
         Bundle directory, transformers directory or ``.pt`` file.
     encoder
-        Shape of the protein encoder as plain data: ``type`` is ``"esm2"``, ``"kmer"``,
-        ``"bert"`` or ``"esm1"``, the rest is as in ``config.json``. Empty for fair-esm
-        files, whose shape is inside, and for models of text alone.
+        Shape of the protein encoder. ``None`` for fair-esm files, whose shape is inside, and for
+        models of text alone.
     text_encoder
-        Shape of the text encoder, ``type`` is ``"bert"``; empty where there is none.
+        Shape of the text encoder; ``None`` where there is none.
     residue_heads
-        Which heads on residues there are: ``mlm``, ``segments``, ``prototypes``; mostly empty.
+        Which heads on residues there are; mostly none.
     pooling
         Pooling that the model was trained with, ``"residues"`` or ``"tokens"``.
     joint_dim
@@ -70,20 +79,25 @@ class ModelInfo:
         Where an imported model came from: ``kind``, ``origin``, ``files``; else empty.
     bundle
         The opened bundle, for kind ``"bundle"``.
+    config_sha256
+        Hash of what besides the weights makes the numbers: the encoder as its file describes it,
+        the joint width, and the form of the projections where it is not the plain one. A fair-esm
+        file holds all of it, so there the hash of the weights says it all.
     """
 
     name: str
     kind: str
     path: Path
-    encoder: dict[str, Any] = field(default_factory=dict)
-    text_encoder: dict[str, Any] = field(default_factory=dict)
-    residue_heads: dict[str, Any] = field(default_factory=dict)
+    encoder: ProteinShape | None = None
+    text_encoder: TextShape | None = None
+    residue_heads: ResidueHeadsShape = ResidueHeadsShape()
     pooling: str = "residues"
     joint_dim: int | None = None
     projection: ProjectionForm | None = None
     license: str | None = None
     source: dict[str, Any] = field(default_factory=dict)
     bundle: Bundle | None = None
+    config_sha256: str = field(default_factory=lambda: _config_sha256({}, None, None))
 
     @property
     def contents(self) -> str:
@@ -98,37 +112,29 @@ class ModelInfo:
         return str(self.source["origin"]) if self.source.get("origin") else None
 
     @property
+    def architecture(self) -> str:
+        """Type of the protein encoder, such as ``"esm2"``; empty where there is none to tell."""
+        return "" if self.encoder is None else str(self.encoder.__struct_config__.tag)
+
+    @property
     def num_layers(self) -> int | None:
         """Layers of the protein encoder; ``None`` where only the weights file knows."""
-        return protein_shape(self.encoder).get("num_layers")
+        return None if self.encoder is None else self.encoder.num_layers
 
     @property
     def hidden_dim(self) -> int | None:
         """Width of the protein encoder; ``None`` where only the weights file knows."""
-        return protein_shape(self.encoder).get("hidden_dim")
+        return None if self.encoder is None else self.encoder.hidden_dim
 
     @property
     def ffn_dim(self) -> int | None:
         """Inner width of the protein encoder's layers; ``None`` where only the file knows."""
-        return protein_shape(self.encoder).get("ffn_dim")
+        return None if self.encoder is None else self.encoder.ffn_dim
 
     @property
     def max_residues(self) -> int | None:
         """Residues of one window, as the model says; ``None`` where it does not."""
-        return protein_shape(self.encoder).get("max_residues")
-
-    @property
-    def config_sha256(self) -> str:
-        """Hash of what beside the weights makes the numbers: the encoder's shape, the joint width.
-
-        The form of the projections as well, where it is not the plain one. A fair-esm file holds
-        all of it, so there the hash of the weights says it all.
-        """
-        parts: list[Any] = [self.encoder, self.joint_dim]
-        if self.projection is not None:
-            parts.append(self.projection.to_dict())
-        content = json.dumps(parts, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        return None if self.encoder is None else self.encoder.max_residues
 
     def facts(self) -> list[tuple[str, str | int | None]]:
         """Return what is known as pairs of a name and a value, for people."""
@@ -144,12 +150,12 @@ class ModelInfo:
                 ("pooling", self.pooling),
             ]
         if text := self.text_encoder:
-            layers = f"{text['num_hidden_layers']} layers of width {text['hidden_size']}"
-            rows.append(("text encoder", f"{text['type']}, {layers}, {text['max_tokens']} tokens"))
+            layers = f"{text.num_hidden_layers} layers of width {text.hidden_size}"
+            rows.append(("text encoder", f"bert, {layers}, {text.max_tokens} tokens"))
         rows.append(("joint space", self.joint_dim))
         if self.projection is not None:
             rows.append(("projection", self.projection.in_words()))
-        if heads := [name for name, present in self.residue_heads.items() if present]:
+        if heads := self.residue_heads.names():
             rows.append(("residue heads", ", ".join(heads)))
         rows += [("license", self.license), ("source", self.origin)]
         if self.bundle is not None:
@@ -193,7 +199,7 @@ def describe_model(model: str | Path, cache: str | Path | None = None) -> ModelI
         raise ModelError(
             "not a model", where=str(path), hint="give a directory, or a .pt file of fair-esm"
         )
-    found = find_in_torch_hub(name)
+    found = find_in_torch_hub(name.removesuffix(".pt"))
     if found is not None:
         return ModelInfo(name=found.stem, kind="fair-esm", path=found)
     raise ModelError("no model of this name or path", where=name, hint=_available(name, cache))
@@ -253,11 +259,13 @@ def _is_file(path: Path) -> bool:
 
 def _available(name: str, cache: str | Path | None) -> str:
     """Say which name was probably meant, and what there is."""
-    from protclip_core.fetch.catalog import CATALOG, find_entry
+    from protclip_core.fetch.catalog import CATALOG, entry_of_publisher, find_entry
 
-    entry = find_entry(name)
+    entry = find_entry(name) or entry_of_publisher(name)
     if entry is not None and entry.sources:
         return f"run: protclip models pull {entry.name}"
+    if _HUB_NAME.fullmatch(name) and not Path(name).parent.exists():
+        return f"for a model of the hub run: protclip models pull NAME --from hub:{name}"
     try:
         installed = list(installed_models(cache))
     except OSError:
@@ -272,27 +280,39 @@ def _available(name: str, cache: str | Path | None) -> str:
 def _describe_bundle(bundle: Bundle) -> ModelInfo:
     config = bundle.config
     where = str(bundle.path / "config.json")
-    check_encoders(config, where)
-    form = config.get("projection")
+    shapes = read_shapes(config, where)
     return ModelInfo(
         name=bundle.name,
         kind="bundle",
         path=bundle.path,
-        encoder=config.get("protein_encoder") or {},
-        text_encoder=config.get("text_encoder") or {},
-        residue_heads=config.get("residue_heads") or {},
-        pooling=str(config.get("pooling", "residues")),
-        joint_dim=config.get("projection_dim"),
-        projection=None if form is None else ProjectionForm.from_dict(form),
+        encoder=shapes.protein_encoder,
+        text_encoder=shapes.text_encoder,
+        residue_heads=shapes.residue_heads or ResidueHeadsShape(),
+        pooling=shapes.pooling,
+        joint_dim=shapes.projection_dim,
+        projection=shapes.projection,
         license=str(config["license"]) if config.get("license") else None,
         source=config["source"] if isinstance(config.get("source"), dict) else {},
         bundle=bundle,
+        config_sha256=_config_sha256(
+            config.get("protein_encoder") or {}, shapes.projection_dim, shapes.projection
+        ),
     )
+
+
+def _config_sha256(
+    encoder: dict[str, Any], joint_dim: int | None, projection: ProjectionForm | None
+) -> str:
+    parts: list[Any] = [encoder, joint_dim]
+    if projection is not None:
+        parts.append(projection.to_dict())
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _describe_transformers(path: Path) -> ModelInfo:
     where = path / "config.json"
     if not where.is_file():
+        refuse_adapter(path)
         raise ModelError(
             "neither a bundle (manifest.json) nor a transformers model (config.json)",
             where=str(path),
@@ -306,7 +326,10 @@ def _describe_transformers(path: Path) -> ModelInfo:
             hint="protclip models import makes a bundle of the kinds that it knows",
         )
     encoder = esm2_encoder(config, str(where))
-    check_encoders({"protein_encoder": encoder}, str(where))
     return ModelInfo(
-        name=path.resolve().name, kind="transformers", path=path, encoder=encoder
-    )  # fmt: skip
+        name=path.resolve().name,
+        kind="transformers",
+        path=path,
+        encoder=read_shape(encoder, str(where)),
+        config_sha256=_config_sha256(encoder, None, None),
+    )

@@ -11,6 +11,7 @@ import torch
 
 from protclip_core.encoders.esm2_inference import Esm2Inference
 from protclip_core.encoders.kernels import cpu_has_bfloat16
+from protclip_core.encoders.shapes import Esm2Shape, read_shape
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.bundle_parts import build_esm2, load_bundle, load_bundle_text
 from protclip_core.models.info import (
@@ -59,6 +60,13 @@ def load_model(
         Missing, damaged, untrusted or unsuitable weights.
     UsageError
         A device or type that is not there, or a model of text alone.
+
+    Examples
+    --------
+    >>> from protclip_core import load_model
+    >>> model = load_model(device="cpu")
+    >>> model.embed(["MKTAYIAKQR", "MSLLTEVETY"]).shape
+    (2, 640)
     """
     info = model if isinstance(model, ModelInfo) else describe_model(model)
     require_protein_encoder(info)
@@ -90,6 +98,7 @@ def _load(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> ProteinM
     if info.kind == "transformers":
         tensors, weights_sha256 = read_transformers_weights(info.path)
         renamed = transformers_names(tensors)
+        assert isinstance(info.encoder, Esm2Shape)
         encoder = build_esm2(info.encoder, renamed, str(info.path), lm_head=_has_head(renamed))
         fast = Esm2Inference(encoder, device=device, dtype=dtype)
         return ProteinModel(info, fast, weights_sha256)
@@ -114,6 +123,13 @@ def load_text_model(
         Missing or damaged files, or tensors that do not fit.
     UsageError
         A device that is not there, or a model of proteins alone.
+
+    Examples
+    --------
+    >>> from protclip_core import load_text_model
+    >>> model = load_text_model(device="cpu")
+    >>> model.embed(["zinc transporter"], space="joint").shape
+    (1, 512)
     """
     info = model if isinstance(model, ModelInfo) else describe_model(model)
     require_text_encoder(info)
@@ -125,7 +141,9 @@ def _load_fair_esm(info: ModelInfo, device: torch.device, dtype: torch.dtype) ->
     content = load_pickled_tensors(info.path)
     weights_sha256 = sha256_of(info.path)
     if "args" not in content or "model" not in content:
-        shape = _named_errors(_fair_esm_shape, content, str(info.path))
+        plain = _named_errors(_fair_esm_shape, content, str(info.path))
+        shape = read_shape(plain, str(info.path))
+        assert isinstance(shape, Esm2Shape)
         tensors = fair_esm_names(content["model"])
         encoder = build_esm2(shape, tensors, str(info.path), lm_head=_has_head(tensors))
         fast = Esm2Inference(encoder, device=device, dtype=dtype)
@@ -191,6 +209,7 @@ def _fair_esm_shape(content: dict[str, object], where: str) -> dict[str, object]
     values = vars(arguments) if not isinstance(arguments, dict) else arguments
     width = values["encoder_embed_dim"]
     return {
+        "type": "esm2",
         "num_layers": values["encoder_layers"],
         "hidden_dim": width,
         "num_heads": values["encoder_attention_heads"],

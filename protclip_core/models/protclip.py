@@ -39,6 +39,19 @@ class ProtclipModel(ProteinModel):
     logit_scale
         Logarithm of the number by which similarities were multiplied in training; apply ``exp``
         before use.
+
+    Examples
+    --------
+    Which of two texts suits a protein better:
+
+    >>> from importlib.resources import files
+    >>> from protclip_core import load_model, read_fasta
+    >>> model = load_model(device="cpu")
+    >>> path = str(files("protclip_core") / "bundled/example.fasta")
+    >>> haemoglobin = next(read_fasta(path)).sequence
+    >>> texts = model.embed_text(["oxygen transport", "DNA repair"])
+    >>> (texts @ model.embed_proteins([haemoglobin])[0]).argmax().item()
+    0
     """
 
     def __init__(

@@ -37,6 +37,14 @@ class ProteinModel:
     """A protein encoder with, in a ProtCLIP model, the projection into the joint space.
 
     Get one from `load_model`. Its methods may be called from several threads at once.
+
+    Examples
+    --------
+    >>> from protclip_core import load_model
+    >>> model = load_model(device="cpu")
+    >>> vectors = model.embed_proteins(["MKTAYIAKQR", "MSLLTEVETY"])
+    >>> vectors.shape, round(float((vectors[0] ** 2).sum()), 3)
+    ((2, 512), 1.0)
     """
 
     def __init__(

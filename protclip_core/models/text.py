@@ -49,6 +49,13 @@ class TextModel:
         Into the joint space, if there is one; see `make_projection`.
     device
         Where it runs; products are float32.
+
+    Examples
+    --------
+    >>> from protclip_core import load_text_model
+    >>> model = load_text_model(device="cpu")
+    >>> model.embed(["oxygen binding", "DNA repair"], space="joint").shape
+    (2, 512)
     """
 
     def __init__(
@@ -60,11 +67,13 @@ class TextModel:
         projection: nn.Module | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.info = info
+        shape = info.text_encoder
+        assert shape is not None  # `require_text_encoder` sees to it
+        self.info, self._pad = info, shape.pad_token_id
         self.device = torch.device(device)
         self.weights_sha256 = weights_sha256
-        self.max_tokens = int(info.text_encoder["max_tokens"])
-        self.hidden_dim = int(info.text_encoder["hidden_size"])
+        self.max_tokens = shape.max_tokens
+        self.hidden_dim = shape.hidden_size
         # Elsewhere, one call for many short texts is worth more than not computing padding.
         self._equal_lengths = self.device.type == "cpu"
         self._module = module.to(self.device).eval()
@@ -161,7 +170,7 @@ class TextModel:
     @torch.inference_mode()
     def _embed_group(self, rows: list[list[int]], space: str) -> Tensor:
         longest = max(map(len, rows))
-        ids = torch.full((len(rows), longest), int(self.info.text_encoder.get("pad_token_id", 0)))
+        ids = torch.full((len(rows), longest), self._pad)
         lengths = torch.tensor([len(row) for row in rows])
         for place, row in zip(ids, rows, strict=True):
             place[: len(row)] = torch.tensor(row)

@@ -9,8 +9,6 @@ from protclip_core.ontology.obo import read_obo
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.ontology_file import (
     from_arrays,
-    load_ontology,
-    save_ontology,
     to_arrays,
 )
 from protclip_core.ontology.slims import SlimMap, map_to_slim, read_slim
@@ -33,14 +31,12 @@ __all__ = [
     "evidence_codes",
     "from_arrays",
     "gaf_rows",
-    "load_ontology",
     "map_to_slim",
     "read_annotation_pairs",
     "read_gaf",
     "read_go_table",
     "read_obo",
     "read_slim",
-    "save_ontology",
     "to_arrays",
     "write_gaf",
 ]

@@ -9,7 +9,7 @@ from protclip_core.errors import InputError
 from protclip_core.io.streams import open_input, source_name
 from protclip_core.ontology.assemble import GO_ID, TermList, assemble, go_number
 from protclip_core.ontology.lines import foreign_content, release_faults, text_lines
-from protclip_core.ontology.obo_scan import MAX_EDGES, MAX_TERMS, MAX_USED_BYTES
+from protclip_core.ontology.obo import MAX_EDGES, MAX_TERMS, MAX_USED_BYTES
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.terms import NAMESPACES, RELATIONS, Obsolete
 from protclip_core.records import printable

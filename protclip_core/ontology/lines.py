@@ -95,7 +95,11 @@ def release_faults() -> Iterator[None]:
         yield
     except InputError as error:
         raise ModelError(
-            error.message, where=error.where, hint=error.hint, details=error.details
+            error.message,
+            code=f"{ModelError.kind}.{error.code.partition('.')[2]}",
+            where=error.where,
+            hint=error.hint,
+            details=error.details,
         ) from error
 
 

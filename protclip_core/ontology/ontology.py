@@ -37,7 +37,7 @@ _BLOCK = 64
 
 @dataclass(frozen=True, eq=False)
 class Ontology:
-    """A release of GO, or another vocabulary in which terms may stand above each other.
+    r"""A release of GO, or another vocabulary in which terms may stand above each other.
 
     Parameters
     ----------
@@ -76,6 +76,18 @@ class Ontology:
     -----
     Gene products that carry a term carry its ancestors over is_a and part_of as well (the true
     path rule of GO); part_of leads from functions into processes and components too.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from protclip_core import read_obo
+    >>> header = "format-version: 1.2\ndata-version: releases/2024-01-17\nontology: go\n"
+    >>> root = "id: GO:0003674\nname: molecular_function\nnamespace: molecular_function\n"
+    >>> child = "id: GO:0005488\nname: binding\nnamespace: molecular_function\nis_a: GO:0003674\n"
+    >>> _ = Path("go.obo").write_text(f"{header}\n[Term]\n{root}\n[Term]\n{child}")
+    >>> ontology = read_obo("go.obo")
+    >>> [ontology.names[term] for term in ontology.ancestors(1)]
+    ['molecular_function']
     """
 
     ids: tuple[str, ...]

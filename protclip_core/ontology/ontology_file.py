@@ -1,4 +1,4 @@
-"""An ontology as plain arrays, and as an ``.npz`` file of them for a bundle.
+"""An ontology as plain arrays of numbers, as an index of term texts keeps it in its file.
 
 Format ``protclip-ontology``, version 1. Texts are UTF-8 in one array of bytes, a NUL behind each;
 edges and lists are in compressed rows. Definitions are not part of it. Nothing is pickled. A
@@ -7,30 +7,19 @@ vocabulary other than GO has an array ``aspect_names`` more; its ids are any tex
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from protclip_core.errors import InputError, ModelError
-from protclip_core.io.atomic import write_atomic
-from protclip_core.io.zips import LIMIT_BYTES, unpack_entries
 from protclip_core.ontology.assemble import GO_ID
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.terms import ASPECTS, RELATIONS, Obsolete
 
-__all__ = ["from_arrays", "load_ontology", "save_ontology", "to_arrays"]
+__all__ = ["from_arrays", "to_arrays"]
 
 FORMAT, VERSION = "protclip-ontology", 1
 _FETCH_AGAIN = "fetch or make the file again"
-#: A one-dimensional array of numbers as an ``.npy`` file of version 1.
-_NPY = re.compile(
-    rb"\x93NUMPY\x01\x00(..)\{'descr': '([<|][iuf][1248])', 'fortran_order': False, "
-    rb"'shape': \(([0-9]{1,10}),\), \} *\n",
-    re.DOTALL,
-)
 #: Name and type of each array; texts and numbers of terms alike.
 _TYPES = {
     "format": "u1",
@@ -143,60 +132,6 @@ def from_arrays(arrays: Mapping[str, np.ndarray], where: str = "ontology") -> On
         )
     except InputError as error:
         raise ModelError(error.message, where=where, hint=_FETCH_AGAIN) from error
-
-
-def save_ontology(ontology: Ontology, path: str | Path) -> None:
-    """Write `to_arrays` as a compressed ``.npz``, whole or not at all; equal ones as equal files.
-
-    Raises
-    ------
-    UsageError, ResourceError
-        As `protclip_core.io.atomic.write_atomic`.
-    """
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **to_arrays(ontology))
-    write_atomic(path, buffer.getvalue())
-
-
-def load_ontology(path: str | Path) -> Ontology:
-    """Read what `save_ontology` wrote.
-
-    Raises
-    ------
-    ModelError
-        The file is missing, damaged, too large, or not what `from_arrays` takes.
-    """
-    where = str(path)
-    try:
-        if Path(path).stat().st_size > LIMIT_BYTES:
-            raise ModelError("is too large for an ontology", where=where, hint=_FETCH_AGAIN)
-        data = Path(path).read_bytes()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ModelError(f"cannot be read ({reason})", where=where) from error
-    entries = unpack_entries(data, where)
-    arrays = {}
-    for key in _TYPES:
-        if f"{key}.npy" not in entries:
-            raise _damaged(key, "is missing", where)
-        arrays[key] = _array(entries[f"{key}.npy"], key, where)
-    if (own := entries.get(f"{_ASPECT_NAMES}.npy")) is not None:
-        arrays[_ASPECT_NAMES] = _array(own, _ASPECT_NAMES, where)
-    return from_arrays(arrays, where)
-
-
-def _array(data: bytes, key: str, where: str) -> np.ndarray:
-    """Read one array of the one form that `save_ontology` writes.
-
-    numpy's own reader evaluates the header as Python, and promises itself the memory it asks for.
-    """
-    match = _NPY.match(data)
-    if match is None or len(match[0]) != 10 + int.from_bytes(match[1], "little"):
-        raise _damaged(key, "is no plain array", where)
-    dtype, size = np.dtype(match[2].decode()), len(data) - match.end()
-    if int(match[3]) * dtype.itemsize != size:
-        raise _damaged(key, f"has {size:,} bytes, its header says otherwise", where)
-    return np.frombuffer(data, dtype=dtype, offset=match.end())
 
 
 def _check_types(arrays: Mapping[str, np.ndarray], where: str) -> None:

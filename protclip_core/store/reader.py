@@ -43,7 +43,7 @@ __all__ = ["EmbeddingStore"]
 
 
 class EmbeddingStore:
-    """An open embedding store; make one with `EmbeddingStore.open`, best in a ``with``.
+    r"""An open embedding store; make one with `EmbeddingStore.open`, best in a ``with``.
 
     Values come as float32 whatever the file holds, see `dtype`.
 
@@ -59,6 +59,18 @@ class EmbeddingStore:
         Float type in the file.
     per_residue
         Whether `residues` has something to give.
+
+    Examples
+    --------
+    Rows are read as needed, never all at once:
+
+    >>> from protclip_core import EmbedRequest, EmbeddingStore, embed_to_store
+    >>> fasta = Path("two.fasta")
+    >>> _ = fasta.write_text(">a\nMKTAYIAK\n>b\nMSLLTEVE\n")
+    >>> report = embed_to_store(EmbedRequest(inputs=("two.fasta",), output=Path("two.h5")))
+    >>> with EmbeddingStore.open("two.h5") as store:
+    ...     len(store), "a" in store, store.get("b").shape
+    (2, True, (640,))
     """
 
     def __init__(self, path: Path, h5: h5py.File, layout: str) -> None:

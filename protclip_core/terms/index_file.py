@@ -1,34 +1,36 @@
 """A GO index as files: in a bundle, in the cache, or where the user wants it.
 
-Format ``protclip-go-index``, version 1: an ``.npz`` file of plain arrays. ``meta`` is JSON in
-UTF-8 bytes, ``go.*`` are those of `protclip_core.ontology.to_arrays`, ``scales`` and ``log_prior``
-have a value a term, ``vectors.1``, ``vectors.2``, … together have a row a term. Nothing is pickled.
-In a bundle, no file is larger than 16 MB: ``go_index.npz`` holds the first rows, further ones lie
-in ``go_index_2.npz``, ``go_index_3.npz``, …, all of them named by the manifest.
+Format ``protclip-go-index``, version 1: a file of plain arrays, safetensors, or compressed where
+its name ends in ``.npz`` (see `protclip_core.io.arrays`). ``meta`` is JSON in UTF-8 bytes, ``go.*``
+are those of `protclip_core.ontology.to_arrays`, ``scales`` and ``log_prior`` have a value per term,
+``vectors.1``, ``vectors.2``, … together have a row per term.
+
+In a bundle they are ``.npz`` files of at most 16 MB: ``go_index.npz`` holds the first rows, further
+ones lie in ``go_index_2.npz``, ``go_index_3.npz``, …, all of them named by the manifest. Those of
+the bundled model take 18 MB, as safetensors they would take 25.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta, Struct
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.cache import cache_folder
+from protclip_core.io.arrays import pack_arrays, unpack_arrays
 from protclip_core.io.atomic import write_atomic
-from protclip_core.io.json_fields import Fields, one_line
-from protclip_core.io.zips import unpack_entries
+from protclip_core.io.json_fields import Sha256, Text, one_line, read_as
 from protclip_core.models.info import ModelInfo
 from protclip_core.ontology.ontology_file import from_arrays, to_arrays
 from protclip_core.terms.calibration import AspectCalibration, Calibration
-from protclip_core.terms.index import BUILD, TEMPLATES, GoIndex, text_side_sha256
+from protclip_core.terms.index import BUILD, GoIndex, text_side_sha256
 from protclip_core.weights.bundle import MANIFEST, Bundle, open_bundle
 
 __all__ = ["INDEX_FILE", "add_to_bundle", "cache_path", "find_go_index", "read_go_index"]
@@ -40,14 +42,7 @@ INDEX_FILE = "go_index.npz"
 #: Most bytes of vectors in one file of a bundle.
 PART_BYTES = 15 << 20
 _MOST_FILE_BYTES = 256 << 20
-_MOST_TERMS, _MOST_WIDTH, _MOST_PARTS = 1_000_000, 16_384, 64
-_HASH = "[0-9a-f]{64}"
-#: An ``.npy`` file of version 1 with plain numbers in one or two dimensions.
-_NPY = re.compile(
-    rb"\x93NUMPY\x01\x00(..)\{'descr': '([<|][iuf][1248])', 'fortran_order': False, "
-    rb"'shape': \(([0-9]{1,10}), ?([0-9]{1,6})?\), \} *\n",
-    re.DOTALL,
-)
+_MOST_PARTS = 64
 _PART_NAME = re.compile(r"go_index(_[0-9]{1,3})?\.npz")
 
 
@@ -59,7 +54,7 @@ def write_go_index(index: GoIndex, path: str | Path) -> None:
     UsageError, ResourceError
         As `protclip_core.io.atomic.write_atomic`.
     """
-    (content,) = _pack(index, None)
+    (content,) = _pack(index, None, npz=Path(path).suffix == ".npz")
     write_atomic(path, content)
 
 
@@ -73,9 +68,8 @@ def read_go_index(path: str | Path) -> GoIndex:
     """
     path = Path(path)
     entries = _entries(path)
-    meta = _meta(entries, str(path))
-    parts = _whole(meta, "parts", str(path), most=_MOST_PARTS)
-    for number in range(2, parts + 1):
+    meta = read_as(_Meta, _meta(entries, str(path)), "GO index", str(path))
+    for number in range(2, meta.parts + 1):
         entries |= _entries(path.with_name(f"{path.stem}_{number}{path.suffix}"))
     return _unpack(entries, meta, str(path))
 
@@ -106,7 +100,7 @@ def add_to_bundle(index: GoIndex, bundle: Bundle, name: str = INDEX_FILE) -> Bun
     content = json.loads(path.read_bytes())
     names = _part_names(name)
     listed = {n: f for n, f in content["files"].items() if n not in names}
-    for part, data in zip(names, _pack(index, PART_BYTES)):
+    for part, data in zip(names, _pack(index, PART_BYTES, npz=True)):
         write_atomic(bundle.path / part, data)
         listed[part] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     content["files"] = dict(sorted(listed.items()))
@@ -118,7 +112,7 @@ def add_to_bundle(index: GoIndex, bundle: Bundle, name: str = INDEX_FILE) -> Bun
 
 def cache_path(text_side: str, cache: str | Path | None = None) -> Path:
     """Return where the index of a text side is kept in the cache folder."""
-    return cache_folder(cache) / "go" / f"index-{text_side[:32]}.npz"
+    return cache_folder(cache) / "go" / f"index-{text_side[:32]}.safetensors"
 
 
 def find_go_index(info: ModelInfo, path: str | Path | None = None) -> GoIndex:
@@ -150,6 +144,8 @@ def find_go_index(info: ModelInfo, path: str | Path | None = None) -> GoIndex:
         return read_go_index(bundle.path / INDEX_FILE).for_model(info)
     kept = cache_path(text_side_sha256(bundle))
     if not kept.is_file():
+        kept = kept.with_suffix(".npz")  # as it was written before
+    if not kept.is_file():
         raise ModelError(f"model {info.name} has no GO index", where=str(info.path), hint=BUILD)
     return read_go_index(kept).for_model(info)
 
@@ -159,7 +155,7 @@ def _part_names(name: str) -> list[str]:
     return [name, *(f"{stem}_{n}.{suffix}" for n in range(2, _MOST_PARTS + 1))]
 
 
-def _pack(index: GoIndex, part_bytes: int | None) -> list[bytes]:
+def _pack(index: GoIndex, part_bytes: int | None, *, npz: bool) -> list[bytes]:
     """Return the contents of the files of an index, the one with all but vectors first."""
     rows = len(index) if part_bytes is None else max(1, part_bytes // index.joint_dim)
     starts = range(0, len(index), rows)
@@ -170,9 +166,7 @@ def _pack(index: GoIndex, part_bytes: int | None) -> list[bytes]:
     contents = []
     for number, start in enumerate(starts, start=1):
         arrays[f"vectors.{number}"] = index.vectors[start : start + rows]
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        contents.append(buffer.getvalue())
+        contents.append(pack_arrays(arrays, npz=npz))
         arrays = {}
     return contents
 
@@ -214,68 +208,67 @@ def _entries(path: Path) -> dict[str, np.ndarray]:
     where = str(path)
     try:
         if path.stat().st_size > _MOST_FILE_BYTES:
-            raise ModelError("is too large for a GO index", where=where, hint=BUILD)
+            raise ModelError(
+                "is too large for a GO index", code="model.too_large", where=where, hint=BUILD
+            )
         data = path.read_bytes()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ModelError(f"cannot be read ({reason})", where=where, hint=BUILD) from error
-    if not data.startswith(b"PK\x03\x04"):
-        raise ModelError("is no GO index (no .npz file)", where=where, hint=BUILD)
-    found = {}
-    for name, content in unpack_entries(data, where).items():
-        found[name.removesuffix(".npy")] = _array(content, name, where)
-    return found
-
-
-def _array(data: bytes, name: str, where: str) -> np.ndarray:
-    """Read an array of the form that numpy writes; its own reader believes what a header asks."""
-    match = _NPY.match(data)
-    if match is None or len(match[0]) != 10 + int.from_bytes(match[1], "little"):
-        raise _damaged(f"array {one_line(name, 40)!r} is no plain array", where)
-    dtype, size = np.dtype(match[2].decode()), len(data) - match.end()
-    shape = [int(match[3])] + ([int(match[4])] if match[4] else [])
-    if int(np.prod(shape, dtype=object)) * dtype.itemsize != size:
-        raise _damaged(f"array {one_line(name, 40)!r} has {size:,} bytes, not its shape's", where)
-    return np.frombuffer(data, dtype=dtype, offset=match.end()).reshape(shape)
+        raise ModelError(
+            f"cannot be read ({reason})", code="model.unreadable", where=where, hint=BUILD
+        ) from error
+    try:
+        return unpack_arrays(data, where)
+    except ModelError as error:
+        error.hint = error.hint or BUILD
+        raise
 
 
 def _meta(entries: Mapping[str, np.ndarray], where: str) -> dict[str, Any]:
-    if "meta" not in entries:
-        raise ModelError("is no GO index (no 'meta' in it)", where=where, hint=BUILD)
+    """Return what a file says of itself: JSON of our format and version."""
     try:
-        content = json.loads(entries["meta"].tobytes())
+        content = json.loads(entries["meta"].tobytes()) if "meta" in entries else None
     except (ValueError, RecursionError) as error:
-        raise _damaged("'meta' is no JSON", where) from error
+        raise _damaged("'meta' is not JSON", where) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ModelError(f"is not of format {FORMAT!r}", where=where, hint=BUILD)
+        raise ModelError(
+            f"is not a GO index (not of format {FORMAT!r})",
+            code="model.unknown_format",
+            where=where,
+            hint=BUILD,
+        )
     if content.get("version") != VERSION:
         shown = one_line(repr(content.get("version")), 40)
         raise ModelError(
             f"GO index version {shown}, this protclip reads {VERSION}",
+            code="model.newer_version",
             where=where,
             hint="install a newer protclip",
         )
     return content
 
 
-def _whole(meta: Mapping[str, Any], key: str, where: str, *, most: int) -> int:
-    value = meta.get(key)
-    if type(value) is not int or not 1 <= value <= most:
-        raise _damaged(f"{key} is {one_line(repr(value), 40)}", where)
-    return value
+class _Meta(Struct, frozen=True):
+    parts: Annotated[int, Meta(ge=1, le=_MOST_PARTS)]
+    terms: Annotated[int, Meta(ge=1, le=1_000_000)]
+    joint_dim: Annotated[int, Meta(ge=1, le=16_384)]
+    template: Literal["name", "definition", "both"]
+    go_scale: Annotated[float, Meta(gt=0, le=1e300)]
+    model: Text
+    weights_sha256: Sha256
+    text_side_sha256: Sha256
+    vectors_sha256: Sha256
+    calibration: dict[str, Any] | None = None
 
 
-def _unpack(entries: Mapping[str, np.ndarray], meta: dict[str, Any], where: str) -> GoIndex:
-    told = Fields(meta, "GO index", where)
+def _unpack(entries: Mapping[str, np.ndarray], told: _Meta, where: str) -> GoIndex:
     arrays = {n.removeprefix("go."): a for n, a in entries.items() if n.startswith("go.")}
-    size = _whole(meta, "terms", where, most=_MOST_TERMS)
-    width = _whole(meta, "joint_dim", where, most=_MOST_WIDTH)
-    vectors = _vectors(entries, _whole(meta, "parts", where, most=_MOST_PARTS), width, where)
-    if _hash_of(vectors) != told.text("vectors_sha256", _HASH):
+    vectors = _vectors(entries, told.parts, told.joint_dim, where)
+    if _hash_of(vectors) != told.vectors_sha256:
         raise _damaged("the vectors are not those that were written", where)
     ontology = from_arrays(arrays, where)
-    if len(ontology) != size:
-        raise _damaged(f"has {len(ontology):,} terms, not {size:,}", where)
+    if len(ontology) != told.terms:
+        raise _damaged(f"has {len(ontology):,} terms, not {told.terms:,}", where)
     for name in ("scales", "log_prior"):
         if name not in entries or entries[name].dtype != np.float32:
             raise _damaged(f"array {name!r} is missing or of another type", where)
@@ -285,12 +278,12 @@ def _unpack(entries: Mapping[str, np.ndarray], meta: dict[str, Any], where: str)
             vectors=vectors,
             scales=entries["scales"],
             log_prior=entries["log_prior"],
-            go_scale=_positive(meta.get("go_scale"), where),
-            template=told.text("template", "|".join(TEMPLATES)),
-            model=one_line(told.text("model")),
-            weights_sha256=told.text("weights_sha256", _HASH),
-            text_side_sha256=told.text("text_side_sha256", _HASH),
-            calibration=_calibration(told, meta.get("calibration"), ontology.aspect_names, where),
+            go_scale=told.go_scale,
+            template=told.template,
+            model=one_line(told.model),
+            weights_sha256=told.weights_sha256,
+            text_side_sha256=told.text_side_sha256,
+            calibration=_calibration(told.calibration, ontology.aspect_names, where),
             source=where,
         )
     except UsageError as error:
@@ -307,24 +300,21 @@ def _vectors(entries: Mapping[str, np.ndarray], parts: int, width: int, where: s
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def _positive(value: object, where: str) -> float:
-    if type(value) not in (int, float) or not 0 < cast(float, value) < math.inf:
-        raise _damaged(f"go_scale is {one_line(repr(value), 40)}", where)
-    return float(cast(float, value))
+class _Fitted(Struct, frozen=True):
+    weights_sha256: Sha256
 
 
 def _calibration(
-    told: Fields,
-    content: Any,  # noqa: ANN401
-    aspect_names: tuple[str, ...],
-    where: str,
+    content: dict[str, Any] | None, aspect_names: tuple[str, ...], where: str
 ) -> Calibration | None:
     if content is None:
         return None
-    weights_sha256 = told.object("calibration").text("weights_sha256", _HASH)
+    fitted = read_as(_Fitted, content, "GO index", where, "calibration")
     aspects = (AspectCalibration.from_dict(content.get(name), where) for name in aspect_names)
-    return Calibration(tuple(aspects), weights_sha256)
+    return Calibration(tuple(aspects), fitted.weights_sha256)
 
 
 def _damaged(what: str, where: str) -> ModelError:
-    return ModelError(what, where=where, hint="the file is damaged or foreign: " + BUILD)
+    return ModelError(
+        what, code="model.damaged", where=where, hint="the file is damaged or foreign: " + BUILD
+    )

@@ -26,13 +26,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.io.atomic import write_atomic
-from protclip_core.io.json_fields import Fields, one_line
+from protclip_core.io.json_fields import Sha256, Text, one_line, read_as
 from protclip_core.measure.calibration import LEAST_PROBABILITY, logit
 from protclip_core.models.info import ModelInfo
 from protclip_core.ontology.terms import ASPECTS
@@ -201,30 +202,33 @@ class TransferWeights:
             content = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise ModelError("is no JSON", where=where, hint=_AGAIN) from error
-        told = Fields(content, "file of weights of transfer", where)
-        told.text("format", FORMAT)
-        if content.get("version") != VERSION:
-            shown = one_line(repr(content.get("version")), 40)
+        told = read_as(_Weights, content, "file of transfer weights", where)
+        if told.version != VERSION:
             raise ModelError(
-                f"weights of transfer of version {shown}, this protclip reads {VERSION}",
+                f"transfer weights of version {told.version}, this protclip reads {VERSION}",
+                code="model.newer_version",
                 where=where,
                 hint="install a newer protclip",
             )
-        rules = told.object("rules")
-        for kinds in sets_of(KINDS):
-            rules.object("+".join(kinds))
-        fitted = told.object("fitted_with")
         return cls(
             {
                 kinds: tuple(
-                    _rule(content["rules"]["+".join(kinds)].get(name), kinds, where)
+                    _rule(told.rules.get("+".join(kinds), {}).get(name), kinds, where)
                     for name in ASPECTS
                 )
                 for kinds in sets_of(KINDS)
             },
-            told.text("weights_sha256", "[0-9a-f]{64}"),
-            {one_line(name): one_line(fitted.text(name)) for name in fitted},
+            told.weights_sha256,
+            {one_line(name): one_line(text) for name, text in told.fitted_with.items()},
         )
+
+
+class _Weights(Struct):
+    format: Literal["protclip-go-transfer"]
+    version: int
+    rules: dict[str, dict[str, Any]]
+    weights_sha256: Sha256
+    fitted_with: dict[str, Text]
 
 
 _AGAIN = "the file is damaged or foreign: fetch the model again"

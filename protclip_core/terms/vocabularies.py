@@ -228,7 +228,9 @@ def _cache_path(name: str, ontology: Ontology, text_side: str, cache: str | Path
     """Return where vectors are kept: by what is said, and by the encoder that it is said to."""
     content = json.dumps([ontology.ids, ontology.names])
     table = hashlib.sha256(content.encode()).hexdigest()
-    return cache_folder(cache) / "vocabularies" / f"{name}-{text_side[:32]}-{table[:16]}.npz"
+    return (
+        cache_folder(cache) / "vocabularies" / f"{name}-{text_side[:32]}-{table[:16]}.safetensors"
+    )
 
 
 def _fact(path: Path, *, is_go: bool) -> str:

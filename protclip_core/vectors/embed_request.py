@@ -45,7 +45,11 @@ class EmbedRequest:
         Opt("Average residues, or tokens (with BOS and EOS).", default="the model's"),
     ] = None
     space: Annotated[
-        opts.Space, Opt("Encoder vectors, or vectors projected into the joint space with texts.")
+        str,
+        Opt(
+            "Encoder vectors, or vectors projected into the joint space with texts.",
+            choices=("encoder", "joint"),
+        ),
     ] = "encoder"
     layer: Annotated[
         int | None, Opt("Encoder layer, 0 to the last; -1 is the last.", default="last")

@@ -108,7 +108,7 @@ class RelativeSource:
 
 
 def as_relatives(votes: Sequence[Relative], counts: Sequence[int]) -> Relatives:
-    """Join the votes of a block, of which each protein has so many."""
+    """Join the votes of a block; ``counts`` says how many each protein has."""
     table = np.array(votes, dtype=np.float64).reshape(-1, 3)
     rows = np.repeat(np.arange(len(counts)), np.array(counts, dtype=np.int64))
     return Relatives(rows, table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
@@ -218,7 +218,7 @@ class Homologs(RelativeSource):
     UsageError
         The reference is standard input.
     InputError
-        Files that are no FASTA, or none of the reference is annotated.
+        Files that are not FASTA, or no annotated protein in the reference.
     WorkerLostError
         The aligner failed.
     """
@@ -237,7 +237,11 @@ class Homologs(RelativeSource):
         exclude_self: bool,
     ) -> None:
         if reference == "-":
-            raise UsageError("--homology cannot come from standard input", hint="give a file")
+            raise UsageError(
+                "--homology cannot be read from standard input",
+                code="usage.stdin_twice",
+                hint="give a file",
+            )
         self._aligner = aligner
         ids = [record.id for record in read_fasta(reference)]
         carried = carried_by(annotations, ontology, ids, printable(reference, 1000))

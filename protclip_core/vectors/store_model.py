@@ -17,12 +17,13 @@ from protclip_core.errors import ModelError, UsageError
 from protclip_core.measure.nearest import block_rows, usable_rows
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, describe_model
 from protclip_core.records import printable
-from protclip_core.store.reader import EmbeddingStore
+from protclip_core.vector_spec import VectorSpec
+from protclip_core.vectors.tables import AnyStore
 
 if TYPE_CHECKING:
     from protclip_core.models.protein import ProteinModel
 
-__all__ = ["StoreModel", "StoreVectors", "resolve_space"]
+__all__ = ["StoreModel", "StoreVectors", "resolve_space", "unknown_space"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,53 +33,82 @@ Floats = npt.NDArray[np.float32]
 class StoreModel:
     """The model that made the vectors of a store.
 
-    Nothing is looked for until it is asked for: proteins can be compared with each other in a
-    store whose model is not here.
+    The model is looked up when it is first used: proteins of a store can be compared with each
+    other where its model is not installed.
 
     Parameters
     ----------
     store
-        The store.
+        The store, or a table of another program.
     model
-        Name or path of the model; ``None`` for the name that the store states.
+        Name or path of the model; ``None`` for the name in the store.
     device
-        Where it is to run.
+        Where the model runs.
+    vectors_model
+        Name that the user gives the vectors of another program.
+
+    Attributes
+    ----------
+    spec
+        How the vectors were made.
+    is_given
+        Whether the user gave their model a name.
+
+    Raises
+    ------
+    UsageError
+        ``vectors_model`` contradicts what the store says.
     """
 
-    def __init__(self, store: EmbeddingStore, model: str | None, device: str) -> None:
-        self.store, self._given, self._device = store, model, device
-
-    @property
-    def is_named(self) -> bool:
-        """Whether the store says what made it."""
-        return bool(self.store.attributes.get("weights_sha256"))
+    def __init__(
+        self,
+        store: AnyStore,
+        model: str | None,
+        device: str,
+        vectors_model: str | None = None,
+    ) -> None:
+        self.store, self.device, self._given = store, device, model
+        self.spec = VectorSpec.from_attributes(store.attributes)
+        self.is_given = vectors_model is not None
+        if vectors_model is not None and self.spec.is_named:
+            if self.spec.model != vectors_model:
+                raise UsageError(
+                    f"says that model {printable(self.spec.model)!r} made it, not "
+                    f"{printable(vectors_model)!r}",
+                    code="usage.conflicting_options",
+                    where=str(store.path),
+                    hint="drop --vectors-model",
+                )
+        elif vectors_model is not None:
+            self.spec = VectorSpec(model=vectors_model, space="encoder")
 
     @cached_property
     def info(self) -> ModelInfo:
-        """What the model is.
+        """The description of the model.
 
         Raises
         ------
         ModelError
-            The store does not name its model, the model is not here, or one of this name has
-            other weights than those that made the store.
+            The store does not name its model, the model is not installed, or the one of this
+            name has other weights than the one that made the store.
         """
-        where, made = str(self.store.path), self.store.attributes
-        if not self.is_named:
+        where, made = str(self.store.path), self.spec
+        if not made.is_named:
             raise ModelError(
                 "does not say which model made it",
+                code="model.unknown_vectors",
                 where=where,
                 hint="embed its proteins with protclip embed",
             )
-        name = self._given or str(made.get("model", ""))
         try:
-            info = describe_model(name)
+            info = describe_model(self._given or made.model)
         except ModelError as error:
             if self._given:
                 raise
             raise ModelError(
-                f"was made by model {printable(name)!r} (weights {_short(made)}), "
-                "and none of this name is here",
+                f"was made by model {printable(made.model)!r} (weights "
+                f"{made.weights_sha256[:16]}…), which is not installed",
+                code="model.not_found",
                 where=where,
                 hint="give its path with --model",
             ) from error
@@ -87,16 +117,16 @@ class StoreModel:
         return info
 
     def _check(self, info: ModelInfo, weights_sha256: str) -> None:
-        """Refuse a model whose vectors are not to be compared with those of the store."""
-        made = self.store.attributes
+        """Refuse a model whose vectors cannot be compared with those of the store."""
         for what, own, stored in (
-            ("weights", weights_sha256, made["weights_sha256"]),
-            ("configuration", info.config_sha256, made.get("config_sha256")),
+            ("weights", weights_sha256, self.spec.weights_sha256),
+            ("configuration", info.config_sha256, self.spec.config_sha256),
         ):
-            if stored is not None and own != stored:
+            if stored and own != stored:
                 raise ModelError(
-                    f"was made by a model with {what} {str(stored)[:16]}…, "
+                    f"was made by a model with {what} {stored[:16]}…, "
                     f"but {info.name} has {own[:16]}…",
+                    code="model.other_model",
                     where=str(self.store.path),
                     hint="name the model that made it with --model, or embed the proteins again",
                 )
@@ -106,9 +136,20 @@ class StoreModel:
         """The loaded model."""
         from protclip_core.models.loading import load_model
 
-        model = load_model(self.info, device=self._device)
+        model = load_model(self.info, device=self.device)
         self._check(self.info, model.weights_sha256)
         return model
+
+    def adopt(self, model: ProteinModel) -> None:
+        """Take a model that is loaded already.
+
+        Raises
+        ------
+        ModelError
+            It is not the one that made the store.
+        """
+        self._check(self.info, model.weights_sha256)
+        self.__dict__["protein"] = model  # where `protein` keeps what it has loaded
 
     def embed_text(self, texts: Sequence[str]) -> Floats:
         """Embed texts in the joint space ``(N, P)``.
@@ -117,25 +158,46 @@ class StoreModel:
         """
         from protclip_core.models.loading import load_text_model
 
-        if self.store.attributes.get("space") != "joint":
+        if self.spec.space != "joint":
             return self.protein.embed_text(texts)
-        return load_text_model(self.info, device=self._device).embed(texts, space="joint")
+        return load_text_model(self.info, device=self.device).embed(texts, space="joint")
 
     def require_texts(self) -> None:
-        """Refuse texts where the model does not take them into one space with proteins.
+        """Refuse texts where the model does not have a space for both texts and proteins.
 
         Raises
         ------
         UsageError
-            It does not; the message says what can be done instead.
+            It does not; the message says what to do instead.
         """
         if not self.info.text_encoder or self.info.joint_dim is None:
             raise UsageError(
-                f"was made by model {self.info.name}, which takes no texts",
+                f"was made by model {self.info.name}, which does not take texts",
+                code="usage.model_without_texts",
                 where=str(self.store.path),
                 hint=f"search it with --like, or embed with a ProtCLIP model, such as "
                 f"{DEFAULT_MODEL}",
             )
+
+    @property
+    def is_projectable(self) -> bool:
+        """Whether the projection into the joint space was trained for exactly these vectors."""
+        made, info = self.spec, self.info
+        return (
+            info.joint_dim is not None
+            and made.layer in (None, info.num_layers)
+            and made.pooling in ("", info.pooling)
+        )
+
+    @property
+    def has_joint_space(self) -> bool:
+        """Whether the vectors are in the joint space, or can be projected with what is here."""
+        if self.spec.space == "joint":
+            return True
+        try:
+            return self.is_projectable
+        except ModelError:  # the model is not installed
+            return False
 
     def check_projectable(self) -> None:
         """Refuse encoder vectors that the projection was not trained for.
@@ -143,75 +205,91 @@ class StoreModel:
         Raises
         ------
         UsageError
-            The model has no joint space, or the vectors are of an inner layer.
+            The model does not have a joint space, or the vectors come from an inner layer.
         """
-        made, info, where = self.store.attributes, self.info, str(self.store.path)
+        made, info, where = self.spec, self.info, str(self.store.path)
         if info.joint_dim is None:
             raise UsageError(
-                f"was made by model {info.name}, which has no joint space",
+                f"was made by model {info.name}, which does not have a joint space",
+                code="usage.no_joint_space",
                 where=where,
                 hint="use --space encoder",
             )
-        if made.get("layer", info.num_layers) != info.num_layers:
+        if made.layer not in (None, info.num_layers):
             raise UsageError(
-                f"holds vectors of layer {made['layer']}, the joint space belongs to layer "
+                f"holds vectors of layer {made.layer}, the joint space belongs to layer "
                 f"{info.num_layers}",
+                code="usage.inner_layer",
                 where=where,
                 hint="search it with --like and --space encoder, or embed without --layer",
             )
-        if made.get("pooling", info.pooling) != info.pooling:
+        if not self.is_projectable:
             _log.warning(
                 "%s: vectors are means over %s, model %s was trained on means over %s",
                 where,
-                made["pooling"],
+                made.pooling,
                 info.name,
                 info.pooling,
             )
 
 
-def resolve_space(model: StoreModel, asked: str | None, *, texts: bool) -> str:
-    """Choose in which space to compare: ``"joint"``, or ``"encoder"`` for vectors as stored.
+def unknown_space(space: str) -> UsageError:
+    """Return the error for the name of a space that does not exist."""
+    return UsageError(
+        f"space {space!r} is not known", code="usage.unknown_value", hint="use joint or encoder"
+    )
+
+
+def resolve_space(model: StoreModel, space: str | None, *, texts: bool) -> str:
+    """Choose the space to compare in: ``"joint"``, or ``"encoder"`` for vectors as stored.
 
     Parameters
     ----------
     model
         The store's model.
-    asked
-        What the caller wants, if anything.
+    space
+        The space that the user chose, if any.
     texts
-        Whether texts are compared with proteins, which the joint space alone allows. Else it is
-        taken where the model has both.
+        Whether texts are compared with proteins, which only the joint space allows. Otherwise it
+        is chosen where the model takes texts.
 
     Raises
     ------
     UsageError
-        The store or its model does not have what is asked for.
+        The store or its model does not have that space.
     ModelError
         As `StoreModel.info`, where the model is needed.
     """
-    if asked not in (None, "joint", "encoder"):
-        raise UsageError(f"space {asked!r} is not known", hint="use joint or encoder")
-    joint = model.store.attributes.get("space") == "joint"
-    if texts and asked == "encoder":
-        raise UsageError("texts are in the joint space only", hint="drop --space encoder")
-    if asked == "encoder" and joint:
+    if space not in (None, "joint", "encoder"):
+        raise unknown_space(space)
+    joint = model.spec.space == "joint"
+    if texts and space == "encoder":
         raise UsageError(
-            "holds vectors of the joint space", where=str(model.store.path), hint="drop --space"
+            "texts are in the joint space only",
+            code="usage.conflicting_options",
+            hint="drop --space encoder",
         )
-    if asked == "encoder" or not (texts or asked or joint or model.is_named):
+    if space == "encoder" and joint:
+        raise UsageError(
+            "holds vectors of the joint space",
+            code="usage.other_space",
+            where=str(model.store.path),
+            hint="drop --space",
+        )
+    if space == "encoder" or not (texts or space or joint or model.spec.is_named):
         return "encoder"
     if texts:
         model.require_texts()
     if joint:
         return "joint"
-    if asked is None and not (model.info.text_encoder and model.info.joint_dim):
+    if space is None and not (model.info.text_encoder and model.info.joint_dim):
         return "encoder"
     model.check_projectable()
     return "joint"
 
 
 class StoreVectors:
-    """The vectors of a store in the space of a search, projected on the way where need be.
+    """The vectors of a store in one space, projected as they are read where necessary.
 
     Parameters
     ----------
@@ -224,12 +302,18 @@ class StoreVectors:
     def __init__(self, model: StoreModel, space: str) -> None:
         self.store, self.space = model.store, space
         self._model = model
-        self.projects = space == "joint" and self.store.attributes.get("space") != "joint"
+        self.projects = space == "joint" and model.spec.space != "joint"
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector."""
+        width = self._model.info.joint_dim if self.projects else self.store.dim
+        return width or 0
 
     def read(self, rows: Any) -> Floats:  # noqa: ANN401 (as `EmbeddingStore.read`)
-        """Return vectors ``(n, P)`` or ``(n, D)``; NaN for those that the model cannot have made.
+        """Return vectors ``(n, P)`` or ``(n, D)``; NaN for those that no model gives.
 
-        A projection would make something of zeros as well.
+        A projection would give numbers for zeros as well.
         """
         vectors = self.store.read(rows)
         if not self.projects:
@@ -243,7 +327,3 @@ class StoreVectors:
         size = block_rows(self.store.dim)
         for start in range(0, len(self.store), size):
             yield self.read(slice(start, start + size))
-
-
-def _short(made: dict[str, Any]) -> str:
-    return f"{str(made['weights_sha256'])[:16]}…"

@@ -47,8 +47,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from protclip_core.errors import ModelError
-from protclip_core.io.json_fields import Fields, one_line
+from protclip_core.io.json_fields import Sha256, one_line, read_as
 from protclip_core.weights.content import describe_content, safetensors_shapes
 
 if TYPE_CHECKING:
@@ -183,26 +185,38 @@ def open_bundle(path: str | Path) -> Bundle:
             where=str(folder),
             hint="install a newer protclip",
         )
-    _check_labels(config, str(folder / CONFIG))
+    read_as(_Labels, config, "model configuration", str(folder / CONFIG))
     return bundle
+
+
+class _Listed(Struct):
+    sha256: Sha256
+
+
+class _Manifest(Struct):
+    files: dict[str, Any]
+
+
+class _Source(Struct):
+    kind: str | None = None
+    origin: str | None = None
+
+
+class _Labels(Struct):
+    """What a configuration says for people; what models are built from is checked later."""
+
+    name: str | None = None
+    license: str | None = None
+    source: _Source | None = None
 
 
 def _listed_files(manifest: Mapping[str, Any], where: str) -> dict[str, str]:
     """Return name to hash of the files of a manifest, every entry of which is checked."""
-    files = Fields(manifest, "manifest of a model", where).object("files")
-    # Now it is known to be an object.
-    return {name: files.object(name).text("sha256", "[0-9a-f]{64}") for name in manifest["files"]}
-
-
-def _check_labels(config: Mapping[str, Any], where: str) -> None:
-    """See that what a configuration says for people is text; what models need is checked later."""
-    fields = Fields(config, "configuration of a model", where)
-    for name in ("name", "license"):
-        fields.text_or_none(name)
-    if fields.has("source"):
-        source = fields.object("source")
-        for name in ("kind", "origin"):
-            source.text_or_none(name)
+    files = read_as(_Manifest, manifest, "model manifest", where).files
+    return {
+        name: read_as(_Listed, entry, "model manifest", where, f"files.{one_line(name, 80)}").sha256
+        for name, entry in files.items()
+    }
 
 
 def write_bundle(

@@ -8,15 +8,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["fair_esm_names", "modern_names", "transformers_names"]
+from protclip_core.errors import ModelError
+
+__all__ = ["adapter_not_merged", "fair_esm_names", "modern_names"]
+__all__ += ["refuse_adapter", "transformers_names"]
 
 T = TypeVar("T")
 
+
+def adapter_not_merged(what: str, path: Path) -> ModelError:
+    """Return the error for what PEFT wrote: changes to a model, and not the model."""
+    return ModelError(
+        what,
+        code="model.adapter_not_merged",
+        where=str(path),
+        hint="merge it first with PEFT: model.merge_and_unload().save_pretrained(FOLDER)",
+    )
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Refuse a folder that holds a LoRA adapter instead of a model.
+
+    Raises
+    ------
+    ModelError
+        ``model.adapter_not_merged``.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise adapter_not_merged("holds a LoRA adapter without its model", folder)
+
+
 #: Tensors of a transformers or fair-esm file that an encoder does not need.
 _NOT_NEEDED = re.compile(
-    r"^(?:(?:esm\.)?(?:contact_head|pooler)\..*"
+    r"^(?:(?:esm\.)?(?:contact_head|pooler|classifier)\..*"
     # A table of positions that releases of transformers before 4.53 store unused with ESM-2.
     r"|(?:esm\.)?embeddings\.position_embeddings\.weight"
     r"|(?:.*\.)?position_ids|(?:.*\.)?rotary_embeddings\.inv_freq|(?:.*\.)?rot_emb\.inv_freq"
@@ -52,7 +79,7 @@ _FAIR_ESM = (
 
 
 def transformers_names(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Rename the tensors of an EsmModel or EsmForMaskedLM to those of `Esm2`.
+    """Rename the tensors of an EsmModel, or of one with a head, to those of `Esm2`.
 
     Parameters
     ----------
@@ -64,8 +91,17 @@ def transformers_names(tensors: Mapping[str, T]) -> dict[str, T]:
 
 
 def modern_names(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Write ``weight`` and ``bias`` for the old names of LayerNorm's, ``gamma`` and ``beta``."""
-    old = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
+    """Rename tensors as transformers names them today.
+
+    ``gamma`` and ``beta`` of a LayerNorm become ``weight`` and ``bias``, and what PEFT puts around
+    the names of a model that it has changed (LoRA) goes.
+    """
+    old = (
+        (r"\.gamma$", ".weight"),
+        (r"\.beta$", ".bias"),
+        (r"^base_model\.model\.", ""),
+        (r"\.base_layer\.(weight|bias)$", r".\1"),
+    )
     plain = {}
     for name, value in tensors.items():
         for pattern, replacement in old:

@@ -21,6 +21,7 @@ from protclip_core.errors import ModelError
 from protclip_core.io.json_fields import one_line
 from protclip_core.weights.bundle import sha256_of
 from protclip_core.weights.content import describe_content, safetensors_shapes
+from protclip_core.weights.names import adapter_not_merged
 from protclip_core.weights.pickled import TRUSTED_FORM, load_pickled_tensors, shown
 
 __all__ = [
@@ -258,6 +259,8 @@ def read_weights_files(files: Sequence[Path]) -> dict[str, Tensor]:
                 where=str(path),
                 hint=_FETCH_AGAIN,
             ) from error
+    if adapters := [name for name in tensors if ".lora_" in name]:
+        raise adapter_not_merged(f"tensor {shown(adapters[0])} is of a LoRA adapter", files[0])
     return tensors
 
 

@@ -8,7 +8,7 @@ of parts, by name, and the numbers in them are checked before the library sees t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,15 +32,15 @@ _MOST_PARTS = 16
 _MOST_LETTERS = 1_000
 
 
-def read_tokenizer(data: bytes, config: Mapping[str, Any], where: str) -> Tokenizer:
+def read_tokenizer(data: bytes, vocab_size: int, max_tokens: int, where: str) -> Tokenizer:
     """Read ``tokenizer.json``; what it says about padding and cutting is not followed.
 
     Parameters
     ----------
     data
         Content of the file.
-    config
-        The text encoder that it belongs to.
+    vocab_size, max_tokens
+        Words that its text encoder knows, and tokens of the longest text.
     where
         File for messages.
 
@@ -52,18 +52,18 @@ def read_tokenizer(data: bytes, config: Mapping[str, Any], where: str) -> Tokeni
     """
     from tokenizers import Tokenizer
 
-    _check_parts(data, config["vocab_size"], where)
+    _check_parts(data, vocab_size, where)
     with tokenizer_errors("is not a readable tokenizer", where):
         tokenizer = Tokenizer.from_buffer(data)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
-    if not ids or max(ids) >= config["vocab_size"]:
+    if not ids or max(ids) >= vocab_size:
         raise ModelError(
-            f"its {len(ids):,} tokens do not fit the {config['vocab_size']:,} of the text encoder",
+            f"its {len(ids):,} tokens do not fit the {vocab_size:,} of the text encoder",
             where=where,
         )
-    if tokenizer.num_special_tokens_to_add(is_pair=False) >= config["max_tokens"]:
+    if tokenizer.num_special_tokens_to_add(is_pair=False) >= max_tokens:
         raise ModelError("adds more special tokens than a text may have", where=where)
     return tokenizer
 

@@ -33,12 +33,12 @@ import numpy as np
 from protclip_core.engines.local import usable_cores
 from protclip_core.io.aligners import align, find_aligner
 from protclip_core.io.streams import open_input
+from protclip_core.measure.fmax import fmax
 from protclip_core.models.info import describe_model
 from protclip_core.ontology import ASPECTS, Ontology
 from protclip_core.ontology.reference import Carried
 from protclip_core.terms.index_file import find_go_index
 from protclip_core.terms.votes import MOST_HOMOLOGS, Relatives, count_votes
-from train.loop.go_fmax import fmax
 
 LEAST = "0.01"
 NEGLIGIBLE = 1e-3

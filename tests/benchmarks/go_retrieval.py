@@ -36,7 +36,7 @@ from protclip_core.terms.index_file import find_go_index
 from train.data.go_terms import ASPECTS, GoTerms
 from train.data.pairs import Protein, read_proteins
 from train.data.term_space import word_side
-from train.loop.go_fmax import aspect_fmax
+from train.loop.evaluate import aspect_fmax
 
 LETTERS = 20
 HITS = 20

@@ -54,8 +54,8 @@ def vectors(model: ProteinModel, sequences: list[str], space: str) -> np.ndarray
 def untrained(info: ModelInfo) -> ProteinModel:
     """Build the same network with PyTorch's random weights."""
     torch.manual_seed(0)
-    shape = {k: v for k, v in info.encoder.items() if k not in ("type", "lm_head")}
-    return ProteinModel(info, Esm2Inference(Esm2(Esm2Config(**shape))), "0" * 64)
+    assert isinstance(info.encoder, Esm2Config)
+    return ProteinModel(info, Esm2Inference(Esm2(info.encoder)), "0" * 64)
 
 
 def shares(sequences: list[str]) -> np.ndarray:

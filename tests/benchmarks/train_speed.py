@@ -20,12 +20,9 @@ import torch
 
 from protclip_core.engines.memory import keep_freed_memory
 from train.config.run import load_config
-from train.data.feeding import feed
-from train.loop.averages import Averages
-from train.loop.optim import Progress, make_optimizer
 from train.loop.ranks import Ranks
 from train.loop.setup import make_trainee, prepare
-from train.pretrain import _Run
+from train.pretrain import Pretraining
 
 #: Dense bf16 products of a device, in 10^12 operations a second.
 PEAKS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "V100": 125.0, "L40S": 362.0, "4090": 165.0}
@@ -43,17 +40,13 @@ def main() -> None:
     keep_freed_memory()
     config = load_config(args.config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    alone = Ranks(0, 1, device, 60.0)
+    alone = Ranks.alone(device)
     with tempfile.TemporaryDirectory() as folder:
         ready = prepare(
             config, Path(folder), alone, data_path=args.data, go_path=args.go, resume=False
         )
-        bf16 = device.type == "cuda" or config.train.precision == "bf16"
-        model = make_trainee(config, ready.vocab_size, ready.bank, bf16=bf16).to(device)
-        progress = Progress()
-        optimizer = make_optimizer(model, config.train)
-        averages = Averages(model, config.train.ema)
-        run = _Run(config, Path(folder), ready, model, model, optimizer, averages, progress, alone)
+        model = make_trainee(config, ready.vocab_size, ready.bank, device)
+        run = Pretraining(config, Path(folder), ready, model, alone)
         whole, bare, tokens = measure(run, args.steps)
     ratio = statistics.median(b / w for b, w in zip(bare, whole))
     rate = statistics.median(n / seconds for n, seconds in zip(tokens, whole))
@@ -69,17 +62,18 @@ def main() -> None:
             print(f"share of {peak:.0f} Tflop/s {flops / peak / 1e12:9.1%} (encoder alone)")
 
 
-def measure(run: _Run, steps: int) -> tuple[list[float], list[float], list[int]]:
+def measure(run: Pretraining, steps: int) -> tuple[list[float], list[float], list[int]]:
     """Seconds of each step of the trainer and of the bare encoder, and tokens encoded in it."""
     whole, bare, tokens = [], [], []
-    given = feed(run.ready.data, Progress(), run.config.data.workers)
+    given = run.batches
     for number in range(steps + 2):
         started = clock(run)
         place, batch = next(given)
         # The time to put the batch together is the trainer's.
         made = clock(run) - started
         started = clock(run)
-        run.step(iter([(place, batch)]))
+        run.batches = iter([(place, batch)])
+        run.step()
         step = made + clock(run) - started
         passes = batch.to(run.ranks.device).masked.passes()
         run.optimizer.zero_grad(set_to_none=True)
@@ -94,7 +88,7 @@ def measure(run: _Run, steps: int) -> tuple[list[float], list[float], list[int]]
     return whole, bare, tokens
 
 
-def clock(run: _Run) -> float:
+def clock(run: Pretraining) -> float:
     if run.ranks.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -81,6 +81,7 @@ def test_an_index_is_made_and_used(data, fasta, tmp_path):
     assert read_go_index(tmp_path / "my.npz").template == "name"
 
 
+@pytest.mark.full
 def test_a_model_with_an_index_hands_its_calibration_on(data, tmp_path):
     folder = Dual().write(tmp_path / "dual")
     first = index_of(folder)

@@ -88,7 +88,7 @@ MISSING = """
 import importlib.metadata as metadata
 real = metadata.version
 def version(name):
-    if name == "skops":
+    if name == "safetensors":
         raise metadata.PackageNotFoundError(name)
     return "0.1" if name == "h5py" else real(name)
 metadata.version = version
@@ -101,11 +101,11 @@ def test_a_missing_and_an_old_library(doctor):
     done = doctor(prelude=NO_TORCH + MISSING)
     assert done.rc == 4
     rows = table(done.out)
-    assert rows["skops"]["found"] == "is not installed"
-    assert rows["skops"]["advice"] == "pip install --upgrade skops"
+    assert rows["safetensors"]["found"] == "is not installed"
+    assert rows["safetensors"]["advice"] == "pip install --upgrade safetensors"
     assert rows["h5py"]["found"] == "0.1 is installed, needs >=3.10"
     assert rows["numpy"]["status"] == "ok"
-    last_error(done, "(h5py, skops, machine, models)")
+    last_error(done, "(safetensors, h5py, machine, models)")
 
 
 def test_a_torch_that_cannot_be_imported(doctor):

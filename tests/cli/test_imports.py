@@ -15,7 +15,7 @@ from tests.support.environment import patient
 ROOT = Path(__file__).parents[2]
 #: From the ground up: a room imports itself and what stands below it (docs/architecture.md).
 FLOORS = (
-    ("errors", "interrupts", "records", "progress", "options"),
+    ("errors", "interrupts", "records", "progress", "options", "vector_spec"),
     ("measure",),
     ("variants",),
     ("io",),

@@ -93,6 +93,7 @@ def test_path_is_that_of_the_model(models, tmp_path, tiny_bundle):
     assert models("path", "small").out == f"{tmp_path}/cache/models/small\n"
 
 
+@pytest.mark.full
 def test_the_official_release_is_imported_and_used(models, protclip, tmp_path):
     write_official(tmp_path / "official")
     done = models("import", "official", "--name", "mine", "--license", "as its authors say")
@@ -161,6 +162,7 @@ def test_the_catalog_speaks_only_of_what_came_from_there(models, tmp_path):
     one_error(models("import", "esm", "--name", "ESM2-8M"), 2, "differs from esm2-8m only by case")
 
 
+@pytest.mark.full
 def test_what_strangers_wrote_draws_no_extra_rows_and_no_escapes(models, tmp_path, tiny_bundle):
     models("import", tiny_bundle, "--name", "small")
     write_esm2(tmp_path / "esm")
@@ -209,7 +211,8 @@ def test_verify_finds_a_flipped_byte_and_names_it(models, tmp_path, tiny_bundle)
 
 
 def test_a_damaged_model_is_listed_as_such_and_can_be_removed(models, tmp_path, tiny_bundle):
-    models("import", tiny_bundle, "--name", "esm2-8m")
+    models("import", tiny_bundle, "--name", "mine")
+    (tmp_path / "cache/models/mine").rename(tmp_path / "cache/models/esm2-8m")
     (tmp_path / "cache/models/esm2-8m/config.json").write_text("{}")
     (row,) = [r for r in models("list").out.splitlines() if r.startswith("esm2-8m\t")]
     assert row.split("\t")[1] == "damaged"
@@ -339,6 +342,7 @@ def test_the_catalog_does_not_believe_another_file(models, server, tmp_path):
     assert "esm2-8m\tavailable" in models("list").out
 
 
+@pytest.mark.full
 def test_a_mirror_cannot_pass_off_a_model_of_another_size(models, server, tmp_path):
     """Where the catalog pins no hash, the shape still has to be that of the name."""
     from protclip_core.fetch.catalog import CATALOG

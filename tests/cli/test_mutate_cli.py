@@ -151,6 +151,7 @@ def test_several_models(mutate, tiny_bundle):
     assert one["score_tiny"] == one["score_tiny_2"] != one["score"]
 
 
+@pytest.mark.full
 def test_the_prior_of_the_bundled_model_is_said_and_flagged(protclip, mutate, tmp_path):
     assert mutate("x.fa", "--variants", "v.tsv").err == ""
     run = ["-q", "mutate", "x.fa", "--variants", "v.tsv", "--device", "cpu"]

@@ -96,6 +96,7 @@ def test_the_default_head_on_sequences(ppi, tmp_path):
     assert "p.tsv:line 4: no protein 'x'" in done.err and "1 line left out" in done.err
 
 
+@pytest.mark.full
 def test_a_store_of_the_encoder_is_projected_for_the_default_head(ppi, protclip, place):
     assert protclip("-q", "embed", "example.fasta", "-o", "e.h5", cwd=place).rc == 0
     done = ppi("predict", "--all", "--embeddings", "e.h5")

@@ -156,6 +156,7 @@ def test_merge(store, made, protclip, tiny_bundle, fasta, tmp_path):
     assert not (tmp_path / "w.h5").exists()
 
 
+@pytest.mark.full(but="command0")
 @pytest.mark.parametrize("command", [["info"], ["show"], ["export"], ["merge", "-o", "out.h5"]])
 def test_what_is_no_store(store, fasta, tmp_path, command):
     fasta(2)

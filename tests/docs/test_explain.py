@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.environment import patient
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.full
 def test_the_example_is_true() -> None:
     text = (ROOT / "docs" / "explain.md").read_text()
     (block,) = re.findall(r"^```\n(term .*?)^```", text, flags=re.MULTILINE | re.DOTALL)

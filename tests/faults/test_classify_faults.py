@@ -38,6 +38,7 @@ def changed_store(source, target, rows, value):
     return target
 
 
+@pytest.mark.full(but="nan")
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
 def test_bad_vectors_give_no_probability(protclip, place, tmp_path, value):
     store = changed_store(place / "x.h5", tmp_path / "bad.h5", [3, 40], value)

@@ -129,6 +129,7 @@ def test_process_that_waits_takes_over_from_a_killed_one(server, start, tmp_path
     assert (folder / "model.bin").read_bytes() == BODY
 
 
+@pytest.mark.full
 def test_process_that_gets_nothing_ends_with_one_line(server, start, tmp_path):
     """Fault 40: the URL, the reason, the tries, the way out; nothing is left to take for a file."""
     url = server.serve("/a", BODY, always=Fault(mute=True))

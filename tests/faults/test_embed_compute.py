@@ -35,6 +35,7 @@ task.compute_parts = limited
 """
 
 
+@pytest.mark.full
 def test_memory_that_suffices_for_smaller_batches_only(bench):
     """Fault 49: under a real limit of memory the batch is halved until it fits; same values."""
     # Half a million tokens: one array of token vectors is 128 MB, and queries, keys and values

@@ -22,6 +22,7 @@ from tests.faults.embedding import (
 from tests.support.helpers import random_proteins, write_fasta
 
 
+@pytest.mark.full(but="assembly")
 @pytest.mark.parametrize(
     ("limit", "said"),
     [

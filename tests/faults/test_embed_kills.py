@@ -66,6 +66,7 @@ for name in ("fsync", "replace"):
 )
 
 
+@pytest.mark.full(but="before")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_inside_every_commit_and_the_assembly(bench, wanted, request, when):
     """Faults 2 and 3: at each fsync and rename in turn (each fourth, without --nightly)."""
@@ -183,6 +184,7 @@ def test_resume_with_a_changed_file_is_never_stale(bench, wanted):
     assert_same(found, bench.read())
 
 
+@pytest.mark.full
 def test_resume_with_other_settings_or_another_model_is_refused(bench, wanted, tmp_path_factory):
     """Fault 10: the mismatch is named with both values, the finished parts stay."""
     interrupt(bench)
@@ -211,6 +213,7 @@ def test_resume_with_other_settings_or_another_model_is_refused(bench, wanted, t
     resume_and_compare(bench, wanted)
 
 
+@pytest.mark.full(but="kill-other")
 @pytest.mark.parametrize("arguments", [[], ["--layer", "1"]], ids=["equal", "other"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
 def test_resume_of_a_run_that_replaces_does_replace(bench, arguments, number):

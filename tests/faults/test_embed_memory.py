@@ -19,7 +19,7 @@ import resource, sys
 from pathlib import Path
 
 from protclip_core.tasks.embed import task as embed
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 
 def resident():
     pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -129,6 +129,7 @@ def crafted_schemas(command):
     }
 
 
+@pytest.mark.full(but="forced1")
 @pytest.mark.parametrize("forced", [{}, {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}])
 def test_no_code_of_a_file_runs(saved, tmp_path, forced):
     marker, good = tmp_path / "marker", saved(LogisticRegression())
@@ -324,6 +325,7 @@ OUTSIDE = [
 ]
 
 
+@pytest.mark.full
 def test_numbers_that_would_crash_compiled_code_are_refused(saved):
     """Unchecked, the process would die of nearly every one of these."""
 
@@ -429,6 +431,7 @@ def test_an_estimator_that_answers_nonsense_is_found(saved):
         head.predict_proba(np.ones((2, WIDTH)))
 
 
+@pytest.mark.full
 def test_a_full_disk_leaves_the_old_head(saved, small_disk):
     """Save over a head until the disk is full; the old file stays."""
     path = Path(small_disk) / "x.head"

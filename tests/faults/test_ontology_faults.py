@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from protclip_core.errors import ModelError
-from protclip_core.ontology import obo_scan, read_obo
+from protclip_core.ontology import obo, read_obo
 from tests.support.ontology_files import SMALL
 
 TEXT = SMALL.read_text("utf-8")
@@ -111,7 +111,7 @@ BROKEN = {
         cut_at("[Typedef]"),
         r":line \d+: ends before the \[Typedef\] stanzas of its relations; the file is cut",
     ),
-    "cut in the header": (cut_at("[Term]"), ": holds no GO term; give a release"),
+    "cut in the header": (cut_at("[Term]"), ": has no GO terms; give a release"),
     "gz cut": (gzip.compress(TEXT.encode())[:-20], ": gzip data end early"),
     "bz2 cut": (bz2.compress(TEXT.encode())[:-20], ": bzip2 data end early"),
     "xz cut": (lzma.compress(TEXT.encode())[:-20], ": xz data end early"),
@@ -125,7 +125,7 @@ BROKEN = {
     "zeros": (bytes(5000), ": is not an OBO file but"),
     "binary inside": (
         with_change("name: mast\n", "name: mast\nna\0me\1\2\n"),
-        rf":line {line_of('name: mast') + 1} \(GO:0000022\): .* is no 'tag: value'; fetch",
+        rf":line {line_of('name: mast') + 1} \(GO:0000022\): .* is not 'tag: value'; fetch",
     ),
     "a NUL in a name": (
         with_change("name: mast\n", "name: ma\0st\n"),
@@ -149,20 +149,20 @@ BROKEN = {
     ),
     "damaged id of a parent": (
         with_change("is_a: GO:0000014\n", "is_a: GO:00014\n"),
-        rf":line {line_of('is_a: GO:0000014')} \(GO:0000016\): 'GO:00014' is no GO id;",
+        rf":line {line_of('is_a: GO:0000014')} \(GO:0000016\): 'GO:00014' is not a GO id;",
     ),
     "damaged id": (
         with_change("id: GO:0000014\n", "id: GO:00014\n"),
-        rf":line {line_of('id: GO:0000014')}: 'GO:00014' is no GO id;",
+        rf":line {line_of('id: GO:0000014')}: 'GO:00014' is not a GO id;",
     ),
     "stanza without id": (
         with_change("id: GO:0000014\n", ""),
         rf":line {line_of('name: sailing upwind') - 1}: a stanza does not begin with its id;",
     ),
-    "unknown stanza": (with_change("[Term]", "[Trem]"), r":line \d+: '\[Trem\]' is no stanza"),
+    "unknown stanza": (with_change("[Term]", "[Trem]"), r":line \d+: '\[Trem\]' is not a stanza"),
     "open quotation": (
         with_change('def: "Moving by wind." [made:up]', 'def: "Moving by wi'),
-        rf":line {line_of('def: ' + chr(34) + 'Moving')}: cannot be read: expected QuotedString;",
+        rf":line {line_of('def: ' + chr(34) + 'Moving')} \(GO:0000013\): '\"Moving by wi' is not a",
     ),
     "obsolete or not": (
         with_change("is_obsolete: true", "is_obsolete: yes"),
@@ -216,7 +216,7 @@ def test_every_cut_between_two_lines_is_refused_or_changes_no_term(tmp_path):
     ],
 )
 def test_a_file_larger_than_any_release_is_refused(monkeypatch, limit, value, message):
-    monkeypatch.setattr(obo_scan, limit, value)
+    monkeypatch.setattr(obo, limit, value)
     assert message in refusal(SMALL)
 
 

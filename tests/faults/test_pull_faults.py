@@ -87,6 +87,7 @@ def test_what_arrives_is_not_the_model(pull):
     assert pull.installed() == [".small.lock", "small"]
 
 
+@pytest.mark.full
 def test_a_server_that_fails(pull, server):
     """Fault 40: no such file, an error on every try, a stall; soon, and with the URL."""
     pull.refused("HTTP 404", server.url + "/no.zip", url=server.url + "/no.zip")
@@ -109,6 +110,7 @@ def test_redirects_to_elsewhere_than_https(pull, server, target):
     assert len(server.requests) == 1
 
 
+@pytest.mark.full
 def test_no_network(pull, server):
     """Fault 40: a port that nobody listens to; the way out is in the line."""
     url = pull.url

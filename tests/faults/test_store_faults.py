@@ -104,6 +104,7 @@ def save(path, value, layout="packed", n=300):
     return vectors
 
 
+@pytest.mark.full
 def test_store_killed_20_times_is_the_old_or_the_new_one(tmp_path):
     rng = random.Random(1)
     path = tmp_path / "s.h5"
@@ -119,6 +120,7 @@ def test_store_killed_20_times_is_the_old_or_the_new_one(tmp_path):
     assert names(tmp_path) == [".s.h5.lock", "s.h5"]
 
 
+@pytest.mark.full
 def test_parts_killed_20_times_lose_nothing_that_was_acknowledged(tmp_path):
     rng = random.Random(2)
     folder = tmp_path / "s.h5.partial"
@@ -171,6 +173,7 @@ assert sorted(os.listdir(os.path.dirname(path))) == [".s.h5.lock", "s.h5"]
 """
 
 
+@pytest.mark.full(but="2000-0-packed")
 @pytest.mark.parametrize("layout", ["packed", "per-protein"])
 @pytest.mark.parametrize("per_residue", [0, 1])
 @pytest.mark.parametrize("n", [10, 2000])
@@ -224,6 +227,7 @@ print(survived)
 """
 
 
+@pytest.mark.full(but="packed")
 @pytest.mark.parametrize("layout", ["packed", "per-protein"])
 def test_each_write_of_a_store_failing_in_turn(tmp_path, layout):
     assert int(run(FAIL_EACH, tmp_path / "s.h5", layout)) > 20
@@ -324,6 +328,7 @@ print(refused)
 """
 
 
+@pytest.mark.full(but="packed")
 @pytest.mark.parametrize("layout", ["packed", "per-protein"])
 def test_flipped_bytes_anywhere_never_give_wrong_numbers(tmp_path, layout):
     assert int(run(READ_FLIPPED, tmp_path / "s.h5", layout)) > 0

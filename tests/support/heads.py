@@ -9,10 +9,10 @@ import warnings
 import zipfile
 
 import numpy as np
+from safetensors.numpy import load, save
 
 from protclip_core.heads.card import HeadCard, HeadInput
 
-#: Wide enough that neighbours are looked for without a tree.
 WIDTH = 16
 CLASSES = ("cytosol", "membrane", "nucleus")
 LABELS = ("GO:0005524", "GO:0003677", "GO:0046872")
@@ -61,9 +61,8 @@ def entries_of(data):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def head_bytes(content, estimator):
-    """A head file with all its checksums right."""
-    content = {**content, "estimator_sha256": hashlib.sha256(estimator).hexdigest()}
+def old_head_bytes(content, estimator):
+    """A head file of version 1 with its checksum right."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("head.json", json.dumps(content))
@@ -73,46 +72,24 @@ def head_bytes(content, estimator):
     return packed + hashlib.sha256(packed).hexdigest().encode()
 
 
-def rewrite(path, *, content=None, schema=None, arrays=None, estimator=None, sklearn=None):
-    """Change a head file and put its checksums right again.
+def parts_of_head(data):
+    """The card, as plain data, and the tensors of a head file."""
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["head"]), load(data)
 
-    ``content`` changes the card in place, ``schema`` that of the estimator, ``arrays`` the
-    table of its arrays by name; ``estimator`` replaces its bytes; ``sklearn`` is the version that
-    its parts say they are of.
+
+def rewrite(path, *, content=None, arrays=None):
+    """Change a head file and put its checksum right again.
+
+    ``content`` changes the card in place, ``arrays`` the table of its tensors by name.
     """
-    outer = entries_of(path.read_bytes())
-    own = json.loads(outer["head.json"])
+    own, tensors = parts_of_head(path.read_bytes())
     if content is not None:
         content(own)
-    if estimator is None:
-        inner = entries_of(outer["estimator.skops"])
-        tree = json.loads(inner["schema.json"])
-        if schema is not None:
-            schema(tree)
-        if sklearn is not None:
-            for node in nodes(tree):
-                fields = node.get("content")
-                if isinstance(fields, dict) and "_sklearn_version" in fields:
-                    fields["_sklearn_version"]["content"] = json.dumps(sklearn)
-        inner["schema.json"] = json.dumps(tree).encode()
-        if arrays is not None:
-            tables = {n: np.load(io.BytesIO(d)) for n, d in inner.items() if n.endswith(".npy")}
-            arrays(tables)
-            for name, table in tables.items():
-                buffer = io.BytesIO()
-                np.save(buffer, table)
-                inner[name] = buffer.getvalue()
-        estimator = zip_of(inner)
-    path.write_bytes(head_bytes(own, estimator))
-
-
-def nodes(tree):
-    """Every node of skops's schema."""
-    if isinstance(tree, dict):
-        if "__loader__" in tree:
-            yield tree
-        for child in tree.values():
-            yield from nodes(child)
-    elif isinstance(tree, list):
-        for child in tree:
-            yield from nodes(child)
+    if arrays is not None:
+        arrays(tensors)
+    if "sha256" in own:
+        own["sha256"] = "0" * 64
+    data = save(tensors, {"head": json.dumps(own)})
+    found = hashlib.sha256(data).hexdigest()
+    path.write_bytes(data.replace(b"0" * 64, found.encode(), 1))

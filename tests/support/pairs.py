@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,8 +39,9 @@ def write_store(path, vectors, ids=None, *, own=INPUT, sequences=None, **changed
     ids = ids or ids_of(len(vectors))
     texts = sequences or [f"M{id}" for id in ids]
     digests = np.array([list(hashlib.sha256(t.encode()).digest()) for t in texts], np.uint8)
-    made = {name: value for name, value in asdict(own).items() if name not in ("width", "features")}
-    with StoreWriter(path, vectors.shape[1], attributes={**made, **changed}) as writer:
+    with StoreWriter(
+        path, vectors.shape[1], attributes={**own.to_attributes(), **changed}
+    ) as writer:
         writer.write(ids, vectors, np.full(len(ids), 9), np.zeros(len(ids), np.uint16), digests)
     return path
 

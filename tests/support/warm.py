@@ -38,7 +38,7 @@ IMPORTS = (
     "protclip_core.tasks.embed.plan",
     "protclip_core.weights.tensors",
     "protclip_core.store.tools",
-    "skops.io",  # which brings all of scikit-learn
+    "sklearn.pipeline",
 )
 
 

@@ -12,8 +12,7 @@ import torch
 
 from train import pretrain
 from train.config.run import load_config
-from train.loop import checkpoint
-from train.loop.bank_vectors import encode_bank
+from train.loop import checkpoint, steps
 from train.loop.evaluate import evaluate
 from train.loop.optim import Progress
 from train.loop.parallel import share_work
@@ -27,16 +26,16 @@ def program(arguments, fault="", at=0, rank=0):
     """Run ``train.pretrain``; the fault strikes one rank at the beginning of a step."""
     torch.set_num_threads(1)
     # Most of the time of so short a run, and tested elsewhere.
-    pretrain.draw = lambda *_: None
+    steps.draw = lambda *_: None
     if fault:
-        plain = pretrain._Run.step
+        plain = pretrain.Pretraining.step
 
-        def step(self, batches):
+        def step(self):
             if self.progress.step + 1 == at and self.ranks.rank == rank:
                 STRIKES[fault](self)
-            return plain(self, batches)
+            return plain(self)
 
-        pretrain._Run.step = step
+        pretrain.Pretraining.step = step
     return pretrain.main([str(argument) for argument in arguments])
 
 
@@ -84,7 +83,7 @@ def _children():
 def save_forever(folder, width):
     """Write one checkpoint after the other, each of the numbers of its step alone."""
     torch.set_num_threads(1)
-    alone = Ranks(0, 1, torch.device("cpu"), 60.0)
+    alone = Ranks.alone()
     model, optimizer = numbers(width)
     step = 0
     found = sorted(folder.glob("step-*"))
@@ -124,8 +123,8 @@ def gradients(folder, form, parallel):
     )
     model = make_trainee(config, ready.vocab_size, ready.bank)
     module = share_work(model, parallel, ranks)
-    model.bank_vectors = encode_bank(model, ready.bank)
-    losses = module("losses", ready.data.batch(0, 1), ranks.group)
+    model.refresh(0)
+    losses = module(ready.data.batch(0, 1), ranks.group)
     losses["loss"].backward()
     found = {}
     for name, parameter in model.named_parameters():

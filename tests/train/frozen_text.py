@@ -9,6 +9,7 @@ import torch
 from tests.train.launch import CONFIGS, DEBUG
 from train import pretrain
 from train.config.run import load_config
+from train.loop import steps
 from train.loop.averages import Averages
 from train.loop.evaluate import evaluate
 from train.loop.kept_texts import keep_texts
@@ -56,11 +57,11 @@ def make_text_bundle(folder):
     head, _, rest = text.partition("[model]")
     path = folder / "text.toml"
     path.write_text(head + MODEL + "\n" + rest[rest.index("[objectives]") :])
-    plain, pretrain.draw = pretrain.draw, lambda *_: None
+    plain, steps.draw = steps.draw, lambda *_: None
     try:
         pretrain.train(load_config(path), run_dir=folder / "text-run", stop_at=1)
     finally:
-        pretrain.draw = plain
+        steps.draw = plain
     export.export(folder / "text-run", folder / "text-bundle")
     return folder / "text-bundle"
 
@@ -109,7 +110,7 @@ def gradients(folder, path, parallel):
     keep_texts(config, run_dir, ready, model, ranks)
     module = share_work(model, parallel, ranks)
     averages = Averages(model, 0.5)
-    losses = module("losses", ready.data.batch(0, 1), ranks.group)
+    losses = module(ready.data.batch(0, 1), ranks.group)
     losses["loss"].backward()
     found = {}
     for name, parameter in model.named_parameters():

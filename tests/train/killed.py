@@ -6,15 +6,13 @@ import json
 import random
 import time
 
-import torch
-
 from protclip_core.errors import ModelError
 from tests.train.faulty import fill, numbers, program, save_forever
 from tests.train.launch import Job, write_config
 from train.loop import checkpoint
 from train.loop.ranks import Ranks
 
-ALONE = Ranks(0, 1, torch.device("cpu"), 60.0)
+ALONE = Ranks.alone()
 
 
 def start(folder, *extra, ranks=1, changes, fault=("", 0, 0), **options):

@@ -17,12 +17,13 @@ from train.ablation.samples import Samples, cut, draw_sample
 from train.ablation.table import FIGURES, Found, differences, markdown
 from train.config.run import DataConfig, load_config, load_saved_config
 from train.data.pairs import read_proteins
+from train.loop import steps
 from train.loop.ranks import Ranks
 from train.loop.setup import prepare
 from train.protanno.sampling import Sampling
 
 GO = CONFIGS / "debug" / "go_terms.tsv"
-ALONE = Ranks(0, 1, torch.device("cpu"), 60.0)
+ALONE = Ranks.alone()
 NAMES = ["gc", "gc+bsr", "gc+pda", "gc+mlm", "all", "uniform", "release", "paper"]
 RECIPE = """name = "ablation"
 [protein]
@@ -59,12 +60,12 @@ evaluate_pairs = 20
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     """One thread, and no picture, which takes longer than a few steps."""
-    threads, plain = torch.get_num_threads(), pretrain.draw
+    threads, plain = torch.get_num_threads(), steps.draw
     torch.set_num_threads(1)
-    pretrain.draw = lambda *_: None
+    steps.draw = lambda *_: None
     yield
     torch.set_num_threads(threads)
-    pretrain.draw = plain
+    steps.draw = plain
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,7 @@ def last_evaluation(run_dir):
     return [row for row in rows if "evaluation" in row][-1]
 
 
+@pytest.mark.full
 def test_every_row_has_the_figures_of_its_metrics(done):
     table = (done / "ablation.md").read_text().splitlines()
     content = json.loads((done / "ablation.json").read_text())

@@ -11,8 +11,8 @@ from protclip_core.encoders.alphabet import BOS, EOS, MASK
 from protclip_core.encoders.packing import pack_sequences
 from protclip_core.encoders.residue_heads import ResidueHead, SegmentDecoder
 from tests.train.tiny_towers import TinyTowers, examples, gradient_of
-from train.objectives.bsr import bsr_loss, mask_segments
-from train.objectives.mlm import IGNORED
+from train.data.masking import IGNORED, mask_segments
+from train.objectives.bsr import bsr_loss
 
 WIDTH, VOCABULARY = 4, 33
 SEQUENCES = ("MKTAYIAKQRWLE", "MK", "ACDEFGHIKLMNPQ", "A", "GGSGGSGGSGGSGGSGGSGGSGGSGGSGGSG")

@@ -13,9 +13,9 @@ from train.config.run import DataConfig, ObjectivesConfig
 from train.data.batches import PairData, full_batch, read_proteins
 from train.data.composer import TextComposer
 from train.data.go_terms import GoTerms
+from train.data.masking import IGNORED
 from train.data.pairs import open_pairs, split_of
 from train.data.texts import GO_TAG, TAGS, Part, parts_of, read_go_names, train_tokenizer
-from train.objectives.mlm import IGNORED
 from train.protanno.sampling import Sampling
 
 CONFIG = DataConfig(

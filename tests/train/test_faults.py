@@ -59,6 +59,7 @@ def straight(tmp_path_factory):
     return found
 
 
+@pytest.mark.full(but="1")
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_killed_and_resumed_equals_straight(tmp_path, straight, ranks):
     """Faults 12 and 55: kill -9 behind a checkpoint; the steps since are made again."""
@@ -86,6 +87,7 @@ def test_killed_and_resumed_equals_straight(tmp_path, straight, ranks):
             torch.testing.assert_close(one[name], other[name], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.full
 def test_a_rank_that_hangs_is_named_after_the_timeout(tmp_path):
     """Fault 56: 8 at the time that is set."""
     job = start(tmp_path, ranks=2, fault=("hang", 3, 1))
@@ -96,6 +98,7 @@ def test_a_rank_that_hangs_is_named_after_the_timeout(tmp_path):
     assert "rank 1 did not come within 4 seconds in step 3" in error_of(first)
 
 
+@pytest.mark.full
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all_at_the_same_step(tmp_path):
     """Fault 56: the step is named, and so is the rank; nothing of it is saved."""
     ended = start(tmp_path, ranks=2, fault=("nan", 4, 1), changes=changed(checkpoint_seconds=0.0))
@@ -111,6 +114,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all_at_the_same_step(tmp_pa
     assert all(value.isfinite().all() for value in weights(tmp_path / "run", 3).values())
 
 
+@pytest.mark.full
 def test_uneven_data_run_out_evenly(tmp_path):
     """Fault 56: a number of pairs that two ranks cannot share alike, to the end of the epoch."""
     changes = {**changed(max_steps=100, max_epochs=1.0), "data": {"max_pairs": 7}}
@@ -129,12 +133,14 @@ def test_a_process_that_puts_batches_together_is_killed(tmp_path):
     assert "that puts batches together was lost" in error_of(ended)
 
 
+@pytest.mark.full
 def test_batches_of_workers_are_the_same(tmp_path, straight):
     (ended,) = start(tmp_path, changes={**SMALL, "data": {"workers": 2}}).wait()
     assert ended.code == 0, ended
     assert steps_of(tmp_path / "run") == steps_of(straight[1])
 
 
+@pytest.mark.full(but="term-143")
 @pytest.mark.parametrize(("fault", "code"), [("term", 143), ("interrupt", 130)])
 def test_signals_end_the_run_with_a_checkpoint(tmp_path, fault, code):
     ranks = 2 if fault == "term" else 1
@@ -160,6 +166,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path):
     assert start(tmp_path, "--resume").wait()[0].code == 0
 
 
+@pytest.mark.full
 def test_thirty_kills_while_checkpoints_are_written(tmp_path):
     """Fault 12: each time one that is whole is there, and no older than the last but one."""
     loadable, interrupted = kill_saves(tmp_path, 30)

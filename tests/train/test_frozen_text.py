@@ -16,16 +16,15 @@ from tests.train.frozen_text import frozen_config, gradients, make_text_bundle
 from tests.train.launch import CONFIGS, Job
 from train import pretrain
 from train.data.batches import PairData
-from train.loop.bank_vectors import encode_bank, unit_bank
-from train.loop.evaluate import evaluate
-from train.loop.go_fmax import aspect_fmax
+from train.loop import steps
+from train.loop.evaluate import aspect_fmax, evaluate
 from train.loop.kept_texts import keep_texts
 from train.loop.ranks import Ranks
 from train.loop.setup import make_trainee, prepare
 from train.release import export
 
 PAIRS = CONFIGS / "debug" / "pairs.jsonl"
-ALONE = Ranks(0, 1, torch.device("cpu"), 60.0)
+ALONE = Ranks.alone()
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +32,7 @@ def quick(monkeypatch):
     """One thread, and no picture, which takes longer than a few steps."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr(pretrain, "draw", lambda *_: None)
+    monkeypatch.setattr(steps, "draw", lambda *_: None)
     yield
     torch.set_num_threads(threads)
 
@@ -49,11 +48,11 @@ def straight(tmp_path_factory, bundle):
     folder = tmp_path_factory.mktemp("straight")
     config = frozen_config(folder, bundle, train={"max_steps": 8, "evaluate_every": 4})
     torch.set_num_threads(1)
-    plain, pretrain.draw = pretrain.draw, lambda *_: None
+    plain, steps.draw = steps.draw, lambda *_: None
     try:
         pretrain.train(config, run_dir=folder / "run")
     finally:
-        pretrain.draw = plain
+        steps.draw = plain
     return config, folder / "run"
 
 
@@ -114,6 +113,7 @@ def test_checkpoints_hold_averages_and_what_the_steps_left(straight):
     assert not [name for name in apart if name.startswith("towers.text_")]
 
 
+@pytest.mark.full(but="ddp")
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_ranks_equal_one_process(tmp_path, bundle, parallel):
     frozen_config(tmp_path, bundle, objectives={"go_negatives": 0}, data={"max_pairs": 11})
@@ -138,7 +138,7 @@ def test_kept_texts_are_those_that_the_tower_says(tmp_path, bundle):
     assert variants.vectors.shape == (len(source), 3, 16)
     whole = [texts.whole(source.parts(row)) for row in range(len(source))]
     ids, mask = texts.pad_rows(whole)
-    expected = model("embed_texts", ids, mask)
+    expected = model.embed_texts(ids, mask)
     kept = torch.from_numpy(variants.vectors[:, 0].astype(np.float32))
     torch.testing.assert_close(kept, expected, atol=1e-3, rtol=0)
     assert len(np.unique(variants.keys)) > len(np.unique(variants.keys[:, 0]))
@@ -152,10 +152,10 @@ def test_kept_texts_are_those_that_the_tower_says(tmp_path, bundle):
     every = ready.every
     assert len(every.columns) > len(ready.bank.columns)
     inside = np.searchsorted(every.columns, ready.bank.columns)
-    assert torch.equal(model.bank_vectors, model.every_vectors[inside])
+    assert torch.equal(model.go.vectors, model.every_vectors[inside])
     term = next(t for t in every.columns if every.terms.definitions[t])
     said = [texts.text(every.terms.text(int(term), kind)) for kind in ("name", "definition")]
-    both = model("embed_texts", *texts.pad_rows(said)).sum(dim=0)
+    both = model.embed_texts(*texts.pad_rows(said)).sum(dim=0)
     place = every.columns.tolist().index(term)
     torch.testing.assert_close(model.every_vectors[place], F.normalize(both, dim=0))
 
@@ -172,7 +172,7 @@ def test_kept_texts_of_something_else_are_made_anew(tmp_path, bundle):
             parameter.mul_(-1.5)
     keep_texts(config, tmp_path / "run", ready, model, ALONE)
     assert not np.array_equal(ready.data.variants.vectors, before[0])
-    torch.testing.assert_close(model.every_vectors, unit_bank(model, ready.every))
+    torch.testing.assert_close(model.every_vectors, model.unit_bank(ready.every))
     assert not torch.allclose(model.every_vectors, before[1])
 
 
@@ -192,12 +192,12 @@ def test_a_projection_that_learns_sees_the_same_bank(tmp_path, bundle, negatives
         text = {"cache_variants": 0, "projection_frozen": frozen}
         config = frozen_config(folder, bundle, text=text, objectives=on)
         ready, model = ready_for(config, folder / "run")
-        assert model.text_frozen == (number == 0)
-        if not model.text_frozen:
-            model.bank_vectors = encode_bank(model, ready.bank)
+        assert model.towers.text_frozen == (number == 0)
+        if not model.towers.text_frozen:
+            model.refresh(0)
             for parameter in model.towers.text_projection.parameters():
                 assert parameter.requires_grad
-        found = model("losses", ready.data.batch(0, 0), None, torch.Generator().manual_seed(1))
+        found = model(ready.data.batch(0, 0), None, torch.Generator().manual_seed(1))
         losses.append({name: float(loss.detach()) for name, loss in found.items()})
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
@@ -223,7 +223,7 @@ def test_only_masked_proteins_go_through_the_layers(tmp_path, bundle):
 def test_layers_that_nothing_goes_through_do_not_learn(tmp_path, bundle):
     config = frozen_config(tmp_path, bundle, objectives={"mlm": 0})
     ready, model = ready_for(config, tmp_path / "run")
-    model("losses", ready.data.batch(0, 0), None, torch.Generator())["loss"].backward()
+    model(ready.data.batch(0, 0), None, torch.Generator())["loss"].backward()
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
     assert not model.towers.protein_encoder.layers[0].up.weight.requires_grad
@@ -258,8 +258,8 @@ def test_figures_with_the_prior_are_those_of_their_definition(tmp_path, bundle):
     counts = np.array([sum(term in terms for terms in own) for term in every.columns])
     assert 1 <= counts.min() < config.objectives.go_min_count
     share = (counts + np.where(counts >= config.objectives.go_min_count, 0.5, 0.3)) / number
-    proteins = torch.cat([model("embed", batch)[0] for batch in ready.validation.batches])
-    cosines = (proteins @ unit_bank(model, every).T).numpy()
+    proteins = torch.cat([model.embed(batch)[0] for batch in ready.validation.batches])
+    cosines = (proteins @ model.unit_bank(every).T).numpy()
     scores = (12 * cosines + np.log(share / (1 - share))).astype(np.float32)
     scores = every.terms.propagate_scores(scores, every.columns)
     expected = aspect_fmax(scores, every.columns, list(ready.validation.annotations), every.terms)
@@ -284,6 +284,7 @@ def test_export_takes_the_averages_and_measures_with_the_prior(tmp_path, straigh
         )
 
 
+@pytest.mark.full
 def test_sharded_run_with_averages_goes_on_exactly(tmp_path, bundle):
     """Two ranks, an evaluation with the averages between the steps, and a resume behind it."""
     limits = {"parallel": '"fsdp"', "max_steps": 4, "evaluate_every": 2}

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train.objectives.gc import contrastive_loss, distributed_contrastive_loss, hash_texts
+from train.data.composer import hash_texts
+from train.objectives.gc import contrastive_loss, distributed_contrastive_loss
 
 
 def naive_contrast(protein, text, scale, same):

@@ -1,4 +1,4 @@
-"""Fmax against a twin that goes through the thresholds one by one, and the table of GO."""
+"""Fmax of each aspect, and the table of GO."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 
 from protclip_core.errors import InputError
 from train.data.go_terms import GoTerms
-from train.loop.go_fmax import aspect_fmax, fmax
+from train.loop.evaluate import aspect_fmax
 
 TABLE = """id\tname\tnamespace\tis_obsolete\tis_a\tdefinition
 GO:0003674\tmolecular_function\tmolecular_function\t0\t\t
@@ -25,49 +25,6 @@ def terms(tmp_path):
     path = tmp_path / "go.tsv"
     path.write_text(TABLE)
     return GoTerms(path)
-
-
-def naive_fmax(scores, truth):
-    rows = [n for n in range(len(truth)) if truth[n].any()]
-    best = 0.0
-    for threshold in sorted({float(s) for s in scores[rows].ravel() if s > -math.inf}):
-        precisions, recalls = [], []
-        for row in rows:
-            predicted = {c for c, s in enumerate(scores[row]) if s >= threshold}
-            right = predicted & set(np.flatnonzero(truth[row]))
-            if predicted:
-                precisions.append(len(right) / len(predicted))
-            recalls.append(len(right) / truth[row].sum())
-        if not precisions:
-            continue
-        p, r = np.mean(precisions), np.mean(recalls)
-        best = max(best, 2 * p * r / (p + r) if p + r else 0.0)
-    return best
-
-
-@pytest.mark.parametrize("levels", [3, 10_000])
-@pytest.mark.parametrize("seed", range(6))
-def test_fmax_equals_the_twin(seed, levels):
-    draw = np.random.default_rng(seed)
-    shape = int(draw.integers(1, 9)), int(draw.integers(1, 12))
-    # Few levels make ties; some pairs are never predicted; some proteins have no true term.
-    scores = draw.integers(0, levels, shape) / levels - 0.3
-    scores[draw.random(shape) < 0.2] = -np.inf
-    truth = draw.random(shape) < 0.3
-    truth[0, 0] = True
-    assert fmax(scores, truth) == pytest.approx(naive_fmax(scores, truth), abs=1e-12)
-
-
-def test_fmax_of_special_cases():
-    truth = np.array([[True, False], [False, True]])
-    assert fmax(np.array([[0.9, 0.1], [0.2, 0.8]]), truth) == 1.0
-    assert fmax(np.full((2, 2), -np.inf), truth) == 0.0
-    assert fmax(np.where(truth, -np.inf, 1.0), truth) == 0.0
-    assert math.isnan(fmax(np.zeros((2, 2)), np.zeros((2, 2), dtype=bool)))
-    with pytest.raises(ValueError, match="NaN"):
-        fmax(np.full((2, 2), np.nan), truth)
-    with pytest.raises(ValueError, match="two"):
-        fmax(np.zeros((2, 3)), truth)
 
 
 def test_terms_propagate_without_roots_and_obsolete_ones(terms):

@@ -22,7 +22,7 @@ from tests.train.launch import CONFIGS
 from train.data.annotated import read_annotated
 from train.data.go_terms import GoTerms
 from train.loop import checkpoint
-from train.loop.go_fmax import aspect_fmax
+from train.loop.evaluate import aspect_fmax
 from train.release import go_index
 
 PAIRS, TERMS = CONFIGS / "debug" / "pairs.jsonl", CONFIGS / "debug" / "go_terms.tsv"
@@ -46,6 +46,7 @@ def made(tmp_path_factory):
     return folder, bundle, entries, figures
 
 
+@pytest.mark.full
 def test_the_index_is_in_the_bundle_and_whole(made):
     folder, bundle, _, figures = made
     open_bundle(bundle).verify()

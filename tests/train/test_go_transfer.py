@@ -64,6 +64,7 @@ def with_aligner(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("with_aligner")
 def test_the_program_writes_weights_that_serve(bundle, tmp_path, capsys):
     data = write(tmp_path / "pairs.jsonl", entries(random.Random(0)))

@@ -5,7 +5,8 @@ import torch
 
 from protclip_core.encoders.alphabet import BOS, EOS, MASK
 from protclip_core.encoders.packing import pack_sequences
-from train.objectives.mlm import IGNORED, mask_residues, mlm_loss
+from train.data.masking import IGNORED, mask_residues
+from train.objectives.mlm import mlm_loss
 
 
 def test_masking_takes_its_share_of_residues_and_never_the_ends():

@@ -14,14 +14,18 @@ import torch.distributed as dist
 from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.support.environment import patient
 from tests.train.tiny_towers import TinyTowers, examples
-from train.objectives.bsr import bsr_loss, mask_segments
-from train.objectives.gc import contrastive_loss, distributed_contrastive_loss, hash_texts
-from train.objectives.mlm import IGNORED, mask_residues, mlm_loss
+from train.data.composer import hash_texts
+from train.data.masking import IGNORED, mask_residues, mask_segments
+from train.objectives.bsr import bsr_loss
+from train.objectives.gc import contrastive_loss, distributed_contrastive_loss
+from train.objectives.mlm import mlm_loss
 from train.objectives.multi_positive import multi_positive_sigmoid, multi_positive_softmax
 from train.objectives.pda import pda_loss
 
-RANKS, PAIRS, SECONDS = 2, 6, 90
+pytestmark = pytest.mark.full
+RANKS, PAIRS, SECONDS = 2, 6, patient(60)
 #: Where the batch is cut: evenly, unevenly, and with one rank that has all but one pair.
 CUTS = (3, 2, 5)
 OBJECTIVES = ("global", "local", "local without keys", "mlm", "bsr", "pda", "bank")

@@ -14,7 +14,7 @@ from protclip_core.weights.bundle import open_bundle
 from tests.train.launch import CONFIGS, DEBUG, debug_config, write_config
 from train import pretrain
 from train.config.run import load_config
-from train.loop import curves
+from train.loop import curves, steps
 from train.loop.evaluate import recall_at
 from train.loop.optim import Progress, learning_rate, make_optimizer, share_done
 from train.release import export
@@ -44,7 +44,7 @@ def straight(tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch):
     """Leave out the picture, which takes longer than a few steps."""
-    monkeypatch.setattr(pretrain, "draw", lambda *_: None)
+    monkeypatch.setattr(steps, "draw", lambda *_: None)
 
 
 def metrics_of(run_dir):
@@ -144,7 +144,7 @@ def test_objectives_that_are_off_are_not_built(tmp_path, quick, shared):
     config = with_objectives(load_config(DEBUG), **off)
     model = pretrain.train(config, run_dir=tmp_path / "run", stop_at=1)
     assert model.towers.residue_heads is None
-    assert model.go_logit_scale is None
+    assert model.go is None
     assert {"gc", "mlm"} == metrics_of(tmp_path / "run")[0].keys() & {
         "gc",
         "mlm",

@@ -8,10 +8,10 @@ import torch
 
 from tests.train.test_gc import unit
 from tests.train.test_multi_positive import KNOWN, POSITIVE
-from train.data.go_bank import GoBank, make_bank, vectors_of_terms
+from train.data.go_bank import GoBank, log_odds, make_bank, vectors_of_terms
 from train.data.go_targets import GoTargets
 from train.data.go_terms import GoTerms
-from train.objectives.prior import log_odds, prior_loss
+from train.objectives.prior import prior_loss
 
 COUNTS = torch.tensor([40.0, 3.0, 12.0, 1.0, 90.0], dtype=torch.float64)
 PRIOR = torch.tensor([-0.3, -3.0, -1.9, -4.0, 2.0], dtype=torch.float64)

@@ -350,6 +350,7 @@ def test_killed_at_a_step_and_resumed_it_is_as_if_nothing_happened(
     assert files_of(tmp_path / "out") == wanted[sampling]
 
 
+@pytest.mark.full
 def test_killed_at_random_moments_nothing_is_lost_or_done_twice(tmp_path, entries, wanted):
     rng = random.Random(3)
     for attempt in range(3):

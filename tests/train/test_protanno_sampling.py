@@ -59,6 +59,7 @@ SAMPLINGS = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=lambda s: f"{s.form} {s.exponents} {s.target}")
 def test_a_million_entries_are_kept_as_the_formula_says(million, sampling):
     levels, properties, drawn, counts = million

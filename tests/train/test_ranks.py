@@ -59,6 +59,7 @@ def test_both_forms_of_the_contrast_are_the_same(one_process):
         torch.testing.assert_close(everything["gradients"][name], gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.full
 def test_torchrun_starts_the_recipe_for_a_first_look(tmp_path):
     """The command of the README, cut short; nothing but the checkout is needed."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]

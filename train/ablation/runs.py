@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from protclip_cli.boundary import say
 from protclip_core.errors import UsageError
+from protclip_core.io.atomic import write_atomic
+from protclip_core.models.info import describe_model
 from train import pretrain
-from train.ablation.table import FIGURES
+from train.ablation.rows import Row, config_of
+from train.ablation.samples import Samples
+from train.ablation.table import FIGURES, Found
 from train.config.run import RunConfig, changed_keys, load_saved_config
 from train.loop import checkpoint
+from train.loop.run_folder import CONFIG
 from train.loop.run_log import read_metrics
-from train.loop.setup import CONFIG
 
-__all__ = ["run_once"]
+__all__ = ["check_inputs", "heading", "run_once", "train_all"]
 
 
 def run_once(config: RunConfig, out: Path) -> dict[str, float]:
@@ -47,6 +55,7 @@ def run_once(config: RunConfig, out: Path) -> dict[str, float]:
         if changes:
             raise UsageError(
                 f"was begun with other settings ({changes[0]})",
+                code="usage.other_settings",
                 where=str(run_dir),
                 hint="give those again, or another --out",
             )
@@ -108,3 +117,72 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def check_inputs(out: Path, text: str, go_path: Path) -> None:
+    """Refuse what stands at the same paths but is not what earlier runs in this folder had.
+
+    The builder does so for the pairs, and each run for its settings.
+    """
+    info = describe_model(text)
+    assert info.bundle is not None
+    digest = hashlib.sha256(go_path.read_bytes()).hexdigest()
+    facts = {"--text": info.bundle.weights_sha256, "--go": digest}
+    path = out / "inputs.json"
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        for option in facts:
+            if known[option] != facts[option]:
+                raise UsageError(
+                    f"{option} is not what the runs there were begun with",
+                    code="usage.other_settings",
+                    where=str(out),
+                    hint="give it again, or another --out",
+                )
+    write_atomic(path, (json.dumps(facts, indent=2) + "\n").encode())
+
+
+def train_all(
+    recipe: RunConfig,
+    samples: Samples,
+    go_path: Path,
+    out: Path,
+    seeds: Sequence[int],
+    rows: Sequence[Row],
+) -> list[Found]:
+    """Train what is not finished, and return what each row found."""
+    runs: dict[str, dict[int, dict[str, float]]] = {row.name: {} for row in rows}
+    entries: dict[str, dict[int, int]] = {row.name: {} for row in rows}
+    # Seed by seed, so that all rows are there early.
+    plan = [(row, seed) for seed in seeds for row in rows]
+    for number, (row, seed) in enumerate(plan, start=1):
+        path = samples.path(row.sample, seed)
+        config = config_of(row, seed, recipe, path, go_path)
+        say(f"run {number} of {len(plan)}: {row.title}, seed {seed}")
+        runs[row.name][seed] = run_once(config, out)
+        entries[row.name][seed] = _count(path, recipe.data.train_split)
+    return [
+        Found(
+            name=row.name,
+            title=row.title,
+            against=row.against,
+            entries=entries[row.name],
+            runs=runs[row.name],
+        )
+        for row in rows
+    ]
+
+
+def heading(found: Sequence[Found], recipe: RunConfig, data_path: Path) -> str:
+    """Return the line above the table."""
+    held_out = int(max(run["pairs"] for row in found for run in row.runs.values()))
+    return (
+        f"{recipe.train.max_steps} steps of {recipe.data.max_pairs} pairs of {data_path.name}, "
+        f"crops of {recipe.data.crops[0]} residues; measured on {held_out:,} held-out pairs "
+        "(p→t: text among them by protein)."
+    )
+
+
+def _count(path: Path, split: str) -> int:
+    with path.open(encoding="utf-8") as file:
+        return sum(json.loads(line)["split"] == split for line in file)

@@ -90,6 +90,7 @@ class Samples:
                 empty = next(name for name, kept in wanted.items() if not kept)
                 raise InputError(
                     f"{empty} sampling keeps none of {len(train):,} entries to train on",
+                    code="input.empty_sample",
                     where=str(self.pairs),
                     hint="leave those rows out with --only, or give pairs with existence levels",
                 )
@@ -117,7 +118,11 @@ class Samples:
                 clusters[entry.accession] = entry.existence or 0, entry.coverage
         for name, found in ((config.train_split, len(train)), (config.valid_split, len(valid))):
             if not found:
-                raise InputError(f"no entry of split {name!r} has a text", where=str(self.pairs))
+                raise InputError(
+                    f"no entry of split {name!r} has a text",
+                    code="input.empty_split",
+                    where=str(self.pairs),
+                )
         return train, valid, clusters
 
 

@@ -7,17 +7,25 @@ fields are the reference of the configuration. A recipe is one whole file: none 
 from __future__ import annotations
 
 import json
-import math
-import tomllib
-import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from protclip_core.encoders.esm2 import Esm2Config
 from protclip_core.errors import UsageError
-from train.config.tables import WrongValueError, check_keys, make_table, typed
+from train.config.tables import (
+    Above0,
+    BelowOne,
+    Count,
+    Natural,
+    NotNegative,
+    Share,
+    make,
+    read_toml,
+)
 
 __all__ = ["DataConfig", "ModelConfig", "ObjectivesConfig", "ProteinConfig", "RunConfig"]
 __all__ += [
@@ -72,7 +80,7 @@ class TextConfig:
     #: Texts of each protein that GC draws from: encoded once, before the first step, and kept in
     #: the folder of the run (2 bytes a number); needs a frozen encoder and projection. The first
     #: is the whole text, the others are sampled. 0: texts are encoded in every step.
-    cache_variants: int = 0
+    cache_variants: Count = 0
 
     def __post_init__(self) -> None:
         shape = (self.num_layers, self.hidden_dim, self.num_heads)
@@ -80,8 +88,6 @@ class TextConfig:
             raise ValueError("give either weights or num_layers, hidden_dim, num_heads, tokenizer")
         if not self.weights and not all((*shape, self.max_tokens)):
             raise ValueError("give weights, or num_layers, hidden_dim, num_heads and max_tokens")
-        if self.cache_variants < 0:
-            raise WrongValueError("cache_variants", f"must be 0 or more, got {self.cache_variants}")
 
     @property
     def stays(self) -> bool:
@@ -104,98 +110,71 @@ class ModelConfig:
     #: (a norm in front, a hidden layer, and a linear map past it).
     projection: Literal["plain", "skip"] = "plain"
     #: Of ``skip``: width of the hidden layer, and share of it that a step leaves out.
-    projection_hidden: int = 1024
-    projection_dropout: float = 0.0
+    projection_hidden: Natural = 1024
+    projection_dropout: BelowOne = 0.0
     #: Of ``skip``: what it reads of a protein's vector; ``input`` is that of a kmer encoder with
     #: keep_input, so that proteins need not go through its layers.
     protein_reads: Literal["all", "input"] = "all"
 
     def __post_init__(self) -> None:
-        if self.projection_hidden < 1:
-            raise WrongValueError(
-                "projection_hidden", f"must be 1 or more, got {self.projection_hidden}"
-            )
-        if not 0 <= self.projection_dropout < 1:
-            raise WrongValueError(
-                "projection_dropout",
-                f"must be 0 or more and below 1, got {self.projection_dropout}",
-            )
         if self.projection == "plain":
             for name, idle in (("projection_dropout", 0.0), ("protein_reads", "all")):
                 if getattr(self, name) != idle:
-                    raise WrongValueError(name, "needs projection = 'skip'")
+                    raise ValueError(f"{name} needs projection = 'skip'")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectivesConfig:
     """Weights of the objectives (0 switches one off: neither it nor its heads are there)."""
 
-    gc: float = 1.0
-    bsr: float = 0.7
-    mlm: float = 0.3
-    pda: float = 1.0
+    gc: NotNegative = 1.0
+    bsr: NotNegative = 0.7
+    mlm: NotNegative = 0.3
+    pda: NotNegative = 1.0
     #: Beside the paper: proteins against a bank of GO terms; needs the table of GO.
-    go: float = 0.0
+    go: NotNegative = 0.0
     #: Each objective on a pass of its own, as in the paper (whole, masked and segment-masked
     #: proteins); or all on one pass at about a third of the cost: then a share of the proteins
     #: is masked for MLM, a share of the others in segments for BSR, and GC, PDA and GO see them
     #: all like that.
     shared_pass: bool = False
-    masked_proteins: float = 0.5
-    segmented_proteins: float = 0.25
+    masked_proteins: Share = 0.5
+    segmented_proteins: Share = 0.25
     #: Share of the residues of a protein that are masked, for MLM and for BSR.
-    mask_share: float = 0.15
+    mask_share: Share = 0.15
     #: Longest run of BSR, in residues.
-    longest_run: int = 10
+    longest_run: Natural = 10
     #: Each rank its own rows of the contrast, or all of them (the result is the same).
     gc_form: Literal["local", "global"] = "local"
     #: PDA: residues less like a property than this have no part in it (theta), temperature of
     #: the choice of prototypes, and whether that choice is a random draw while training.
-    theta: float = 0.3
-    prototype_temperature: float = 0.9
+    theta: Share = 0.3
+    prototype_temperature: Above0 = 0.9
     gumbel: bool = True
     #: Start of the temperature of GC and GO (its inverse is learnt).
-    temperature: float = 0.07
+    temperature: Above0 = 0.07
     #: ``softmax`` ranks the terms of a protein, ``sigmoid`` makes scores comparable; so does
     #: ``prior``, each term beginning at its share of the proteins (`train.objectives.prior`).
     go_form: Literal["softmax", "sigmoid", "prior"] = "softmax"
     #: Of ``prior``: weight of the part that ranks the terms without their prior.
-    go_rank_weight: float = 0.5
+    go_rank_weight: NotNegative = 0.5
     #: Of ``prior``: weights of the terms of MF, BP and CC in its logistic part: most terms are BP.
-    go_aspect_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
+    go_aspect_weights: tuple[NotNegative, NotNegative, NotNegative] = (1.0, 1.0, 1.0)
     #: Of ``prior``: wrong terms of a batch, drawn anew for each and each rank; they stand for all
     #: others. 0: the whole bank.
-    go_negatives: int = 0
+    go_negatives: Count = 0
     #: Start of the factor of the cosines of GO; default: 1 / temperature.
-    go_scale: float | None = None
+    go_scale: Above0 | None = None
     #: Terms with fewer training proteins (propagated) are not in the bank.
-    go_min_count: int = 10
+    go_min_count: Natural = 10
     #: What a term says of itself: its name, ``name: definition``, or the sum of both vectors.
     go_text: Literal["name", "definition", "both"] = "name"
     #: Steps after which the bank's texts are encoded anew; 0: only once.
     go_every: int = 0
 
     def __post_init__(self) -> None:
-        weights = {name: getattr(self, name) for name in ("gc", "bsr", "mlm", "pda", "go")}
-        for name, weight in weights.items():
-            if not 0 <= weight < math.inf:
-                raise WrongValueError(name, f"must be 0 or more, got {weight}")
-        if not any(weights.values()):
+        if not any(self.weights.values()):
             raise ValueError("every objective is switched off")
-        for name in ("mask_share", "masked_proteins", "segmented_proteins", "theta"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise WrongValueError(name, f"must be between 0 and 1, got {getattr(self, name)}")
-        for name in ("prototype_temperature", "temperature", "longest_run", "go_min_count"):
-            if not getattr(self, name) > 0:
-                raise WrongValueError(name, f"must be above 0, got {getattr(self, name)}")
-        of_aspects = self.go_aspect_weights
-        if len(of_aspects) != 3 or not all(0 <= w < math.inf for w in of_aspects):
-            raise WrongValueError("go_aspect_weights", "must be three numbers of 0 or more")
-        for name in ("go_rank_weight", "go_negatives"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise WrongValueError(name, f"must be 0 or more, got {getattr(self, name)}")
-        if self.go_scale is not None and not 0 < self.go_scale < math.inf:
-            raise WrongValueError("go_scale", f"must be above 0, got {self.go_scale}")
 
     @property
     def on_residues(self) -> bool:
@@ -219,14 +198,14 @@ class DataConfig:
     train_split: str = "train"
     valid_split: str = "valid"
     #: Share of the entries held out where the data have no splits.
-    holdout: float = 0.005
+    holdout: Share = 0.005
     #: Protein tokens of a batch over all ranks, BOS and EOS counted.
     token_budget: int
     #: Proteins of a batch at most, over all ranks.
-    max_pairs: int
+    max_pairs: Annotated[int, Meta(ge=2)]
     #: Crop lengths in residues, and the probability of each.
-    crops: tuple[int, ...]
-    crop_shares: tuple[float, ...]
+    crops: Annotated[tuple[Natural, ...], Meta(min_length=1)]
+    crop_shares: tuple[NotNegative, ...]
     #: Crop the proteins of a batch to the same length, so that attention is one dense product
     #: (a protein loses a fifth of its crop at most); else each keeps its own.
     equal_lengths: bool = True
@@ -235,39 +214,25 @@ class DataConfig:
     by_length: bool = True
     #: Pairs of a batch (over all ranks) that take part in MLM, BSR and PDA, 0 for all: the first
     #: ones, whose proteins are cropped once more for it. GC and GO see the whole batch.
-    residue_pairs: int = 0
-    residue_crop: int = 256
+    residue_pairs: Count = 0
+    residue_crop: Natural = 256
     #: Each training protein has a share of its residues, drawn between 0 and this, replaced by
     #: others as BLOSUM62 has them, before anything else.
-    mutate: float = 0.0
+    mutate: Share = 0.0
     #: Share of windows that begin at residue 1, where signals for targeting stand.
-    n_terminal_share: float = 0.25
+    n_terminal_share: Share = 0.25
     #: ``sample``: a random choice of the properties; ``whole``: all of them in their order.
     texts: Literal["sample", "whole"] = "sample"
     #: Share of sampled texts without their tags, since a query is typed without them.
-    tag_dropout: float = 0.25
+    tag_dropout: Share = 0.25
     #: GO names of one text at most; 0 for none.
-    max_go_names: int = 4
+    max_go_names: Count = 4
     #: Processes of each rank that put batches together; 0: the rank itself.
-    workers: int = 0
+    workers: Count = 0
 
     def __post_init__(self) -> None:
         if len(self.crops) != len(self.crop_shares) or abs(sum(self.crop_shares) - 1) > 1e-6:
-            raise WrongValueError(
-                "crop_shares", "must give each of crops a probability, adding up to 1"
-            )
-        if min(self.crops) < 1 or min(self.crop_shares) < 0:
-            raise WrongValueError("crops", "must be lengths of 1 or more with shares of 0 or more")
-        for name in ("n_terminal_share", "tag_dropout", "holdout", "mutate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise WrongValueError(name, f"must be between 0 and 1, got {getattr(self, name)}")
-        if self.max_pairs < 2:
-            raise WrongValueError("max_pairs", f"must be 2 or more, got {self.max_pairs}")
-        if self.residue_crop < 1:
-            raise WrongValueError("residue_crop", f"must be 1 or more, got {self.residue_crop}")
-        for name in ("workers", "max_go_names", "residue_pairs"):
-            if getattr(self, name) < 0:
-                raise WrongValueError(name, "must be 0 or more")
+            raise ValueError("crop_shares must give each of crops a probability, adding up to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,29 +242,29 @@ class TrainConfig:
     seed: int
     #: The run ends after this many steps, passes over the data, or minutes of training; the
     #: learning rate follows the one that is furthest along. With minutes it is not repeatable.
-    max_steps: int | None = None
-    max_epochs: float | None = None
-    max_minutes: float | None = None
+    max_steps: Natural | None = None
+    max_epochs: Above0 | None = None
+    max_minutes: Above0 | None = None
     #: Warm-up in steps, or as a share of the run.
-    warmup_steps: int = 0
-    warmup_share: float = 0.0
+    warmup_steps: Count = 0
+    warmup_share: NotNegative = 0.0
     #: Of projections, heads and temperatures; encoders have this times ``encoder_share``.
-    learning_rate: float
-    encoder_share: float = 1.0
+    learning_rate: Above0
+    encoder_share: NotNegative = 1.0
     #: Of the tables and gates of a kmer encoder, times ``learning_rate``; where it is not 1, it is
     #: in place of ``encoder_share``, and they do not decay.
-    table_share: float = 1.0
+    table_share: Above0 = 1.0
     #: At the end, as a share of the peak.
     final_share: float = 0.01
-    weight_decay: float = 0.01
-    betas: tuple[float, ...] = (0.9, 0.98)
-    clip_norm: float = 1.0
+    weight_decay: NotNegative = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip_norm: Above0 = 1.0
     #: Share of the past in a moving average of all parameters that learn, taken at every step;
     #: evaluation, checkpoints and exports are of the averages. It is at most
     #: (1 + step) / (10 + step). 0: none.
-    ema: float = 0.0
+    ema: BelowOne = 0.0
     #: Batches of one step. Each has its own contrast: its negatives do not grow with it.
-    accumulate: int = 1
+    accumulate: Natural = 1
     #: ``auto``: bf16 autocast on CUDA, float32 elsewhere.
     precision: Literal["auto", "float32", "bf16"] = "auto"
     #: How ranks share the work: each the whole model (ddp), or a part of it (fsdp).
@@ -307,8 +272,8 @@ class TrainConfig:
     #: Compute activations of encoder layers twice in place of keeping them.
     recompute: bool = False
     #: Seconds after which a rank that does not come is lost; default 60 on CPUs, 600 on CUDA.
-    timeout_seconds: float | None = None
-    evaluate_every: int
+    timeout_seconds: Above0 | None = None
+    evaluate_every: Natural
     evaluate_pairs: int = 1000
     #: Residues of a protein in evaluation; the rest is cut.
     evaluate_residues: int = 512
@@ -317,26 +282,15 @@ class TrainConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        limits = (self.max_steps, self.max_epochs, self.max_minutes)
-        if not any(limits) or min(limit for limit in limits if limit is not None) <= 0:
-            raise ValueError("give max_steps, max_epochs or max_minutes, above 0")
-        for name in ("learning_rate", "clip_norm", "accumulate", "evaluate_every", "table_share"):
-            if not getattr(self, name) > 0:
-                raise WrongValueError(name, f"must be above 0, got {getattr(self, name)}")
-        for name in ("weight_decay", "encoder_share", "warmup_steps", "warmup_share"):
-            if not getattr(self, name) >= 0:
-                raise WrongValueError(name, f"must be 0 or more, got {getattr(self, name)}")
-        if not 0 <= self.ema < 1:
-            raise WrongValueError("ema", f"must be 0 or more and below 1, got {self.ema}")
-        if len(self.betas) != 2:
-            raise WrongValueError("betas", f"must be two numbers, got {len(self.betas)}")
+        if self.max_steps is self.max_epochs is self.max_minutes is None:
+            raise ValueError("give max_steps, max_epochs or max_minutes")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One training run."""
 
-    name: str
+    name: Annotated[str, Meta(min_length=1)]
     protein: ProteinConfig
     text: TextConfig
     model: ModelConfig
@@ -363,13 +317,7 @@ def load_config(path: str | Path) -> RunConfig:
         have, named with its table.
     """
     file = Path(path)
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        raise UsageError(reason, where=str(path), hint="give a file of train/configs") from error
-    except ValueError as error:
-        raise UsageError(f"is not TOML ({error})", where=str(path)) from error
+    content = read_toml(file)
     for table, key in (("data", "pairs"), ("data", "go"), ("text", "tokenizer")):
         keys = content.get(table)
         if isinstance(keys, dict) and isinstance(keys.get(key), str):
@@ -388,7 +336,9 @@ def load_saved_config(path: str | Path) -> RunConfig:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError("no configuration of a run", where=str(path)) from error
+        raise UsageError(
+            "not the configuration of a run", code="usage.not_a_run", where=str(path)
+        ) from error
     return _run_config(content, str(path))
 
 
@@ -409,25 +359,10 @@ def _plain(value: object) -> object:
 
 
 def _run_config(content: dict[str, Any], where: str) -> RunConfig:
-    hints = typing.get_type_hints(RunConfig)
-    check_keys(content, [item.name for item in fields(RunConfig)], where)
-    made: dict[str, Any] = {}
-    for name, kind in hints.items():
-        value = content.get(name)
-        if kind is str:
-            if not isinstance(value, str) or not value:
-                raise UsageError("must be a text", where=f"{where}: name")
-            made[name] = value
-            continue
-        if value is None and name != "objectives":
-            raise UsageError(f"table [{name}] is missing", where=where)
-        if not isinstance(value, dict | None):
-            raise UsageError("must be a table", where=f"{where}: [{name}]")
-        table = dict(value or {})
-        if name == "protein":
-            table = _split_shape(table, f"{where}: [{name}]")
-        made[name] = make_table(kind, table, f"{where}: [{name}]")
-    return RunConfig(**made)
+    protein = content.get("protein")
+    if isinstance(protein, dict):
+        content = {**content, "protein": _split_shape(protein, where)}
+    return make(RunConfig, {"objectives": {}, **content}, where)
 
 
 def _split_shape(table: dict[str, Any], where: str) -> dict[str, Any]:
@@ -435,16 +370,15 @@ def _split_shape(table: dict[str, Any], where: str) -> dict[str, Any]:
     own = {item.name for item in fields(ProteinConfig)} - {"shape"}
     shape = {key: value for key, value in table.items() if key not in own}
     kind = table.get("kind", "esm2")
+    # What the encoder makes of its shape is not kept, but how it is written.
     if shape and kind == "esm2":
-        kinds = typing.get_type_hints(Esm2Config)
-        check_keys(shape, [*own, *kinds], where)
-        shape = {key: typed(shape[key], kinds[key], f"{where} {key}") for key in shape}
+        make(Esm2Config, shape, where, "protein")
     elif shape and kind == "kmer":
         from protclip_core.encoders.kmer_config import KmerConfig
 
-        # It reads its own recipes; what it makes of them is not kept, but how they are written.
         try:
             KmerConfig.from_dict(shape)
         except ValueError as error:
-            raise UsageError(str(error), where=where) from error
+            place = f"{where}: [protein]"
+            raise UsageError(str(error), code="usage.bad_value", where=place) from error
     return {key: value for key, value in table.items() if key in own} | {"shape": shape}

@@ -1,78 +1,100 @@
-"""Tables of a configuration to dataclasses, with errors that name the table and the key."""
+"""Configurations in TOML to dataclasses, with errors that name the table and the key."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import types
+import sys
+import tomllib
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 from protclip_core.errors import UsageError
+from protclip_core.io.json_fields import problem_of
 
-__all__ = ["WrongValueError", "check_keys", "make_table", "typed"]
+__all__ = ["Above0", "BelowOne", "Count", "Natural", "NotNegative", "Share"]
+__all__ += ["make", "read_toml"]
+
+_MOST = sys.float_info.max
+NotNegative = Annotated[float, Meta(ge=0, le=_MOST)]
+Above0 = Annotated[float, Meta(gt=0, le=_MOST)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+BelowOne = Annotated[float, Meta(ge=0, lt=1)]
+Count = Annotated[int, Meta(ge=0)]
+Natural = Annotated[int, Meta(ge=1)]
+
+Config = TypeVar("Config")
 
 
-class WrongValueError(ValueError):
-    """A value that a table does not allow, with its key; raised in ``__post_init__``."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(reason)
-        self.key = key
-
-
-def make_table(cls: Any, content: dict[str, Any], where: str) -> Any:  # noqa: ANN401
-    """Make a dataclass from a table.
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
 
     Raises
     ------
     UsageError
-        A key that is unknown, missing, of another type, or of a value that the class refuses.
+        It cannot be read, or is not TOML.
     """
-    hints = typing.get_type_hints(cls)
-    check_keys(content, list(hints), where)
-    for item in fields(cls):
-        needed = item.default is MISSING and item.default_factory is MISSING
-        if needed and item.name not in content:
-            raise UsageError(f"key {item.name!r} is missing", where=where)
-    values = {key: typed(value, hints[key], f"{where} {key}") for key, value in content.items()}
     try:
-        return cls(**values)
-    except WrongValueError as error:
-        raise UsageError(str(error), where=f"{where} {error.key}") from error
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = (error.strerror or "cannot be read").lower()
+        hint = "give a file of train/configs"
+        raise UsageError(reason, code="usage.no_such_file", where=str(path), hint=hint) from error
     except ValueError as error:
-        raise UsageError(str(error), where=where) from error
+        raise UsageError(
+            f"is not TOML ({error})", code="usage.not_toml", where=str(path)
+        ) from error
 
 
-def check_keys(content: Mapping[str, Any], known: list[str], where: str) -> None:
-    """Refuse a key that is not among the known ones, with the nearest of these."""
-    for key in content:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
+def make(cls: type[Config], content: Mapping[str, Any], file: str, table: str = "") -> Config:
+    """Make a dataclass of a table, whose fields may be tables again.
+
+    Parameters
+    ----------
+    cls
+        The dataclass; constraints of its values are in its annotations.
+    content
+        Keys and values, as TOML or JSON give them.
+    file, table
+        Where they are from, for errors.
+
+    Raises
+    ------
+    UsageError
+        A key that is unknown or missing, or a value of another type or out of range.
+    """
+    _check_keys(cls, content, file, table)
+    try:
+        return msgspec.convert(content, cls)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            problem_of(error, content, table), code="usage.bad_value", where=file
+        ) from error
+
+
+def _check_keys(cls: Any, content: Mapping[str, Any], file: str, table: str) -> None:  # noqa: ANN401
+    """Refuse an unknown key, with the known one that is nearest to it."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for key, value in content.items():
+        where = f"{file}: [{table}]" if table else file
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, 1)
             hint = f"did you mean {near[0]!r}" if near else None
-            raise UsageError(f"unknown key {key!r}", where=where, hint=hint)
-
-
-def typed(value: Any, kind: Any, where: str) -> Any:  # noqa: ANN401
-    """Return the value as its field wants it; numbers may stand for their floats."""
-    origin, choices = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in choices:
-            return None
-        return typed(value, next(c for c in choices if c is not type(None)), where)
-    if origin is Literal:
-        if value not in choices:
+            raise UsageError(
+                f"unknown key {key!r}", code="usage.unknown_key", where=where, hint=hint
+            )
+        choices = typing.get_args(hints[key])
+        if typing.get_origin(hints[key]) is Literal and value not in choices:
             shown = ", ".join(map(repr, choices))
-            raise UsageError(f"must be one of {shown}, got {value!r}", where=where)
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or not value:
-            raise UsageError(f"must be a list, got {value!r}", where=where)
-        return tuple(typed(item, choices[0], where) for item in value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind in (bool, int, float, str) and type(value) is not kind:
-        names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-        raise UsageError(f"must be {names[kind]}, got {value!r}", where=where)
-    return value
+            raise UsageError(
+                f"{key} must be one of {shown}, not {value!r}",
+                code="usage.bad_value",
+                where=where,
+            )
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
+            _check_keys(hints[key], value, file, key)

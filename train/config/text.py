@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from msgspec import Meta
 
 from protclip_core.encoders.projection_form import ProjectionForm
 from protclip_core.errors import UsageError
 from train.config.run import DataConfig, TextConfig, TrainConfig
-from train.config.tables import check_keys, make_table
+from train.config.tables import Natural, make, read_toml
 
 __all__ = ["TextObjectives", "TextRunConfig", "load_text_config"]
+
+
+#: Tables whose keys are fields of `TextRunConfig` itself.
+_SPREAD = ("model", "data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +46,12 @@ class TextObjectives:
 class TextRunConfig:
     """One run of the text tower."""
 
-    name: str
+    name: Annotated[str, Meta(min_length=1)]
     text: TextConfig
     #: Joint width, and the width of the hidden layer of the projection.
-    projection_dim: int
-    projection_hidden: int
-    objectives: TextObjectives
+    projection_dim: Annotated[int, Meta(ge=2, multiple_of=2)]
+    projection_hidden: Natural
+    objectives: TextObjectives = field(default_factory=TextObjectives)
     train: TrainConfig
     train_split: str = "train"
     valid_split: str = "valid"
@@ -54,6 +59,16 @@ class TextRunConfig:
     def form(self) -> ProjectionForm:
         """Return the form of the projection."""
         return ProjectionForm(form="skip", hidden_dim=self.projection_hidden)
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text at most."""
+        return int(self.text.max_tokens or 0)
+
+    def shape(self) -> dict[str, int]:
+        """Return the shape of the encoder; a text tower does not start from weights."""
+        names = ("hidden_dim", "num_layers", "num_heads", "max_tokens")
+        return {name: int(getattr(self.text, name)) for name in names}
 
     def pairs(self) -> DataConfig:
         """Return what opens the pairs; sizes of protein batches do not matter here."""
@@ -75,37 +90,13 @@ def load_text_config(path: Path) -> TextRunConfig:
     UsageError
         No such file, no TOML, or a key that is unknown, missing or of a wrong value.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        raise UsageError(reason, where=str(path), hint="give a file of train/configs") from error
-    except ValueError as error:
-        raise UsageError(f"is not TOML ({error})", where=str(path)) from error
-    check_keys(content, ["name", "text", "model", "objectives", "train", "data"], str(path))
-    tables: dict[str, dict[str, Any]] = {
-        name: dict(content.get(name) or {}) for name in ("text", "objectives", "train")
-    }
-    flat = {"name": content.get("name"), **content.get("model", {}), **content.get("data", {})}
-    kinds = {"text": TextConfig, "objectives": TextObjectives, "train": TrainConfig}
-    for name, kind in kinds.items():
-        flat[name] = make_table(kind, tables[name], f"{path}: [{name}]")
-    made: TextRunConfig = _make(flat, str(path))
+    content = read_toml(path)
+    flat = {**content, **content.get("model", {}), **content.get("data", {})}
+    made = make(TextRunConfig, {key: v for key, v in flat.items() if key not in _SPREAD}, str(path))
     if made.text.weights is not None:
-        raise UsageError("a text tower starts from a shape", where=f"{path}: [text] weights")
-    if made.projection_dim % 2:
-        raise UsageError("must be even", where=f"{path}: [model] projection_dim")
+        raise UsageError(
+            "a text tower starts from a shape",
+            code="usage.bad_value",
+            where=f"{path}: [text] weights",
+        )
     return made
-
-
-def _make(content: dict[str, Any], where: str) -> TextRunConfig:
-    plain = {k: v for k, v in content.items() if k not in ("text", "objectives", "train")}
-    kinds: dict[str, type] = {"name": str, "train_split": str, "valid_split": str}
-    kinds |= {"projection_dim": int, "projection_hidden": int}
-    check_keys(plain, list(kinds), where)
-    for key, kind in kinds.items():
-        if key in ("train_split", "valid_split") and key not in plain:
-            continue
-        if type(plain.get(key)) is not kind or not plain[key]:
-            raise UsageError(f"key {key!r} is missing or of a wrong kind", where=where)
-    return TextRunConfig(**content)

@@ -77,12 +77,18 @@ def read_annotated(
                     continue
                 numbers, sequence = ontology.resolve_all(entry["go"]).terms, entry["sequence"]
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise InputError(f"cannot be read ({error!r})", where=f"{path}:{number}") from error
+                raise InputError(
+                    f"cannot be read ({error!r})", code="input.bad_line", where=f"{path}:{number}"
+                ) from error
             terms = ontology.propagate(numbers[numbers >= 0], roots=False)
             if len(terms):
                 own.sequences.append("" if entry["split"] in bare else sequence)
                 own.terms.append(terms)
     for name, own in found.items():
         if not own.terms:
-            raise InputError(f"no protein of split {name!r} has a GO term", where=str(path))
+            raise InputError(
+                f"no protein of split {name!r} has a GO term",
+                code="input.empty_split",
+                where=str(path),
+            )
     return found

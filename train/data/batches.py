@@ -23,12 +23,11 @@ from protclip_core.encoders.alphabet import BOS, EOS
 from protclip_core.encoders.packing import PackedTokens, pack
 from protclip_core.errors import UsageError
 from train.config.run import DataConfig, ObjectivesConfig
-from train.data.composer import PROPERTY_TAGS, TextComposer
+from train.data.composer import PROPERTY_TAGS, TextComposer, hash_texts
 from train.data.masking import Masked, mask_batch
 from train.data.pairs import PairSource, read_proteins
 from train.data.substitutions import mutate
 from train.data.text_vectors import TextVariants
-from train.objectives.gc import hash_texts
 
 __all__ = ["Batch", "EpochPlan", "PairData", "full_batch", "read_proteins"]
 
@@ -171,7 +170,9 @@ class PairData:
         self._few = config.residue_pairs if objectives.on_residues else 0
         if 0 < self._few < ranks:
             raise UsageError(
-                f"{self._few} are not enough for {ranks} ranks", where="[data] residue_pairs"
+                f"{self._few} are not enough for {ranks} ranks",
+                code="usage.bad_value",
+                where="[data] residue_pairs",
             )
 
     def plan(self, epoch: int) -> EpochPlan:

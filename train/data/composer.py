@@ -5,6 +5,8 @@ Legend: B rows, S text tokens (padded to the longest).
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import torch
 from tokenizers import Tokenizer
@@ -14,7 +16,7 @@ from protclip_core.errors import ModelError
 from train.data.pairs import TokenPart
 from train.data.texts import GO_TAG, TAGS
 
-__all__ = ["PROPERTY_TAGS", "TextComposer"]
+__all__ = ["PROPERTY_TAGS", "TextComposer", "hash_texts"]
 
 #: The properties that PDA tells apart: the four of the paper.
 PROPERTY_TAGS = tuple(TAGS)
@@ -54,7 +56,11 @@ class TextComposer:
         for token in ("[CLS]", "[SEP]", "[PAD]"):
             id = tokenizer.token_to_id(token)
             if id is None:
-                raise ModelError(f"the tokenizer has no {token}", hint="give one of BERT's kind")
+                raise ModelError(
+                    f"the tokenizer has no {token}",
+                    code="model.bad_tokenizer",
+                    hint="give one of BERT's kind",
+                )
             named.append(int(id))
         self._first, self._last, self.pad = named
 
@@ -123,3 +129,26 @@ class TextComposer:
     def framed(self, tokens: list[int]) -> list[int]:
         """Put the special tokens around a row, and cut what is beyond the limit."""
         return [self._first, *tokens[: self.max_tokens - 2], self._last]
+
+
+def hash_texts(ids: Tensor, mask: Tensor) -> Tensor:
+    """Return a number for each text that only identical texts share.
+
+    Parameters
+    ----------
+    ids, mask
+        Token ids and mask, shape ``(B, S)``, on the CPU. Padding does not count, so that texts
+        of batches that are padded to different lengths compare.
+
+    Returns
+    -------
+    Tensor
+        Hashes of 64 bits, shape ``(B,)``, int64. Two of a million different texts share one with
+        a probability of 3e-8.
+    """
+    digests = [
+        hashlib.blake2b(row[real].long().numpy().tobytes(), digest_size=8).digest()
+        for row, real in zip(ids, mask.bool())
+    ]
+    numbers = [int.from_bytes(digest, "little", signed=True) for digest in digests]
+    return torch.tensor(numbers, dtype=torch.int64)

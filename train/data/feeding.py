@@ -11,6 +11,7 @@ from multiprocessing import active_children
 from threading import current_thread, main_thread
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from protclip_core.errors import WorkerLostError
@@ -31,6 +32,11 @@ class Place:
     epoch: int
     position: int
     batches: int
+
+    def noise(self, seed: int, rank: int, device: torch.device) -> torch.Generator:
+        """Return random numbers of this batch, and of a rank's part of it."""
+        own = hash((seed, self.epoch, self.position, rank)) % (1 << 62)
+        return torch.Generator(device).manual_seed(own)
 
     def passed(self, progress: Progress) -> None:
         """Move a run behind this batch."""
@@ -119,6 +125,7 @@ def stop_watching() -> None:
 def _lost(pids: str) -> WorkerLostError:
     return WorkerLostError(
         f"the process {pids} that puts batches together was lost",
+        code="worker.lost_process",
         hint="start again with --resume",
     )
 

@@ -16,9 +16,14 @@ from protclip_core.errors import InputError
 from train.data.composer import TextComposer
 from train.data.go_terms import GoTerms
 from train.data.text_vectors import length_batches
-from train.objectives.prior import log_odds
 
-__all__ = ["GoBank", "make_bank", "vectors_of_terms"]
+__all__ = ["GoBank", "log_odds", "make_bank", "vectors_of_terms"]
+
+
+#: Added to a count: half a protein; for terms that are not trained on, a little less.
+_ADDED, _ADDED_BEYOND = 0.5, 0.3
+#: No term is certain, though all proteins of a small set may have it.
+_MOST = 0.999
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +99,7 @@ def make_bank(
     if not len(columns):
         raise InputError(
             f"no GO term annotates {least} training proteins",
+            code="input.too_few_proteins",
             hint="lower [objectives] go_min_count, or give pairs with GO terms",
         )
     kinds = ("name", "definition") if kind == "both" else (kind,)
@@ -135,3 +141,29 @@ def vectors_of_terms(texts: Tensor, owner: Tensor | None, number: int) -> Tensor
     if owner is None:
         return unit
     return F.normalize(unit.new_zeros(number, unit.shape[1]).index_add(0, owner, unit), dim=-1)
+
+
+def log_odds(
+    counts: np.ndarray, annotated: int, *, trained: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the logarithm of the odds that a protein has a term, nothing else being known.
+
+    Parameters
+    ----------
+    counts
+        Training proteins of each term, ``(N,)``.
+    annotated
+        Training proteins that have any term.
+    trained
+        ``(N,)`` bool, whether a term is in the bank; default: all are.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(N,)``, float32: of ``(count + 0.5) / annotated``, and of ``(count + 0.3) /
+        annotated`` for a term that is not in the bank; a share is 0.999 at most.
+    """
+    added = _ADDED if trained is None else np.where(trained, _ADDED, _ADDED_BEYOND)
+    share = np.minimum((counts + added) / max(annotated, 1), _MOST)
+    found: np.ndarray = np.log(share / (1 - share)).astype(np.float32)
+    return found

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.data.go_bank import GoBank
-from train.objectives.prior import log_odds
+from train.data.go_bank import GoBank, log_odds
 
 __all__ = ["GoTargets"]
 

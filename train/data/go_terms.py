@@ -136,7 +136,9 @@ class GoTerms:
                     free.append(child)
         if done < len(self.ids):
             stuck = self.ids[int(np.flatnonzero(waiting)[0])]
-            raise InputError(f"{stuck} is among its own ancestors", where=where)
+            raise InputError(
+                f"{stuck} is among its own ancestors", code="input.cyclic_terms", where=where
+            )
 
 
 def _read(path: str | Path) -> list[dict[str, str]]:
@@ -146,9 +148,18 @@ def _read(path: str | Path) -> list[dict[str, str]]:
     needed = ("id", "name", "namespace", "is_obsolete", "is_a")
     missing = [name for name in needed if not rows or name not in rows[0]]
     if missing:
-        raise InputError(f"has no column {missing[0]!r}", where=str(path), hint="give a GO table")
+        raise InputError(
+            f"has no column {missing[0]!r}",
+            code="input.missing_column",
+            where=str(path),
+            hint="give a GO table",
+        )
     active = [row for row in rows if row["is_obsolete"] == "0"]
     for row in active:
         if row["namespace"] not in _NAMESPACES:
-            raise InputError(f"{row['id']} has namespace {row['namespace']!r}", where=str(path))
+            raise InputError(
+                f"{row['id']} has namespace {row['namespace']!r}",
+                code="input.bad_namespace",
+                where=str(path),
+            )
     return active

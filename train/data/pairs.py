@@ -132,12 +132,16 @@ def read_proteins(
                 residues = encode(entry["sequence"])[1:-1].copy()
                 accession, go = str(entry["accession"]), tuple(entry.get("go") or ())
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise InputError(f"cannot be read ({error!r})", where=f"{path}:{number}") from error
+                raise InputError(
+                    f"cannot be read ({error!r})", code="input.bad_line", where=f"{path}:{number}"
+                ) from error
             parts = parts_of(entry, go_names)
             if parts and len(residues):
                 found.append(Protein(accession, residues, parts, go))
     if not found:
-        raise InputError(f"no entry of split {split!r} has a text", where=str(path))
+        raise InputError(
+            f"no entry of split {split!r} has a text", code="input.empty_split", where=str(path)
+        )
     return found
 
 
@@ -285,7 +289,11 @@ class ShardPairs:
                 np.savez(file, key=np.array(digest), **found)  # type: ignore[arg-type]
         self.numbers, self.lengths, self._counts, self._annotated = (found[name] for name in _FOUND)
         if not len(self.numbers):
-            raise InputError(f"no entry of split {split!r} has a text", where=str(shards.folder))
+            raise InputError(
+                f"no entry of split {split!r} has a text",
+                code="input.empty_split",
+                where=str(shards.folder),
+            )
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -376,7 +384,12 @@ def open_pairs(
         cache = run_dir / f"pairs-{split}.npz"
         return ShardPairs(ShardSet(path), split, config, tokenizer, terms, names, cache)
     if not path.exists():
-        raise ModelError("no such file", where=str(path), hint="name the pairs with --data")
+        raise ModelError(
+            "no such file",
+            code="model.not_found",
+            where=str(path),
+            hint="name the pairs with --data",
+        )
     options = {"holdout": config.holdout, "valid_split": config.valid_split}
     return MemoryPairs(read_proteins(path, split, names, **options), tokenizer, terms)  # type: ignore[arg-type]
 

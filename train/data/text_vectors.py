@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.data.composer import TextComposer
+from train.data.composer import TextComposer, hash_texts
 from train.data.kept_tables import keep, open_kept
 from train.data.pairs import PairSource
-from train.objectives.gc import hash_texts
 
 __all__ = ["TextVariants", "length_batches", "open_variants", "write_variants"]
 

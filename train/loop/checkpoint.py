@@ -48,13 +48,15 @@ from train.loop.averages import Averages
 from train.loop.optim import Progress
 from train.loop.ranks import Ranks
 
-__all__ = ["find", "load_model", "read_progress", "restore", "save"]
+__all__ = ["find", "load_model", "read_progress", "read_tensors", "restore", "save"]
 
 _log = logging.getLogger(__name__)
 _KEPT = 2
 _NAME = re.compile(r"step-\d{8,}")
 _MANIFEST = "manifest.json"
 _STEPS = "steps.safetensors"
+#: Names of parameters in checkpoints of protclip 0.1 to those of today.
+_NOW = {"go_logit_scale": "objectives.go.logit_scale", "go_bias": "objectives.go.bias"}
 _FILES = ("model.safetensors", "optimizer.pt", "rest.pt", "state.json")
 
 
@@ -128,8 +130,8 @@ def restore(
     world = state.pop("ranks")
     files = [directory / name for name in ("model.safetensors", _STEPS)]
     # The averages first, where there are some, then what the steps go on from.
-    found: list[dict[str, Any]] = [load(file.read_bytes()) for file in files if file.exists()]
-    states = torch.load(directory / "optimizer.pt", weights_only=True)
+    found: list[dict[str, Any]] = [read_tensors(file) for file in files if file.exists()]
+    states = _renamed_states(torch.load(directory / "optimizer.pt", weights_only=True))
     options = StateDictOptions(full_state_dict=True)
     try:
         set_model_state_dict(model, found[0], options=options)
@@ -141,12 +143,13 @@ def restore(
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelError(
             "does not fit the configuration",
+            code="model.other_settings",
             where=str(directory),
             hint="resume with the shapes and objectives that the run began with",
         ) from error
     rest = torch.load(directory / "rest.pt", weights_only=True)
-    for name in _bank_of(model).keys() & rest.keys():
-        setattr(model, name, rest[name].to(ranks.device))
+    if "bank_vectors" in _bank_of(model) and "bank_vectors" in rest:
+        model.go.vectors = rest["bank_vectors"].to(ranks.device)  # type: ignore[union-attr]
     if world == ranks.world:
         _set_generators(rest["generators"][ranks.rank], ranks)
     elif ranks.first:
@@ -159,9 +162,29 @@ def restore(
     return Progress(**state)
 
 
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Return the parameters in a file of a checkpoint, by the names that they have today."""
+    return {_NOW.get(name, name): value for name, value in load(file.read_bytes()).items()}
+
+
 def load_model(directory: Path, model: nn.Module) -> None:
-    """Put the parameters of a checkpoint into a trainee; the averages, where it has some."""
-    model.load_state_dict(load((directory / "model.safetensors").read_bytes()))
+    """Put the parameters of a checkpoint into a trainee; the averages, where it has some.
+
+    Those of objectives that the model does not have are left out.
+    """
+    wanted = model.state_dict().keys()
+    tensors = read_tensors(directory / "model.safetensors")
+    model.load_state_dict({name: v for name, v in tensors.items() if name in wanted})
+
+
+def _renamed_states(states: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of an optimizer by the names that parameters have today."""
+    groups = [
+        {**group, "params": [_NOW.get(name, name) for name in group["params"]]}
+        for group in states["param_groups"]
+    ]
+    by_name = {_NOW.get(name, name): state for name, state in states["state"].items()}
+    return {**states, "state": by_name, "param_groups": groups}
 
 
 def read_progress(directory: Path) -> Progress:
@@ -185,7 +208,12 @@ def find(run_dir: Path) -> Path:
             return directory
         _log.warning("%s: %s; taking the checkpoint before it", directory, fault)
     what = "all checkpoints are damaged" if found else "no checkpoint to resume from"
-    raise ModelError(what, where=str(run_dir), hint="start again without --resume elsewhere")
+    raise ModelError(
+        what,
+        code="model.damaged" if found else "model.no_checkpoint",
+        where=str(run_dir),
+        hint="start again without --resume elsewhere",
+    )
 
 
 def _write(final: Path, contents: dict[str, Callable[[BinaryIO], object]]) -> None:
@@ -251,7 +279,9 @@ def _write_file(path: Path, write: Callable[[Any], object]) -> dict[str, Any]:
             if hashing.error is not None:
                 raise hashing.error from error
             if free_bytes(path) < 1_000_000:
-                raise ResourceError("no room to write it", where=str(path)) from error
+                raise ResourceError(
+                    "no room to write it", code="resource.disk_full", where=str(path)
+                ) from error
             raise
         os.fsync(file.fileno())
     return {"bytes": hashing.size, "sha256": hashing.sha256}
@@ -283,14 +313,13 @@ def _is_sharded(model: nn.Module) -> bool:
     return any(hasattr(parameter, "full_tensor") for parameter in model.parameters())
 
 
-def _bank_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return the attributes that are no parameters but belong to the state of a `Trainee`.
+def _bank_of(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    """Return what is no parameter but belongs to the state of a `Trainee`.
 
-    Those of a frozen text tower are in the folder of the run (`train.loop.kept_texts`).
+    The vectors of a frozen text tower are in the folder of the run (`train.loop.kept_texts`).
     """
-    found = getattr(model, "bank_vectors", None)
-    kept = getattr(model, "text_frozen", False)
-    return {} if found is None or kept else {"bank_vectors": found}
+    go = getattr(model, "go", None)
+    return {} if go is None or model.towers.text_frozen else {"bank_vectors": go.vectors}
 
 
 def _averaged(

@@ -39,12 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, help="directories of runs")
     parser.add_argument("--out", type=Path, help="picture (default: curve.png of the first run)")
     args = parser.parse_args(argv)
-
-    def work() -> int:
-        draw(args.runs, args.out or args.runs[0] / "curve.png")
-        return 0
-
-    return guarded(work)
+    return guarded(lambda: draw(args.runs, args.out or args.runs[0] / "curve.png"))
 
 
 def draw(run_dirs: Sequence[Path], out: Path) -> None:
@@ -63,7 +58,7 @@ def draw(run_dirs: Sequence[Path], out: Path) -> None:
     runs = {str(path): read_metrics(path) for path in run_dirs}
     for name, rows in runs.items():
         if not rows:
-            raise ModelError("holds no metrics of a run", where=name)
+            raise ModelError("holds no metrics of a run", code="model.no_metrics", where=name)
     panels = _panels([row for rows in runs.values() for row in rows])
     columns = min(3, len(panels))
     lines = math.ceil(len(panels) / columns)

@@ -1,6 +1,6 @@
 """Figures of a model on pairs that it was not trained on.
 
-Legend: N pairs, P joint width.
+Legend: N pairs, P joint width, C GO terms.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from protclip_core.measure.fmax import fmax
 from train.data.batches import Batch, full_batch
 from train.data.composer import TextComposer
 from train.data.go_bank import GoBank
+from train.data.go_terms import ASPECTS, GoTerms
+from train.data.masking import IGNORED, mask_residues
 from train.data.pairs import PairSource
-from train.loop.bank_vectors import unit_bank
-from train.loop.go_fmax import aspect_fmax
 from train.loop.ranks import Ranks
 from train.loop.trainee import Trainee
-from train.objectives.mlm import IGNORED, mask_residues
 
-__all__ = ["EvaluationSet", "evaluate", "recall_at"]
+__all__ = ["EvaluationSet", "aspect_fmax", "evaluate", "recall_at"]
 
 _TOKENS_OF_A_BATCH = 12_000
 #: The masked forward pass is a second one; a part of the proteins says enough.
@@ -116,7 +116,7 @@ def evaluate(
     proteins = torch.cat([result[0] for result in results])
     texts = torch.cat([result[1] for result in results])
     figures = _retrieval(proteins, texts, pairs)
-    if model.config.mlm:
+    if "mlm" in model.objectives:
         count = sum(result[3] for result in results)
         total = sum(result[2] * result[3] for result in results)
         figures["mlm_perplexity"] = math.exp(min(total / max(count, 1), 50.0))
@@ -130,13 +130,13 @@ def _annotation(
 ) -> dict[str, float]:
     """Fmax of each aspect, by cosines, and with the prior where there is one."""
     kept = len(model.every_vectors) == len(every.columns)
-    vectors = model.every_vectors if kept else unit_bank(model, every)
+    vectors = model.every_vectors if kept else model.unit_bank(every)
     cosines = (proteins @ vectors.cpu().T).numpy()
     inside = np.searchsorted(every.columns, bank.columns)
     ways = [("fmax", cosines[:, inside], bank.columns)]
-    on = model.config
-    if on.go and on.go_form == "prior":
-        odds = model.go_scale * cosines + every.log_prior(on.go_min_count)
+    go = model.go
+    if go is not None and go.prior:
+        odds = go.scale * cosines + every.log_prior(go.config.go_min_count)
         ways.append(("fmax_prior", odds, every.columns))
     figures: dict[str, float] = {}
     for way, scores, columns in ways:
@@ -151,15 +151,15 @@ def _measure(
 ) -> tuple[Tensor, Tensor, float, int]:
     """Embeddings of a batch, its MLM loss and the number of masked residues."""
     device = model.towers.logit_scale.device
-    proteins, texts = model("embed", batch.to(device))
+    proteins, texts = model.embed(batch.to(device))
     loss, count = 0.0, 0
-    if model.config.mlm:
+    if "mlm" in model.objectives:
         generator = torch.Generator().manual_seed(seed)
         masked, targets = mask_residues(
             batch.proteins, mask_share, generator, proteins=_MASKED_SHARE
         )
         count = int((targets != IGNORED).sum())
-        loss = float(model("restore", masked.to(device), targets.to(device)))
+        loss = float(model.restore(masked.to(device), targets.to(device)))
     return proteins.cpu(), texts.cpu(), loss, count
 
 
@@ -191,3 +191,41 @@ def recall_at(k: int, similarity: Tensor, same_text: Tensor) -> float:
     itself = torch.eye(len(similarity), dtype=torch.bool)
     ahead = (similarity >= own) & ~same_text & ~itself
     return int((ahead.sum(dim=1) < k).sum()) / len(similarity)
+
+
+def aspect_fmax(
+    scores: np.ndarray, columns: np.ndarray, annotations: list[np.ndarray], terms: GoTerms
+) -> dict[str, float]:
+    """Return Fmax of each aspect, over its terms without the root.
+
+    Parameters
+    ----------
+    scores
+        Shape ``(N, C)``, propagated.
+    columns
+        Terms of the columns, ``(C,)``.
+    annotations
+        True terms of each protein, propagated, without roots. Those that are no column count as
+        not found.
+
+    Returns
+    -------
+    dict
+        ``MF``, ``BP``, ``CC`` to Fmax over the proteins that are annotated there; NaN for none.
+    """
+    found = {}
+    for aspect, name in enumerate(ASPECTS):
+        own = [terms_[terms.aspects[terms_] == aspect] for terms_ in annotations]
+        rows = [row for row, terms_ in enumerate(own) if len(terms_)]
+        inside = columns[terms.aspects[columns] == aspect]
+        beyond = np.setdiff1d(np.concatenate([own[row] for row in rows] or [inside]), inside)
+        every = np.concatenate([inside, beyond])
+        place = np.full(len(terms), -1)
+        place[every] = np.arange(len(every))
+        truth = np.zeros((len(rows), len(every)), dtype=bool)
+        for number, row in enumerate(rows):
+            truth[number, place[own[row]]] = True
+        table = np.full(truth.shape, -np.inf, dtype=np.float32)
+        table[:, : len(inside)] = scores[rows][:, terms.aspects[columns] == aspect]
+        found[name] = fmax(table, truth) if rows else float("nan")
+    return found

@@ -16,9 +16,9 @@ from train.config.run import RunConfig
 from train.data.go_bank import GoBank
 from train.data.kept_tables import hash_tensors, keep, open_kept
 from train.data.text_vectors import open_variants, write_variants
-from train.loop.bank_vectors import unit_bank
 from train.loop.ranks import Ranks
-from train.loop.setup import TOKENIZER, Prepared
+from train.loop.run_folder import TOKENIZER
+from train.loop.setup import Prepared
 from train.loop.trainee import Trainee
 
 __all__ = ["keep_texts"]
@@ -43,10 +43,11 @@ def keep_texts(
         No room for them.
     """
     number = config.text.cache_variants if config.objectives.gc else 0
-    if not model.text_frozen:
+    if not model.towers.text_frozen:
         if number:
             raise UsageError(
                 "needs a text encoder and a text projection that are frozen",
+                code="usage.not_frozen",
                 where="[text] cache_variants",
                 hint="set frozen and projection_frozen, or start from a model that brings both",
             )
@@ -61,7 +62,7 @@ def keep_texts(
                 variants,
                 ready.data.source,
                 ready.data.texts,
-                lambda ids, mask: model("embed_texts", ids.to(ranks.device), mask.to(ranks.device)),
+                lambda ids, mask: model.embed_texts(ids.to(ranks.device), mask.to(ranks.device)),
                 number=number,
                 width=model.towers.projection_dim,
                 seed=config.train.seed,
@@ -77,8 +78,9 @@ def keep_texts(
         found = open_kept(run_dir / _TERMS, facts | _facts_of_terms(ready.every))
         assert found is not None
         model.every_vectors = torch.from_numpy(np.array(found)).to(ranks.device)
-        rows = np.searchsorted(ready.every.columns, ready.bank.columns)
-        model.bank_vectors = model.every_vectors[torch.from_numpy(rows).to(ranks.device)]
+        if model.go is not None:
+            rows = np.searchsorted(ready.every.columns, ready.bank.columns)
+            model.go.vectors = model.every_vectors[torch.from_numpy(rows).to(ranks.device)]
 
 
 def _keep_terms(run_dir: Path, ready: Prepared, model: Trainee, facts: Mapping[str, Any]) -> None:
@@ -88,7 +90,7 @@ def _keep_terms(run_dir: Path, ready: Prepared, model: Trainee, facts: Mapping[s
     facts = {**facts, **_facts_of_terms(every)}
     if open_kept(path, facts) is None:
         _log.info("encoding %d GO terms, once", len(every.columns))
-        vectors = unit_bank(model, every).cpu().numpy()
+        vectors = model.unit_bank(every).cpu().numpy()
         with keep(path, facts, vectors.shape, np.float32) as add:
             add(vectors)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,17 @@ from torch import nn
 
 from train.config.run import TrainConfig
 
-__all__ = ["Progress", "learning_rate", "make_optimizer", "set_learning_rate", "share_done"]
+__all__ = [
+    "Progress",
+    "learning_rate",
+    "make_optimizer",
+    "make_text_optimizer",
+    "set_learning_rate",
+    "share_done",
+]
 
 _ENCODERS = ("towers.protein_encoder.", "towers.text_encoder.")
+_WORDS = "text_encoder.embeddings.word_embeddings.weight"
 _TABLES = ("towers.protein_encoder.tables.", "towers.protein_encoder.gates.")
 
 
@@ -56,18 +65,35 @@ def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.AdamW
     settings
         Rates and decay.
     """
+
+    def share(name: str) -> tuple[float, bool]:
+        if settings.table_share != 1 and name.startswith(_TABLES):
+            return settings.table_share, False
+        return (settings.encoder_share if name.startswith(_ENCODERS) else 1.0), True
+
+    return _adamw(model, settings, share)
+
+
+def make_text_optimizer(
+    tower: nn.Module, settings: TrainConfig, word_rate: float
+) -> torch.optim.AdamW:
+    """AdamW for a text tower; word vectors learn ``word_rate`` times faster, and do not decay."""
+    return _adamw(tower, settings, lambda n: (word_rate, False) if n == _WORDS else (1.0, True))
+
+
+def _adamw(
+    model: nn.Module, settings: TrainConfig, share: Callable[[str], tuple[float, bool]]
+) -> torch.optim.AdamW:
+    """Group what learns by its share of the rate, and by whether it decays."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        share = settings.encoder_share if name.startswith(_ENCODERS) else 1.0
-        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-        if settings.table_share != 1 and name.startswith(_TABLES):
-            share, decay = settings.table_share, 0.0
-        groups.setdefault((share, decay), []).append(parameter)
+        if parameter.requires_grad:
+            own, decays = share(name)
+            decay = settings.weight_decay if decays and parameter.ndim > 1 else 0.0
+            groups.setdefault((own, decay), []).append(parameter)
     listed = [
-        {"params": parameters, "weight_decay": decay, "share": share}
-        for (share, decay), parameters in groups.items()
+        {"params": parameters, "weight_decay": decay, "share": own}
+        for (own, decay), parameters in groups.items()
     ]
     # The fused form knows nothing of sharded parameters on a CPU.
     fused = settings.parallel == "ddp"

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
 from train.loop.ranks import Ranks
-from train.loop.trainee import Trainee
+from train.loop.trainee import LOOKS, Trainee
 
 __all__ = ["clip_gradients", "gradients_wait", "share_work"]
 
@@ -37,6 +37,8 @@ def share_work(model: Trainee, parallel: str, ranks: Ranks) -> nn.Module:
             for layer in layers:
                 fully_shard(layer)
         fully_shard(model)
+        for name in LOOKS:
+            register_fsdp_forward_method(model, name)
         return model
     devices = [ranks.device] if ranks.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)

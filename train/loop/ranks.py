@@ -49,12 +49,20 @@ class Ranks:
         Where this rank computes.
     group
         For collectives; ``None`` in a run of one.
+    doing
+        What this rank is doing, for errors: ``"in step 12"``.
     """
 
     def __init__(self, rank: int, world: int, device: torch.device, timeout: float) -> None:
         self.rank, self.world, self.device, self.timeout = rank, world, device, timeout
         self.group: dist.ProcessGroup | None = None
+        self.doing = "before the first step"
         self._store: Any = None
+
+    @classmethod
+    def alone(cls, device: str | torch.device = "cpu") -> Ranks:
+        """Return the ranks of a run of one process."""
+        return cls(0, 1, torch.device(device), 60.0)
 
     @property
     def first(self) -> bool:
@@ -88,6 +96,7 @@ class Ranks:
         except (RuntimeError, ValueError) as error:
             raise WorkerLostError(
                 f"rank {self.rank} of {self.world} did not meet the others",
+                code="worker.no_meeting",
                 hint="start with torchrun, all ranks within a minute",
             ) from error
         self.group = dist.group.WORLD
@@ -111,7 +120,7 @@ class Ranks:
             # In Python, not in the store: a signal must get through.
             time.sleep(0.05)
             if self._has("gone", 0) or self._dead(0) or time.monotonic() > until:
-                raise self.lost("before the first step")
+                raise self.lost()
 
     def prepared(self, stage: str = "prepared") -> None:
         """Tell the others that they may read."""
@@ -144,14 +153,9 @@ class Ranks:
             and bool(_LOST.search(str(error)))
         )
 
-    def lost(self, when: str) -> WorkerLostError:
-        """Find out who is missing, and return the error that says so.
-
-        Parameters
-        ----------
-        when
-            What this rank was doing: ``"in step 12"``.
-        """
+    def lost(self) -> WorkerLostError:
+        """Find out who is missing, and return the error that says so."""
+        when = self.doing
         self.note("gone", f"lost another rank {when}")
         until = time.monotonic() + _GRACE
         missing = [rank for rank in range(self.world) if rank != self.rank]
@@ -166,12 +170,16 @@ class Ranks:
             which = f"rank {names}" if len(missing) == 1 else f"ranks {names}"
             dead = all(self._dead(rank) for rank in missing)
             what = "was lost" if dead else f"did not come within {self.timeout:g} seconds"
-            return WorkerLostError(f"{which} {what} {when}", hint=hint)
+            return WorkerLostError(f"{which} {what} {when}", code="worker.lost_rank", hint=hint)
         for rank in range(self.world):
             reason = self._read("gone", rank)
             if rank != self.rank and reason and not reason.startswith("lost another"):
-                return WorkerLostError(f"rank {rank} ended {when} ({reason})", hint=hint)
-        return WorkerLostError(f"the ranks lost each other {when}", hint=hint)
+                return WorkerLostError(
+                    f"rank {rank} ended {when} ({reason})", code="worker.lost_rank", hint=hint
+                )
+        return WorkerLostError(
+            f"the ranks lost each other {when}", code="worker.lost_rank", hint=hint
+        )
 
     def first_has_told(self) -> bool:
         """Whether the first rank, not this one, has ended as well, and so has said why."""
@@ -239,7 +247,9 @@ def join_ranks(timeout: float | None, *, device: str = "auto") -> Ranks:
         rank, world = (int(os.environ.get(name, start)) for name, start in _NUMBERS)
         local = int(os.environ.get("LOCAL_RANK", rank))
     except ValueError as error:
-        raise UsageError("RANK and WORLD_SIZE must be numbers", hint="use torchrun") from error
+        raise UsageError(
+            "RANK and WORLD_SIZE must be numbers", code="usage.bad_environment", hint="use torchrun"
+        ) from error
     if device == "auto":
         device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
     where = torch.device(device)
@@ -247,6 +257,7 @@ def join_ranks(timeout: float | None, *, device: str = "auto") -> Ranks:
         if local >= torch.cuda.device_count():
             raise UsageError(
                 f"local rank {local} has no device among {torch.cuda.device_count()}",
+                code="usage.no_device",
                 hint="start one process for each device",
             )
         torch.cuda.set_device(where)

@@ -125,6 +125,7 @@ def _tensorboard(run_dir: Path, step: int) -> Any:  # noqa: ANN401
     except ImportError as error:
         raise UsageError(
             "tensorboard is not installed",
+            code="usage.missing_library",
             where="[train] tensorboard",
             hint="pip install tensorboard, or set it to false",
         ) from error

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
+import torch
 
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.io.atomic import disk_error, write_atomic
 from train.config.run import RunConfig, changed_keys, load_saved_config
 from train.data.batches import PairData
 from train.data.composer import TextComposer
 from train.data.go_bank import GoBank, make_bank
 from train.data.go_terms import GoTerms
 from train.data.pairs import PairSource, open_pairs
-from train.data.texts import train_tokenizer
+from train.data.texts import Part
 from train.loop.evaluate import EvaluationSet
 from train.loop.ranks import Ranks
+from train.loop.run_folder import make_tokenizer, open_tokenizer, prepare_folder
 from train.loop.trainee import Trainee
+from train.objectives.registry import make_objectives
 from train.towers.building import build_towers, text_limit, tokenizer_of
 
-__all__ = ["Prepared", "make_banks", "make_trainee", "open_tokenizer", "prepare", "prepare_folder"]
+__all__ = ["Prepared", "make_banks", "make_trainee", "prepare"]
 
 _log = logging.getLogger(__name__)
-TOKENIZER, CONFIG = "tokenizer.json", "config.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,12 @@ def prepare(
     data_path, go_path = _paths(config, data_path, go_path)
     terms = GoTerms(go_path) if go_path else None
     if ranks.first:
-        prepare_folder(config, run_dir, resume=resume)
+        prepare_folder(
+            run_dir,
+            config.to_dict(),
+            lambda saved: changed_keys(load_saved_config(saved), config),
+            resume=resume,
+        )
         _make_tokenizer(config, run_dir, data_path, terms)
         if data_path.is_dir():
             for split in (config.data.train_split, config.data.valid_split):
@@ -131,70 +136,57 @@ def make_banks(
 
 
 def make_trainee(
-    config: RunConfig, vocab_size: int, bank: GoBank | None, *, bf16: bool = False
+    config: RunConfig, vocab_size: int, bank: GoBank | None, device: torch.device | str = "cpu"
 ) -> Trainee:
-    """Build the model with what only training needs."""
-    return Trainee(build_towers(config, vocab_size), config.objectives, bank, bf16=bf16)
-
-
-def prepare_folder(config: RunConfig, run_dir: Path, *, resume: bool) -> None:
-    """Begin a folder, or look at the one that is there.
-
-    Raises
-    ------
-    UsageError
-        It holds a run and is not to be resumed, or cannot be written.
-    ModelError
-        It holds none and is to be resumed.
-    """
-    saved = run_dir / CONFIG
-    if resume and not saved.exists():
-        raise ModelError("no checkpoint to resume from", where=str(run_dir))
-    if not resume and saved.exists():
-        raise UsageError("holds a run already", where=str(run_dir), hint="add --resume")
-    if resume:
-        for change in changed_keys(load_saved_config(saved), config):
-            _log.warning("resumed with another setting: %s", change)
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(error, run_dir) from error
-    write_atomic(saved, (json.dumps(config.to_dict(), indent=2) + "\n").encode())
-
-
-def open_tokenizer(run_dir: Path) -> Tokenizer:
-    """Open the tokenizer of a run."""
-    return Tokenizer.from_file(str(run_dir / TOKENIZER))
+    """Build the model with what only training needs; without a bank, GO is left out."""
+    objectives, precision = config.objectives, config.train.precision
+    cuda = torch.device(device).type == "cuda"
+    return Trainee(
+        build_towers(config, vocab_size),
+        make_objectives(objectives, bank),
+        objectives.weights,
+        bf16=precision == "bf16" or (precision == "auto" and cuda),
+    ).to(device)
 
 
 def _make_tokenizer(
     config: RunConfig, run_dir: Path, data_path: Path, terms: GoTerms | None
 ) -> None:
-    """See to ``tokenizer.json``: the one that is there, the one that is named, or a new one.
+    """See to ``tokenizer.json``: the existing one, the one that is given, or a new one."""
 
-    Training one breaks ties between equally frequent pieces at random, so a run that is to be
-    repeated exactly names the ``tokenizer.json`` of the first.
-    """
-    path = run_dir / TOKENIZER
-    if path.exists():
-        return
-    tokenizer = tokenizer_of(config)
-    if tokenizer is None:
+    def texts() -> Iterator[tuple[Part, ...]]:
         split = config.data.train_split
-        pairs = open_pairs(data_path, split, config.data, None, terms, run_dir)
-        tokenizer = train_tokenizer(pairs.texts(), config.text.vocab_size)
-    write_atomic(path, tokenizer.to_str().encode())
+        return open_pairs(data_path, split, config.data, None, terms, run_dir).texts()
+
+    given = tokenizer_of(config)
+    content = None if given is None else given.to_str().encode()
+    make_tokenizer(run_dir, content, texts, config.text.vocab_size)
 
 
 def _paths(
     config: RunConfig, data_path: Path | None, go_path: Path | None
 ) -> tuple[Path, Path | None]:
     if data_path is None and config.data.pairs is None:
-        raise UsageError("no pairs to train on", where="[data] pairs", hint="name them with --data")
+        raise UsageError(
+            "no pairs to train on",
+            code="usage.missing_option",
+            where="[data] pairs",
+            hint="name them with --data",
+        )
     if go_path is None and config.data.go is not None:
         go_path = Path(config.data.go)
     if go_path is not None and not go_path.is_file():
-        raise ModelError("no such file", where=str(go_path), hint="name the GO table with --go")
+        raise ModelError(
+            "no such file",
+            code="model.not_found",
+            where=str(go_path),
+            hint="name the GO table with --go",
+        )
     if go_path is None and config.objectives.go:
-        raise UsageError("needs a table of GO terms", where="[objectives] go", hint="give --go")
+        raise UsageError(
+            "needs a table of GO terms",
+            code="usage.missing_option",
+            where="[objectives] go",
+            hint="give --go",
+        )
     return data_path or Path(str(config.data.pairs)), go_path

@@ -16,96 +16,47 @@ V vocabulary of residues.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from protclip_core.encoders.alphabet import MASK
 from protclip_core.encoders.packing import PackedTokens
-from train.objectives.mlm import IGNORED
+from train.data.batches import Batch
+from train.data.masking import IGNORED
+from train.objectives.objective import Context, Objective, Outputs
 from train.objectives.precision import full_precision
 from train.objectives.ranks import mean_over_ranks
 
-__all__ = ["bsr_loss", "mask_segments"]
+__all__ = ["StaticSegments", "bsr_loss"]
 
 
-def mask_segments(
-    batch: PackedTokens,
-    share: float = 0.15,
-    longest: int = 10,
-    generator: torch.Generator | None = None,
-) -> tuple[PackedTokens, Tensor]:
-    """Replace random runs of residues by the mask token.
+class StaticSegments(Objective):
+    """Masked runs of residues, restored with the help of the text."""
 
-    In each protein, runs are drawn until they cover the share; the last one is cut so that they
-    cover no more. Their places are random, all arrangements being equally likely; runs do not
-    overlap, but may touch.
+    name = "bsr"
+    reads = frozenset({"segments", "segment_targets", "text_tokens"})
+    trains = frozenset({"protein_projection", "text_projection", "text_encoder"})
 
-    Parameters
-    ----------
-    batch
-        Packed proteins, each with BOS and EOS, which are never masked.
-    share
-        Share of the residues of each protein that is masked, in [0, 1]; rounded up to whole
-        residues, but one residue always stays, so that a protein of one is left alone.
-    longest
-        Longest run, at least 1; the length of a run is random between half of it and itself.
-    generator
-        Source of the random numbers (on the CPU).
-
-    Returns
-    -------
-    masked : PackedTokens
-        The batch with `MASK` in place of the chosen residues.
-    targets : Tensor
-        The original ids where masked, `IGNORED` elsewhere; shape ``(T,)``, int64.
-
-    Raises
-    ------
-    ValueError
-        ``share`` or ``longest`` out of range.
-    """
-    if not 0 <= share <= 1 or longest < 1:
-        msg = f"need a share in [0, 1] and a longest run of 1 or more, got {share} and {longest}"
-        raise ValueError(msg)
-    # One draw from torch seeds NumPy, whose small draws cost a tenth.
-    seed = int(torch.randint(1 << 62, (), generator=generator))
-    rng = np.random.default_rng(seed)
-    chosen = np.zeros(len(batch.tokens), dtype=bool)
-    for start, length in zip(batch.starts, batch.lengths):
-        residues = length - 2
-        # Less a hair, since 0.07 * 100 comes out above 7.
-        wanted = min(math.ceil(share * residues - 1e-9), residues - 1)
-        if wanted > 0:
-            first = start + 1
-            chosen[first : first + residues] = _random_runs(residues, wanted, longest, rng)
-    where = torch.from_numpy(chosen).to(batch.tokens.device)
-    targets = batch.tokens.masked_fill(~where, IGNORED)
-    return PackedTokens(batch.tokens.masked_fill(where, MASK), batch.lengths), targets
-
-
-def _random_runs(size: int, wanted: int, longest: int, rng: np.random.Generator) -> np.ndarray:
-    """Choose ``wanted`` of ``size`` places in runs; bool, shape ``(size,)``."""
-    shortest = max(1, longest // 2)
-    lengths = rng.integers(shortest, longest + 1, size=-(-wanted // shortest))
-    ends = lengths.cumsum()
-    number = int(np.searchsorted(ends, wanted)) + 1
-    lengths = lengths[:number]
-    lengths[-1] -= ends[number - 1] - wanted
-    rng.shuffle(lengths)
-    # Shrink every run to one place; choose those; then let the runs grow again.
-    slots = np.sort(rng.choice(size - wanted + number, number, replace=False))
-    starts = slots + lengths.cumsum() - lengths - np.arange(number)
-    step = np.zeros(size + 1, dtype=np.int64)
-    np.add.at(step, starts, 1)
-    np.add.at(step, starts + lengths, -1)
-    return step[:size].cumsum() > 0
+    def forward(self, batch: Batch, outputs: Outputs, context: Context) -> dict[str, Tensor]:
+        """Return the loss."""
+        towers, proteins, targets = context.towers, batch.close.whole, outputs["segment_targets"]
+        # The texts of the proteins that are looked at are the first.
+        text, mask = outputs["text_tokens"][: len(proteins)], batch.text_mask[: len(proteins)]
+        loss = bsr_loss(
+            towers.protein_projection(outputs["segments"][targets != IGNORED]),
+            targets,
+            proteins,
+            towers.text_projection(text),
+            mask,
+            decoder=towers.residue_heads.segment_decoder,
+            head=towers.residue_heads.segment_head,
+            ranks=context.ranks,
+        )
+        return {self.name: loss}
 
 
 def bsr_loss(

@@ -9,7 +9,6 @@ Legend: B pairs of this process, N pairs of all processes, P joint width, S text
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal
 
 import torch
@@ -17,10 +16,32 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.data.batches import Batch
+from train.objectives.objective import Context, Objective, Outputs
 from train.objectives.precision import full_precision
 from train.objectives.ranks import gather_counts, gather_rows
 
-__all__ = ["contrastive_loss", "distributed_contrastive_loss", "hash_texts"]
+__all__ = ["GlobalContrast", "contrastive_loss", "distributed_contrastive_loss"]
+
+
+class GlobalContrast(Objective):
+    """The contrast of a batch of all ranks; its temperature is that of the model."""
+
+    name = "gc"
+    reads = frozenset({"proteins", "texts"})
+    trains = frozenset({"logit_scale", "protein_projection", "text_projection", "text_encoder"})
+
+    def forward(self, batch: Batch, outputs: Outputs, context: Context) -> dict[str, Tensor]:
+        """Return the loss."""
+        loss = distributed_contrastive_loss(
+            outputs["proteins"],
+            outputs["texts"],
+            scale=context.towers.logit_scale.exp(),
+            ranks=context.ranks,
+            text_keys=batch.text_keys,
+            form=self.config.gc_form,
+        )
+        return {self.name: loss}
 
 
 @full_precision
@@ -129,29 +150,6 @@ def distributed_contrastive_loss(
             logits = logits.masked_fill(same & ~itself, float("-inf"))
         total = total + F.cross_entropy(logits, target, reduction="sum")
     return total * ranks.size() / (2 * len(both))
-
-
-def hash_texts(ids: Tensor, mask: Tensor) -> Tensor:
-    """Return a number for each text that only identical texts share.
-
-    Parameters
-    ----------
-    ids, mask
-        Token ids and mask, shape ``(B, S)``, on the CPU. Padding does not count, so that texts
-        of batches that are padded to different lengths compare.
-
-    Returns
-    -------
-    Tensor
-        Hashes of 64 bits, shape ``(B,)``, int64. Two of a million different texts share one with
-        a probability of 3e-8.
-    """
-    digests = [
-        hashlib.blake2b(row[real].long().numpy().tobytes(), digest_size=8).digest()
-        for row, real in zip(ids, mask.bool())
-    ]
-    numbers = [int.from_bytes(digest, "little", signed=True) for digest in digests]
-    return torch.tensor(numbers, dtype=torch.int64)
 
 
 def _contrast_of_all(

@@ -8,56 +8,32 @@ Legend: T tokens of a packed batch, M masked tokens, V vocabulary.
 
 from __future__ import annotations
 
-import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from protclip_core.encoders.alphabet import BOS, EOS, MASK
-from protclip_core.encoders.packing import PackedTokens
+from train.data.batches import Batch
+from train.data.masking import IGNORED
+from train.objectives.objective import Context, Objective, Outputs
 from train.objectives.precision import full_precision
 from train.objectives.ranks import mean_over_ranks
 
-__all__ = ["IGNORED", "mask_residues", "mlm_loss"]
-
-#: Target of a token that is not to be restored.
-IGNORED = -100
+__all__ = ["MaskedResidues", "mlm_loss"]
 
 
-def mask_residues(
-    batch: PackedTokens,
-    share: float = 0.15,
-    generator: torch.Generator | None = None,
-    *,
-    proteins: float = 1.0,
-) -> tuple[PackedTokens, Tensor]:
-    """Replace a random share of the residues by the mask token.
+class MaskedResidues(Objective):
+    """Masked residues, restored from the rest of the protein."""
 
-    Parameters
-    ----------
-    batch
-        Packed proteins.
-    share
-        Probability that a residue is masked, in [0, 1]; BOS and EOS never are.
-    generator
-        Source of the random numbers (on the CPU).
-    proteins
-        Probability that a protein is masked at all, in [0, 1].
+    name = "mlm"
+    reads = frozenset({"residues", "residue_targets"})
+    trains = frozenset({"protein_layers"})
 
-    Returns
-    -------
-    masked : PackedTokens
-        The batch with `MASK` in place of the chosen residues.
-    targets : Tensor
-        The original ids where masked, `IGNORED` elsewhere; shape ``(T,)``, int64.
-    """
-    tokens = batch.tokens
-    draws = torch.rand(len(tokens), generator=generator).to(tokens.device)
-    taken = torch.rand(len(batch), generator=generator) < proteins
-    taken = taken.repeat_interleave(torch.tensor(batch.lengths)).to(tokens.device)
-    chosen = (draws < share) & taken & (tokens != BOS) & (tokens != EOS)
-    targets = tokens.masked_fill(~chosen, IGNORED)
-    return PackedTokens(tokens.masked_fill(chosen, MASK), batch.lengths), targets
+    def forward(self, batch: Batch, outputs: Outputs, context: Context) -> dict[str, Tensor]:
+        """Return the loss."""
+        targets = outputs["residue_targets"]
+        chosen = targets != IGNORED
+        logits = context.towers.residue_logits(outputs["residues"][chosen])
+        return {self.name: mlm_loss(logits, targets[chosen], ranks=context.ranks)}
 
 
 @full_precision

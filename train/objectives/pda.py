@@ -22,14 +22,48 @@ from torch import Tensor
 
 from protclip_core.encoders.packing import PackedTokens
 from protclip_core.encoders.residue_heads import PrototypeBank
+from train.data.batches import Batch
+from train.objectives.objective import Context, Objective, Outputs
 from train.objectives.precision import full_precision
 from train.objectives.ranks import mean_over_ranks
 
-__all__ = ["pda_loss", "segment_vectors", "segment_weights"]
+__all__ = ["DynamicSegments", "pda_loss", "segment_vectors", "segment_weights"]
 
 #: Residues whose similarities differ by less than this share of the largest product that their
 #: lengths allow are alike: float32 knows no better.
 _ALIKE = 1e-6
+
+
+class DynamicSegments(Objective):
+    """Segments of a protein against the prototypes of its properties."""
+
+    name = "pda"
+    reads = frozenset({"whole"})
+    trains = frozenset({"protein_projection", "text_projection"})
+
+    def forward(self, batch: Batch, outputs: Outputs, context: Context) -> dict[str, Tensor]:
+        """Return the loss."""
+        towers, heads = context.towers, context.towers.residue_heads
+        # As in the paper, the texts of the properties are encoded without gradient.
+        with torch.no_grad():
+            pooled = towers.text_pooled(batch.property_ids, batch.property_mask)
+        projected = towers.text_projection(pooled)
+        properties = projected.new_zeros((*batch.present.shape, projected.shape[-1]))
+        properties[batch.present] = projected
+        loss = pda_loss(
+            towers.protein_projection(outputs["whole"]),
+            batch.close.whole,
+            properties,
+            batch.present,
+            bank=heads.prototypes,
+            scale=heads.segment_logit_scale.exp(),
+            threshold=self.config.theta,
+            temperature=self.config.prototype_temperature,
+            gumbel=self.config.gumbel,
+            generator=context.generator,
+            ranks=context.ranks,
+        )
+        return {self.name: loss}
 
 
 @full_precision

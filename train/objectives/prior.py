@@ -9,7 +9,6 @@ Legend: B proteins of the batch, N texts of the bank, P joint width.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -18,40 +17,10 @@ from torch import Tensor
 from train.objectives.precision import full_precision
 from train.objectives.ranks import mean_over_ranks
 
-__all__ = ["log_odds", "prior_loss"]
+__all__ = ["prior_loss"]
 
 #: The sum over the terms of a protein is divided by this, to be of the size of the others.
 _SIZE = 10.0
-#: Added to a count: half a protein; for terms that are not trained on, a little less.
-_ADDED, _ADDED_BEYOND = 0.5, 0.3
-#: No term is certain, though all proteins of a small set may have it.
-_MOST = 0.999
-
-
-def log_odds(
-    counts: np.ndarray, annotated: int, *, trained: np.ndarray | None = None
-) -> np.ndarray:
-    """Return the logarithm of the odds that a protein has a term, nothing else being known.
-
-    Parameters
-    ----------
-    counts
-        Training proteins of each term, ``(N,)``.
-    annotated
-        Training proteins that have any term.
-    trained
-        ``(N,)`` bool, whether a term is in the bank; default: all are.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(N,)``, float32: of ``(count + 0.5) / annotated``, and of ``(count + 0.3) /
-        annotated`` for a term that is not in the bank; a share is 0.999 at most.
-    """
-    added = _ADDED if trained is None else np.where(trained, _ADDED, _ADDED_BEYOND)
-    share = np.minimum((counts + added) / max(annotated, 1), _MOST)
-    found: np.ndarray = np.log(share / (1 - share)).astype(np.float32)
-    return found
 
 
 @full_precision

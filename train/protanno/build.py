@@ -14,33 +14,23 @@ to standard error. A build that was killed goes on with --resume. Exit codes: 0 
 from __future__ import annotations
 
 import argparse
-import logging
 import shlex
 import sys
 from pathlib import Path
 
-from train.loop.terminal import LineProgress, guarded, say
+from protclip_cli.boundary import say
+from protclip_cli.progress import make_progress
+from train.loop.terminal import guarded, log_to_terminal
 from train.protanno.builder import BuildOptions, build
 from train.protanno.sampling import FORMS, Sampling
 
 __all__ = ["main"]
 
 
-class _Lines(logging.Handler):
-    """Shows log records as lines of the program."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        say(prefix + record.getMessage())
-
-
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, build, and return the exit code."""
     args = _parser().parse_args(argv)
-    for name in ("train", "protclip_core"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [_Lines()], False
-        logger.setLevel(logging.INFO)
+    log_to_terminal()
     shown = sys.argv[1:] if argv is None else argv
     command = shlex.join(["python", "-m", "train.protanno.build", *shown])
     return guarded(lambda: _run(args, command))
@@ -68,7 +58,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
         resume=args.resume,
         plot=args.plot,
         command=command,
-        progress=LineProgress(),
+        progress=make_progress(quiet=False),
     )
     print("\n".join(built.table))
     shards = len(built.index["shards"])

@@ -69,10 +69,11 @@ class BuildOptions:
     def __post_init__(self) -> None:
         if not 1 <= self.shard_size <= 100_000:
             message = f"{self.shard_size} entries is not 1 to 100,000"
-            raise UsageError(message, where="--shard-size")
+            raise UsageError(message, code="usage.bad_value", where="--shard-size")
         if self.go_only and self.sampling.form != "none":
             raise UsageError(
                 "no sampling can keep an entry without properties",
+                code="usage.conflicting_options",
                 where="--go-only",
                 hint="leave it out, or use --sampling none",
             )
@@ -133,7 +134,9 @@ def build(
         Another process builds there.
     """
     if not inputs:
-        raise UsageError("no input", hint="name a file, or - for standard input")
+        raise UsageError(
+            "no input", code="usage.no_input", hint="name a file, or - for standard input"
+        )
     folder = Path(out)
     check_inputs(inputs)
     key = {"options": options.key(), "inputs": [stamp(path) for path in inputs]}
@@ -185,6 +188,7 @@ class _Work:
                 shutil.rmtree(self._folder / name)
             raise InputError(
                 f"none of {int(self._state.before.sum()):,} entries was kept",
+                code="input.empty_sample",
                 where=", ".join(source.name for source in self._state.sources),
                 hint="another --sampling or a larger --target keeps more",
             )
@@ -239,6 +243,7 @@ class _Work:
                 return
         raise InputError(
             f"differs in its first {known:,} records from what the unfinished build read",
+            code="input.changed_source",
             where=source.name,
             hint=_OTHER_INPUT,
         )
@@ -251,7 +256,10 @@ class _Work:
             where = source.where(record, error)
             if not self._options.skip_broken:
                 raise InputError(
-                    error.reason, where=where, hint="mend it, or pass over it with --skip-broken"
+                    error.reason,
+                    code="input.bad_record",
+                    where=where,
+                    hint="mend it, or pass over it with --skip-broken",
                 ) from error
             if self._state.note_broken(f"{where}: {error.reason}"):
                 _log.warning("%s: %s; skipped", where, error.reason)
@@ -340,6 +348,7 @@ def _check_finished(folder: Path, key: dict[str, Any]) -> None:
     if {name: index[name] for name in key} != json.loads(json.dumps(key)):
         raise UsageError(
             "holds a data set of other inputs or options",
+            code="usage.output_exists",
             where=str(folder),
             hint="choose another --out",
         )

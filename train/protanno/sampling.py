@@ -82,31 +82,58 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
-            raise UsageError(f"no sampling {self.form!r}; there are {', '.join(FORMS)}")
+            raise UsageError(
+                f"no sampling {self.form!r}; there are {', '.join(FORMS)}",
+                code="usage.unknown_value",
+            )
         if self.exponents is not None:
             wanted = len(_DEFAULTS.get(self.form, ()))
             if len(self.exponents) != wanted:
                 message = (
                     f"sampling {self.form} takes {wanted} exponents, not {len(self.exponents)}"
                 )
-                raise UsageError(message, where="--exponents")
+                raise UsageError(message, code="usage.bad_value", where="--exponents")
             if not np.isfinite(self.exponents).all():
-                raise UsageError(f"{self.exponents} are not all finite", where="--exponents")
+                raise UsageError(
+                    f"{self.exponents} are not all finite",
+                    code="usage.bad_value",
+                    where="--exponents",
+                )
             if min(self.exponents[:2]) < 0:
                 message = f"{self.exponents} would prefer what is uncertain, or says little"
-                raise UsageError(message, where="--exponents", hint="give 0 or more for 1/C and R")
+                raise UsageError(
+                    message,
+                    code="usage.bad_value",
+                    where="--exponents",
+                    hint="give 0 or more for 1/C and R",
+                )
         if self.target is not None and self.form in ("none", "release"):
             raise UsageError(
-                f"sampling {self.form} has its own size", where="--target", hint="leave it out"
+                f"sampling {self.form} has its own size",
+                code="usage.conflicting_options",
+                where="--target",
+                hint="leave it out",
             )
         if self.target is not None and self.target < 1:
-            raise UsageError(f"{self.target} entries are no sample", where="--target")
+            raise UsageError(
+                f"{self.target} entries are no sample", code="usage.bad_value", where="--target"
+            )
         if self.form == "uniform" and self.target is None:
-            raise UsageError("uniform sampling needs the number of entries", hint="add --target N")
+            raise UsageError(
+                "uniform sampling needs the number of entries",
+                code="usage.missing_option",
+                hint="add --target N",
+            )
         if not 1 <= self.unknown_level <= 5:
-            raise UsageError(f"{self.unknown_level} is not 1 to 5", where="--unknown-level")
+            raise UsageError(
+                f"{self.unknown_level} is not 1 to 5",
+                code="usage.bad_value",
+                where="--unknown-level",
+            )
         if not 0 <= self.seed < 1 << 63:
-            raise UsageError(f"{self.seed} is not between 0 and 2^63 - 1", where="--seed")
+            raise UsageError(
+                f"{self.seed} is not between 0 and 2^63 - 1", code="usage.bad_value", where="--seed"
+            )
 
     @property
     def needs_counts(self) -> bool:

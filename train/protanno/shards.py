@@ -187,7 +187,9 @@ class ShardSet:
         for info in self.shards:
             if not info.present(self._shard_folder):
                 where = str(info.paths(self._shard_folder)[0])
-                raise ModelError("a shard is missing or cut", where=where, hint=_AGAIN)
+                raise ModelError(
+                    "a shard is missing or cut", code="model.damaged", where=where, hint=_AGAIN
+                )
         self._starts = np.cumsum([0, *(info.entries for info in self.shards)])
         # By process as well: a forked reader must not move the place of its parent's file.
         self._open: OrderedDict[tuple[int, int], tuple[Any, np.ndarray]] = OrderedDict()
@@ -270,7 +272,7 @@ class ShardSet:
 
     def _damaged(self, shard: int) -> ModelError:
         where = str(self.shards[shard].paths(self._shard_folder)[0])
-        return ModelError("the shard is damaged", where=where, hint=_AGAIN)
+        return ModelError("the shard is damaged", code="model.damaged", where=where, hint=_AGAIN)
 
 
 def read_shards(folder: str | Path, split: str | None = None) -> Iterator[Entry]:
@@ -304,11 +306,19 @@ def read_index(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(
             "no data set is there, or its build is not finished",
+            code="model.not_found",
             where=str(folder),
             hint="name the folder that train.protanno.build wrote; --resume finishes a build",
         ) from error
     except ValueError as error:
-        raise ModelError("is damaged", where=str(path), hint=_AGAIN) from error
+        raise ModelError(
+            "is damaged", code="model.damaged", where=str(path), hint=_AGAIN
+        ) from error
     if not isinstance(index, dict) or {k: index.get(k) for k in FORMAT} != FORMAT:
-        raise ModelError("is no index of format protclip-protanno 1", where=str(path), hint=_AGAIN)
+        raise ModelError(
+            "is no index of format protclip-protanno 1",
+            code="model.unknown_format",
+            where=str(path),
+            hint=_AGAIN,
+        )
     return index

@@ -102,7 +102,10 @@ class Source:
         line = self._reader.readline(_MOST)
         if len(line) == _MOST:
             raise InputError(
-                "a line is longer than 64 MiB", where=f"{self.name}:{self._line + 1}", hint=_GIVE
+                "a line is longer than 64 MiB",
+                code="input.too_long",
+                where=f"{self.name}:{self._line + 1}",
+                hint=_GIVE,
             )
         self._hash.update(line)
         self._line += bool(line)
@@ -112,7 +115,7 @@ class Source:
         while line := self._next_line():
             if line.removeprefix(_BOM).strip():
                 return line
-        raise InputError("is empty", where=self.name, hint=_GIVE)
+        raise InputError("is empty", code="input.empty", where=self.name, hint=_GIVE)
 
     def _recognise(self, line: bytes) -> tuple[str, Callable[[bytes], RawEntry]]:
         if line.startswith(b"ID   "):
@@ -126,11 +129,18 @@ class Source:
         start = (line + self._reader.read(512)).lstrip()
         if encoding := wide_encoding(start):
             hint = f"convert it: iconv -f {encoding} -t UTF-8"
-            raise InputError(f"is {encoding} text", where=self.name, hint=hint)
+            raise InputError(
+                f"is {encoding} text", code="input.unknown_format", where=self.name, hint=hint
+            )
         look, hint = ("FASTA", "") if start.startswith(b">") else looks_like(start)
         # The hints of others are about making FASTA of it.
         hint = hint if "fetch" in hint or "unpack" in hint or "decompress" in hint else _GIVE
-        raise InputError(f"is {look}, not UniProt entries", where=self.name, hint=hint)
+        raise InputError(
+            f"is {look}, not UniProt entries",
+            code="input.unknown_format",
+            where=self.name,
+            hint=hint,
+        )
 
     def _line_records(self) -> Iterator[Record]:
         if self.kind == "jsonl":
@@ -151,6 +161,7 @@ class Source:
             if size > _MOST:
                 raise InputError(
                     "a record is longer than 64 MiB: its end '//' is missing",
+                    code="input.too_long",
                     where=f"{self.name}:{start}",
                     hint=_GIVE,
                 )
@@ -196,7 +207,9 @@ def check_inputs(paths: Sequence[str | Path]) -> None:
     """
     names = [str(path) for path in paths]
     if names.count("-") > 1:
-        raise InputError("standard input can be read once only", where="<stdin>")
+        raise InputError(
+            "standard input can be read once only", code="input.stdin_twice", where="<stdin>"
+        )
     for path in paths:
         if str(path) != "-" and Path(path).is_file():
             with open_source(path):

@@ -139,6 +139,7 @@ class Journal:
             if not resume:
                 raise UsageError(
                     "holds an unfinished build",
+                    code="usage.unfinished_run",
                     where=str(folder.parent),
                     hint="finish it with --resume, or choose another folder",
                 )
@@ -146,6 +147,7 @@ class Journal:
             if found != wanted:
                 raise UsageError(
                     f"the unfinished build there is another: {differences(found, wanted)}",
+                    code="usage.other_settings",
                     where=str(folder.parent),
                     hint="give the same inputs and options, or choose another folder",
                 )
@@ -223,15 +225,30 @@ def claim_folder(folder: Path, *, resume: bool) -> None:
         It holds other files, or a data set and ``resume`` is false; or it cannot be used.
     """
     if folder.exists() and not folder.is_dir():
-        raise UsageError("is not a folder", where=str(folder), hint="choose another --out")
+        raise UsageError(
+            "is not a folder",
+            code="usage.not_a_folder",
+            where=str(folder),
+            hint="choose another --out",
+        )
     if (folder / "index.json").exists() and not resume:
-        raise UsageError("holds a data set already", where=str(folder), hint="choose another --out")
+        raise UsageError(
+            "holds a data set already",
+            code="usage.output_exists",
+            where=str(folder),
+            hint="choose another --out",
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in folder.iterdir() if path.name != ".index.json.lock"}
     except OSError as error:
-        raise UsageError(f"cannot be used: {error.strerror}", where=str(folder)) from error
+        raise UsageError(
+            f"cannot be used: {error.strerror}", code="usage.not_writable", where=str(folder)
+        ) from error
     if names and not names & {"index.json", "build"}:
         raise UsageError(
-            "holds other files and no build", where=str(folder), hint="choose another --out"
+            "holds other files and no build",
+            code="usage.output_exists",
+            where=str(folder),
+            hint="choose another --out",
         )

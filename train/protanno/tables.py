@@ -70,11 +70,16 @@ class Table:
             if found is None:
                 continue
             if self._names.count(found.lower()) > 1:
-                raise InputError(f"has two columns {printable(found)!r}", where=source)
+                raise InputError(
+                    f"has two columns {printable(found)!r}",
+                    code="input.duplicate_column",
+                    where=source,
+                )
             self._place[what] = self._names.index(found.lower()), found
         if "sequence" not in self._place:
             raise InputError(
                 "has no column 'Sequence'",
+                code="input.missing_column",
                 where=source,
                 hint="export the table again with that column",
             )

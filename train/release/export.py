@@ -13,26 +13,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer
 
-from protclip_core.engines.memory import keep_freed_memory
 from protclip_core.models.info import describe_model
 from protclip_core.weights.bundle import Bundle, open_bundle, write_bundle
 from train.config.run import RunConfig, load_saved_config
 from train.data.composer import TextComposer
+from train.data.go_bank import GoBank
 from train.data.go_terms import GoTerms
 from train.data.pairs import open_pairs
 from train.loop import checkpoint
 from train.loop.evaluate import EvaluationSet, evaluate
 from train.loop.ranks import Ranks
-from train.loop.setup import make_banks
-from train.loop.terminal import guarded
+from train.loop.setup import make_banks, make_trainee
+from train.loop.terminal import guarded, start_program
 from train.loop.trainee import Trainee
-from train.towers.building import build_towers, text_limit
+from train.towers.building import text_limit
 from train.towers.two_towers import bundle_config
 
 __all__ = ["export", "measure"]
@@ -56,19 +56,17 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if (args.data is None) != (args.figures is None):
         parser.error("--data and --figures belong together")
-    torch.set_num_threads(1)
-    keep_freed_memory()
+    start_program(threads=1)
     return guarded(lambda: _run(args), kept="nothing is kept")
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> None:
     bundle = export(args.run_dir, args.out, args.card, heads=not args.without_heads)
     print(f"{bundle.path}: weights sha256 {bundle.weights_sha256}")
     if args.figures:
         figures = measure(bundle.path, args.run_dir, args.data, args.go, args.pairs)
         args.figures.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         print(json.dumps(figures, indent=2))
-    return 0
 
 
 def export(run_dir: Path, out: Path, card: Path | None = None, *, heads: bool = True) -> Bundle:
@@ -83,7 +81,7 @@ def export(run_dir: Path, out: Path, card: Path | None = None, *, heads: bool = 
         No checkpoint, or weights that float16 cannot hold.
     """
     config = load_saved_config(run_dir / "config.json")
-    model = _build(config, run_dir / "tokenizer.json")
+    model = _build(config, run_dir / "tokenizer.json", None)
     checkpoint.load_model(checkpoint.find(run_dir), model)
     files = {"tokenizer.json": (run_dir / "tokenizer.json").read_bytes()}
     if card is not None:
@@ -110,17 +108,10 @@ def measure(
     """
     config = load_saved_config(run_dir / "config.json")
     bundle = open_bundle(bundle_dir)
-    model = _build(config, bundle.path / "tokenizer.json")
-    # For what a bundle leaves out: the scale of GO, which is scored with its prior.
-    checkpoint.load_model(checkpoint.find(run_dir), model)
-    # Arithmetic stays float32: only the rounding of the weights is part of the model.
-    state = model.towers.state_dict()
-    tensors = {n: v.float().reshape(state[n].shape) for n, v in bundle.tensors().items()}
-    model.towers.load_state_dict({**state, **tensors})
     tokenizer = Tokenizer.from_file(str(bundle.path / "tokenizer.json"))
     texts = TextComposer(tokenizer, text_limit(config), max_go_names=config.data.max_go_names)
     terms = GoTerms(go_path) if go_path else None
-    alone = Ranks(0, 1, torch.device("cpu"), 60.0)
+    alone = Ranks.alone()
     progress = checkpoint.read_progress(checkpoint.find(run_dir))
     figures: dict[str, Any] = {"step": progress.step, "seconds": round(progress.seconds)}
     figures["weights_sha256"] = bundle.weights_sha256
@@ -131,6 +122,13 @@ def measure(
     bank = every = None
     if terms is not None:
         bank, every = make_banks(config, terms, pairs_of(config.data.train_split), texts)
+    model = _build(config, bundle.path / "tokenizer.json", bank)
+    # For what a bundle leaves out: the scale of GO, which is scored with its prior.
+    checkpoint.load_model(checkpoint.find(run_dir), model)
+    # Arithmetic stays float32: only the rounding of the weights is part of the model.
+    state = model.towers.state_dict()
+    tensors = {n: v.float().reshape(state[n].shape) for n, v in bundle.tensors().items()}
+    model.towers.load_state_dict({**state, **tensors})
     share = config.objectives.mask_share
     for split in ("valid", "test"):
         sample = EvaluationSet.draw(pairs_of(split), texts, pairs, config.train.evaluate_residues)
@@ -139,16 +137,17 @@ def measure(
     return figures
 
 
-def _build(config: RunConfig, tokenizer_path: Path) -> Trainee:
-    """Build the trainee for its shapes; the bank of GO is no part of its weights."""
+def _build(config: RunConfig, tokenizer_path: Path, bank: GoBank | None) -> Trainee:
+    """Build the trainee, on the CPU and in float32."""
     vocab_size = Tokenizer.from_file(str(tokenizer_path)).get_vocab_size()
-    return Trainee(build_towers(config, vocab_size), config.objectives)
+    config = replace(config, train=replace(config.train, precision="float32"))
+    return make_trainee(config, vocab_size, bank)
 
 
 def _kind(config: RunConfig) -> str:
     if config.protein.weights is None:
         return config.protein.kind
-    return str(describe_model(config.protein.weights).encoder.get("type", "esm2"))
+    return describe_model(config.protein.weights).architecture or "esm2"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
 import sys
 from dataclasses import replace
@@ -23,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from protclip_cli.progress import make_progress
 from protclip_core.engines.local import LocalEngine
-from protclip_core.engines.memory import keep_freed_memory
 from protclip_core.errors import ModelError
 from protclip_core.measure.calibration import calibration_error, sigmoid
 from protclip_core.measure.false_discovery import FalseDiscovery
+from protclip_core.measure.fmax import fmax
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings
@@ -41,10 +41,9 @@ from protclip_core.terms.scores import GoScorer
 from protclip_core.weights.bundle import open_bundle
 from train.config.run import load_saved_config
 from train.data.annotated import Annotated, read_annotated
+from train.data.go_bank import log_odds
 from train.loop import checkpoint
-from train.loop.go_fmax import fmax
-from train.loop.terminal import LineProgress, Lines, guarded
-from train.objectives.prior import log_odds
+from train.loop.terminal import guarded, start_program
 from train.release.reliability import draw_reliability
 
 __all__ = ["add_index", "embed_unit", "main", "measure"]
@@ -64,12 +63,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--template", choices=TEMPLATES, help="default: as the run, else both")
     parser.add_argument("--diagram", type=Path, help="picture of the reliability on test")
     args = parser.parse_args(argv)
-    keep_freed_memory()
-    logging.getLogger().addHandler(Lines())
+    start_program()
     return guarded(lambda: _run(args), kept="the bundle is as it was")
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> None:
     figures = add_index(
         args.bundle,
         args.data,
@@ -77,10 +75,9 @@ def _run(args: argparse.Namespace) -> int:
         run_dir=args.run_dir,
         template=args.template,
         diagram=args.diagram,
-        progress=LineProgress(),
+        progress=make_progress(quiet=False),
     )
     print(json.dumps(figures, indent=2))
-    return 0
 
 
 def add_index(
@@ -162,15 +159,16 @@ def _of_run(run_dir: Path | None) -> tuple[str | None, float | None]:
     """Return the text of terms and the scale that a run was trained with."""
     if run_dir is None:
         return None, None
-    from safetensors import safe_open
-
     config = load_saved_config(run_dir / "config.json")
-    path = checkpoint.find(run_dir) / "model.safetensors"
-    with safe_open(path, framework="pt") as file:
-        if "go_logit_scale" not in file.keys():  # noqa: SIM118 (not a mapping)
-            raise ModelError("was trained without GO, so has no scale of it", where=str(run_dir))
-        scale = float(file.get_tensor("go_logit_scale").float().exp())
-    return config.objectives.go_text, scale
+    tensors = checkpoint.read_tensors(checkpoint.find(run_dir) / "model.safetensors")
+    scale = tensors.get("objectives.go.logit_scale")
+    if scale is None:
+        raise ModelError(
+            "was trained without GO, so has no scale of it",
+            code="model.no_scale",
+            where=str(run_dir),
+        )
+    return config.objectives.go_text, float(scale.float().exp())
 
 
 def _log_prior(proteins: Annotated, terms: int) -> np.ndarray:
@@ -189,7 +187,11 @@ def embed_unit(model: ProteinModel, sequences: list[str], progress: Progress | N
     with LocalEngine(model) as engine:
         for row, result in engine.run(sequences, settings):
             if isinstance(result, str):
-                raise ModelError(f"protein {row + 1}: {result}", where=str(model.info.path))
+                raise ModelError(
+                    f"protein {row + 1}: {result}",
+                    code="model.bad_vector",
+                    where=str(model.info.path),
+                )
             found[row] = result.vector
             if progress is not None:
                 progress.advance(1)
@@ -228,7 +230,8 @@ def measure(
             right[number, own[row]] = True
         found = sigmoid(odds[rows][:, columns]).astype(np.float32)
         short = name.lower()
-        figures[f"fmax_{short}"] = _fmax(found[some], right[some])
+        kept = _of_weight(found[some], right[some])
+        figures[f"fmax_{short}"] = fmax(found[some][:, kept], right[some][:, kept])
         figures[f"ece_{short}"] = calibration_error(found.ravel(), right.ravel())
         list_of = FalseDiscovery()
         listed = found >= 0.01
@@ -241,10 +244,10 @@ def measure(
     return {key: value for key, value in figures.items() if value == value}, pairs
 
 
-def _fmax(probabilities: np.ndarray, right: np.ndarray) -> float:
-    """Return Fmax; terms that are nowhere true or at all likely are left out, to save memory."""
-    kept = right.any(axis=0) | (probabilities.max(axis=0) > _NEGLIGIBLE)
-    return fmax(probabilities[:, kept], right[:, kept])
+def _of_weight(probabilities: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Tell which terms are somewhere true or at all likely; the others only take memory."""
+    kept: np.ndarray = right.any(axis=0) | (probabilities.max(axis=0) > _NEGLIGIBLE)
+    return kept
 
 
 if __name__ == "__main__":

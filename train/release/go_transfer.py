@@ -14,15 +14,14 @@ Legend: N proteins, P joint width, E pairs of a protein and a term, F features.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from protclip_cli.progress import make_progress
 from protclip_core.engines.local import usable_cores
-from protclip_core.engines.memory import keep_freed_memory
 from protclip_core.errors import InputError, ModelError
 from protclip_core.io.aligners import Aligner, Hit, align, find_aligner
 from protclip_core.measure.calibration import sigmoid
@@ -56,7 +55,7 @@ from protclip_core.vectors.relatives import (
 )
 from protclip_core.weights.bundle import open_bundle
 from train.data.annotated import read_annotated
-from train.loop.terminal import LineProgress, Lines, guarded
+from train.loop.terminal import guarded, start_program
 from train.release.go_index import embed_unit
 
 __all__ = ["fit_rule", "fit_transfer", "main"]
@@ -77,22 +76,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--aligner", default="auto", help="auto, diamond or mmseqs")
     parser.add_argument("--threads", type=int, help="of the aligner; default one a core")
     args = parser.parse_args(argv)
-    keep_freed_memory()
-    logging.getLogger().addHandler(Lines())
+    start_program()
     return guarded(lambda: _run(args), kept="the bundle is as it was")
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> None:
     weights = fit_transfer(
         args.bundle,
         args.data,
         find_aligner(args.aligner),
         threads=args.threads,
-        progress=LineProgress(),
+        progress=make_progress(quiet=False),
     )
     add_transfer(weights, open_bundle(args.bundle))
     print(weights.to_bytes().decode(), end="")
-    return 0
 
 
 def fit_transfer(
@@ -127,7 +124,10 @@ def fit_transfer(
     index = find_go_index(info)
     if index.calibration is None:
         raise ModelError(
-            "has no calibration", where=index.source, hint="run train.release.go_index first"
+            "has no calibration",
+            code="model.no_calibration",
+            where=index.source,
+            hint="run train.release.go_index first",
         )
     splits = read_annotated(data, index.ontology, ("train", "valid"))
     train, valid = splits["train"], splits["valid"]
@@ -218,6 +218,7 @@ def _fit_aspect(
     if not correct.any():
         raise InputError(
             f"no protein of split valid has a relative and a term of aspect {ASPECTS[aspect]}",
+            code="input.nothing_to_fit",
             hint="give more annotated proteins",
         )
     weights = fit_rule(features, correct)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
 import sys
 from collections.abc import Sequence
@@ -25,12 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from protclip_core.engines.memory import keep_freed_memory
+from protclip_cli.progress import make_progress
 from protclip_core.errors import InputError
 from protclip_core.io.atomic import write_atomic
 from protclip_core.io.phrases import Phrase
 from protclip_core.io.streams import open_input
 from protclip_core.measure.calibration import sigmoid
+from protclip_core.measure.fmax import fmax
 from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.protein import ProteinModel
@@ -47,9 +47,8 @@ from protclip_core.terms.vocabularies import (
     vocabulary_file,
 )
 from protclip_core.weights.bundle import Bundle, open_bundle
-from train.loop.go_fmax import fmax
-from train.loop.terminal import LineProgress, Lines, guarded
-from train.objectives.prior import log_odds
+from train.data.go_bank import log_odds
+from train.loop.terminal import guarded, start_program
 from train.release.go_index import embed_unit, measure
 from train.release.vocabulary_terms import READERS, ec_phrases, flat_phrases, is_no_enzyme
 
@@ -91,12 +90,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.bundle is None and args.tables is None:
         parser.error("give --bundle, --tables, or both")
-    keep_freed_memory()
-    logging.getLogger().addHandler(Lines())
+    start_program()
     return guarded(lambda: _run(args), kept="files that are not named above are as they were")
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> None:
     records = _read(args.data)
     figures: dict[str, Any] = {}
     if args.tables is not None:
@@ -106,10 +104,9 @@ def _run(args: argparse.Namespace) -> int:
             args.bundle,
             records,
             tables=args.tables or TABLES,
-            progress=LineProgress(),
+            progress=make_progress(quiet=False),
         )
     print(json.dumps(figures, indent=2))
-    return 0
 
 
 def write_tables(train: Sequence[dict[str, Any]], folder: Path) -> dict[str, int]:
@@ -134,7 +131,9 @@ def write_tables(train: Sequence[dict[str, Any]], folder: Path) -> dict[str, int
     for name in SHIPPED:
         phrases = ec_phrases(train) if name == "ec" else flat_phrases(train, name)
         if not phrases:
-            raise InputError(f"no term of vocabulary {name} is frequent enough")
+            raise InputError(
+                f"no term of vocabulary {name} is frequent enough", code="input.nothing_to_fit"
+            )
         text = "".join(_line(phrase) for phrase in phrases)
         write_atomic(folder / f"{name}.tsv", text.encode())
         sizes[name] = len(phrases)
@@ -230,10 +229,14 @@ def _read(path: Path) -> _Records:
                     kept = _FIELDS if split == "train" else (*_FIELDS, "sequence")
                     found[split].append({key: entry[key] for key in kept if key in entry})
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"cannot be read ({error!r})", where=f"{path}:{number}") from error
+                raise InputError(
+                    f"cannot be read ({error!r})", code="input.bad_line", where=f"{path}:{number}"
+                ) from error
     for split, records in found.items():
         if not records:
-            raise InputError(f"no protein of split {split!r}", where=str(path))
+            raise InputError(
+                f"no protein of split {split!r}", code="input.empty_split", where=str(path)
+            )
     return found
 
 

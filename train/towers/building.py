@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from protclip_core.encoders.alphabet import TOKENS
 from protclip_core.encoders.bert import build_bert
 from protclip_core.encoders.esm2 import Esm2, Esm2Config
+from protclip_core.encoders.kmer_config import KmerConfig
 from protclip_core.encoders.projection import ProjectionForm
 from protclip_core.encoders.residue_heads import ResidueHeads
 from protclip_core.errors import UsageError
@@ -24,6 +25,7 @@ from protclip_core.models.info import ModelInfo, describe_model
 from protclip_core.weights.names import transformers_names
 from protclip_core.weights.tensors import fill_module, read_transformers_weights
 from train.config.run import RunConfig
+from train.objectives.registry import trained_parts
 from train.towers.two_towers import (
     TwoTowers,
     initialise_bert,
@@ -117,7 +119,9 @@ def tokenizer_of(config: RunConfig) -> Tokenizer | None:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 (the library names no class of its own)
-        raise UsageError("is not a readable tokenizer", where=str(path)) from error
+        raise UsageError(
+            "is not a readable tokenizer", code="usage.bad_tokenizer", where=str(path)
+        ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -129,7 +133,8 @@ def text_limit(config: RunConfig) -> int:
         assert config.text.max_tokens is not None
         return config.text.max_tokens
     info = _bundle_info(config.text.weights, "[text] weights")
-    most = int(info.text_encoder["max_tokens"])
+    assert info.text_encoder is not None
+    most = info.text_encoder.max_tokens
     return min(most, config.text.max_tokens or most)
 
 
@@ -160,7 +165,6 @@ def _protein_encoder(config: RunConfig, *, lm_head: bool) -> nn.Module:
         return _weights_of_protein(protein.weights, lm_head=lm_head)
     if protein.kind == "kmer":
         from protclip_core.encoders.kmer import KmerEncoder
-        from protclip_core.encoders.kmer_config import KmerConfig
         from protclip_core.encoders.kmer_start import start_alike
 
         kmer = KmerEncoder(KmerConfig.from_dict(protein.shape), lm_head=lm_head)
@@ -171,7 +175,7 @@ def _protein_encoder(config: RunConfig, *, lm_head: bool) -> nn.Module:
         shape = Esm2Config(**protein.shape)
     except (TypeError, ValueError) as error:
         reason = str(error).partition("() ")[2] or str(error)
-        raise UsageError(reason, where="[protein]") from error
+        raise UsageError(reason, code="usage.bad_value", where="[protein]") from error
     encoder = Esm2(shape, lm_head=lm_head)
     initialise_esm2(encoder, shape.num_layers)
     return encoder
@@ -180,14 +184,15 @@ def _protein_encoder(config: RunConfig, *, lm_head: bool) -> nn.Module:
 def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:
     info = describe_model(name)
     where = str(info.path)
-    kind = info.encoder.get("type")
+    shape = info.encoder
     if info.kind == "transformers":
         tensors = transformers_names(read_transformers_weights(info.path)[0])
-    elif info.bundle is not None and kind in ("esm2", "kmer"):
+    elif info.bundle is not None and isinstance(shape, Esm2Config | KmerConfig):
         tensors = info.bundle.tensors("protein_encoder.")
     else:
         raise UsageError(
             f"model {info.name} has no protein encoder that can be trained on",
+            code="model.no_protein_encoder",
             where="[protein] weights",
             hint="name an ESM-2, or make a bundle of it with: protclip models import",
         )
@@ -195,19 +200,20 @@ def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:
     if lm_head and not has_head:
         raise UsageError(
             f"model {info.name} has no masked-LM head",
+            code="model.no_mlm_head",
             where="[model] mlm_head",
             hint="choose mlm_head = 'separate'",
         )
     if not lm_head:
         tensors = {n: v for n, v in tensors.items() if not n.startswith("lm_head.")}
-    if kind == "kmer":
+    if isinstance(shape, KmerConfig):
         from protclip_core.encoders.kmer import KmerEncoder
-        from protclip_core.encoders.kmer_config import KmerConfig
 
-        encoder = KmerEncoder(KmerConfig.from_dict(info.encoder), lm_head=lm_head)
+        encoder = KmerEncoder(shape, lm_head=lm_head)
         fill_module(encoder, tensors, where, "protein_encoder.")
         return encoder
-    return build_esm2(info.encoder, tensors, where, lm_head=lm_head)
+    assert isinstance(shape, Esm2Config)
+    return build_esm2(shape, tensors, where, lm_head=lm_head)
 
 
 def _projection_form(config: RunConfig, protein: nn.Module) -> ProjectionForm | None:
@@ -220,6 +226,7 @@ def _projection_form(config: RunConfig, protein: nn.Module) -> ProjectionForm | 
     if not getattr(shape, "keep_input", False):
         raise UsageError(
             "the protein encoder keeps no input to read alone",
+            code="usage.bad_value",
             where="[model] protein_reads",
             hint="use 'all', or an encoder of kind 'kmer' with keep_input = true",
         )
@@ -231,6 +238,7 @@ def _text_encoder(config: RunConfig, vocab_size: int) -> nn.Module:
     if text.weights is not None:
         info = _bundle_info(text.weights, "[text] weights")
         assert info.bundle is not None
+        assert info.text_encoder is not None
         tensors = info.bundle.tensors("text_encoder.")
         return build_bert(info.text_encoder, tensors, str(info.path), "text_encoder.")
     assert text.hidden_dim
@@ -239,7 +247,9 @@ def _text_encoder(config: RunConfig, vocab_size: int) -> nn.Module:
     assert text.max_tokens
     if text.hidden_dim % text.num_heads:
         raise UsageError(
-            f"must be a multiple of num_heads {text.num_heads}", where="[text] hidden_dim"
+            f"must be a multiple of num_heads {text.num_heads}",
+            code="usage.bad_value",
+            where="[text] hidden_dim",
         )
     encoder = make_bert(
         vocab_size=vocab_size,
@@ -257,6 +267,7 @@ def _bundle_info(name: str, where: str) -> ModelInfo:
     if info.bundle is None or not info.text_encoder:
         raise UsageError(
             f"model {info.name} has no text encoder",
+            code="model.no_text_encoder",
             where=where,
             hint="protclip models import makes a bundle of a BERT",
         )
@@ -327,17 +338,12 @@ def _freeze_unused(towers: TwoTowers, config: RunConfig) -> None:
 
     A parameter that waits for a gradient which never comes is an error between ranks.
     """
-    on = config.objectives
-    if not on.gc:
-        towers.logit_scale.requires_grad = False
-    if not (on.gc or on.bsr or on.pda or on.go):
-        towers.protein_projection.requires_grad_(requires_grad=False)
-    if not (on.gc or on.bsr or on.pda or on.go):
-        towers.text_projection.requires_grad_(requires_grad=False)
-    if not (on.gc or on.bsr):
-        towers.text_encoder.requires_grad_(requires_grad=False)
-    if towers.reads_input and not on.mlm:
-        # Nothing goes through the layers then; see `Trainee.losses`.
+    trains = trained_parts(config.objectives)
+    for part in ("logit_scale", "protein_projection", "text_projection", "text_encoder"):
+        if part not in trains:
+            getattr(towers, part).requires_grad_(requires_grad=False)
+    if towers.reads_input and "protein_layers" not in trains:
+        # Nothing goes through the layers then; see `train.towers.passes`.
         for name, parameter in towers.protein_encoder.named_parameters():
             if not name.startswith(("tables.", "gates.", "windows.")):
                 parameter.requires_grad = False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from protclip_core.encoders.projection import ProjectionForm, SkipProjection, initialise_skip
-from train.towers.two_towers import initialise_bert, make_bert, mean_of_tokens
+from train.towers.two_towers import bert_fields, initialise_bert, make_bert, mean_of_tokens
 
-__all__ = ["Masking", "TextTower", "encode_rows", "start_words"]
+__all__ = ["Masking", "TextTower", "encode_rows", "start_words", "tower_config"]
 
 #: Rows of similar length go through the encoder together, in so many groups.
 _GROUPS = 4
@@ -52,6 +53,7 @@ class TextTower(nn.Module):
         form: ProjectionForm,
     ) -> None:
         super().__init__()
+        self.projection_dim, self.form = projection_dim, form
         self.text_encoder = make_bert(
             vocab_size=vocab_size,
             hidden_dim=hidden_dim,
@@ -86,6 +88,23 @@ class TextTower(nn.Module):
         """Return the tensors of a bundle."""
         rooms = ("text_encoder.", "text_projection.")
         return {n: v for n, v in self.state_dict().items() if n.startswith(rooms)}
+
+
+def tower_config(tower: TextTower, name: str, max_tokens: int) -> dict[str, Any]:
+    """Return the content of ``config.json`` of the bundle of a text tower."""
+    return {
+        "format": "protclip-bundle",
+        "format_version": 1,
+        "name": name,
+        "license": "Apache-2.0",
+        "projection_dim": tower.projection_dim,
+        "projection": tower.form.to_dict(),
+        "text_encoder": {
+            "type": "bert",
+            "max_tokens": max_tokens,
+            **bert_fields(tower.text_encoder.config),
+        },
+    }
 
 
 def encode_rows(

@@ -24,7 +24,7 @@ from protclip_core.encoders.projection import (
 from protclip_core.encoders.residue_heads import ResidueHeads
 
 __all__ = ["MAX_LOGIT_SCALE", "ProteinEncoder", "TwoTowers", "bert_fields", "bundle_config"]
-__all__ += ["initialise_bert", "initialise_esm2", "initialise_projection", "make_bert"]
+__all__ += ["exp_of", "initialise_bert", "initialise_esm2", "initialise_projection", "make_bert"]
 
 #: The temperature may not fall below 1/100 (Radford et al. 2021).
 MAX_LOGIT_SCALE = math.log(100.0)
@@ -100,7 +100,7 @@ class TwoTowers(nn.Module):
         )
         # Of one element, since a sharded parameter must have a first dimension.
         self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / temperature)))
-        self.residue_heads = residue_heads
+        self.residue_heads: Any = residue_heads
 
     @property
     def reads_input(self) -> bool:
@@ -111,14 +111,30 @@ class TwoTowers(nn.Module):
         """
         return self.projection_form is not None and self.projection_form.protein_dim is not None
 
-    def train_projections(self, *, learning: bool = True) -> None:
-        """Switch the dropout of the projections on or off; it stays off in one that is frozen."""
-        for projection in (self.protein_projection, self.text_projection):
-            projection.train(learning and any(p.requires_grad for p in projection.parameters()))
+    @property
+    def text_frozen(self) -> bool:
+        """Whether text encoder and text projection stay as they are."""
+        return not (_learns(self.text_encoder) or _learns(self.text_projection))
+
+    def switch_dropout(self, *, learning: bool) -> None:
+        """Switch dropout on or off; it stays off in what is frozen, and in the text encoder."""
+        for part in (self.protein_encoder, self.protein_projection, self.text_projection):
+            part.train(learning and _learns(part))
 
     def protein_hidden(self, batch: PackedTokens) -> Tensor:
         """Return the token vectors of the last layer, ``(T, D)``."""
         found: Tensor = self.protein_encoder(batch)[self.protein_encoder.config.num_layers]
+        return found
+
+    def protein_vectors(self, batch: PackedTokens) -> Tensor:
+        """Return unit vectors ``(B, P)`` of proteins; from the input alone, if that is read."""
+        encode = self.protein_encoder.embed if self.reads_input else self.protein_hidden
+        return self.protein_embedding(encode(batch), batch)
+
+    def residue_logits(self, hidden: Tensor) -> Tensor:
+        """Return logits ``(M, V)`` of residues at token vectors ``(M, D)``."""
+        own = None if self.residue_heads is None else self.residue_heads.mlm
+        found: Tensor = (own or self.protein_encoder.logits)(hidden)
         return found
 
     def protein_embedding(self, hidden: Tensor, batch: PackedTokens) -> Tensor:
@@ -147,6 +163,16 @@ class TwoTowers(nn.Module):
         found = dict(self.state_dict())
         found["logit_scale"] = found["logit_scale"].reshape(())
         return found
+
+
+def _learns(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def exp_of(parameter: nn.Parameter) -> float:
+    """Return the exponential of a parameter of one element, which may be sharded."""
+    value: Any = parameter.detach()
+    return float((value.full_tensor() if hasattr(value, "full_tensor") else value).exp())
 
 
 def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:

@@ -137,8 +137,8 @@ def _draw(comparison: Similarity, path: Path) -> None:
     left, right = comparison.left, comparison.right
     check_drawable(max(len(left), len(right)), path)
     caption = f"{comparison.space} space"
-    if (model := comparison.left.embedded.get("model")) is not None:
-        caption += f" of {printable(Path(str(model)).name)}"
+    if model := comparison.left.source.spec.model:
+        caption += f" of {printable(model)}"
     save_heat_map(
         path,
         comparison.matrix(),

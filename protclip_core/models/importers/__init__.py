@@ -20,6 +20,7 @@ from protclip_core.fetch.repository import refuse_remote_code
 from protclip_core.models.importers.configs import read_config
 from protclip_core.weights.bundle import MANIFEST, Bundle
 from protclip_core.weights.content import describe_content, is_safetensors
+from protclip_core.weights.names import refuse_adapter
 
 if TYPE_CHECKING:
     from protclip_core.models.importers.converted import Converted
@@ -177,6 +178,7 @@ def _configuration(folder: Path, given: Mapping[str, Any] | None) -> tuple[Mappi
         return read_config(path), str(path)
     if given is not None:
         return given, str(folder)
+    refuse_adapter(folder)
     files = sorted(folder.glob("*.pt"))
     hint = f"give the file itself: {files[0]}" if files else _KINDS
     raise ModelError(f"no {_CONFIG} in it", where=str(folder), hint=hint)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protclip_core.encoders.shapes import check_encoders
+from protclip_core.encoders.shapes import read_shapes
 from protclip_core.errors import ModelError
 from protclip_core.models.importers.converted import Converted, check_tied, esm2_layout, take
 
@@ -95,7 +95,7 @@ def _esm2(path: Path, values: Mapping[str, Any], tensors: dict[str, Tensor]) -> 
         "layer_norm_eps": 1e-5,
         "max_residues": 1022,
     }
-    check_encoders({"protein_encoder": encoder}, where)
+    read_shapes({"protein_encoder": encoder}, where)
     lm_head = any(name.startswith("lm_head.") for name in tensors)
     check_tied(tensors, "lm_head.weight", "embed_tokens.weight", where)
     layout = esm2_layout(encoder, "", lm_head=lm_head, fair_esm=True)
@@ -128,7 +128,7 @@ def _esm1(path: Path, values: Mapping[str, Any], tensors: dict[str, Tensor]) -> 
     arguments = {"arch": architecture}
     arguments |= {name: bare[name] for name in _ARGUMENTS if name in bare}
     encoder = {"type": "esm1", "lm_head": True, "arguments": arguments}
-    check_encoders({"protein_encoder": encoder}, where)
+    read_shapes({"protein_encoder": encoder}, where)
     check_tied(tensors, "lm_head.weight", "embed_tokens.weight", where)
     patterns = [(re.compile(pattern), reason) for pattern, reason in _LEAVINGS]
     kept: dict[str, Tensor] = {}

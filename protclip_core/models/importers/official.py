@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protclip_core.encoders.shapes import check_encoders
+from protclip_core.encoders.shapes import TextShape, read_shapes
 from protclip_core.errors import ModelError
 from protclip_core.models.importers.configs import bert_encoder, esm2_encoder
 from protclip_core.models.importers.converted import (
@@ -102,10 +102,10 @@ def convert_official(
     tensors = modern_names(read_weights_files(files))
     heads, layout, leavings = _heads(tensors, config, ours)
     ours["residue_heads"] = heads
-    check_encoders(ours, where)
+    shapes = read_shapes(ours, where)
     kept, left_out = take(
         _plain_scale(tensors),
-        {**_towers(ours), **layout},
+        {**_towers(ours, shapes.text_encoder), **layout},
         (*_ENCODER_LEAVINGS, *_TRAINING_LEAVINGS, *leavings),
         weights,
     )
@@ -132,7 +132,7 @@ def _bundle_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise ModelError(f"does not say {name!r}", where=where)
         nested.append(value)
     text = bert_encoder(nested[1], where)
-    # Where a number is missing or none, check_encoders says so below.
+    # Where a number is missing or none, read_shapes says so below.
     positions = text.get("max_position_embeddings")
     text["max_tokens"] = min(512, positions) if isinstance(positions, int) else 512
     ours = {
@@ -144,16 +144,17 @@ def _bundle_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     }
     if ours["projection_dim"] is None:
         raise ModelError("does not say 'projection_dim'", where=where)
-    check_encoders(ours, where)
+    read_shapes(ours, where)
     return ours
 
 
-def _towers(ours: Mapping[str, Any]) -> Layout:
+def _towers(ours: Mapping[str, Any], shape: TextShape | None) -> Layout:
     """Both encoders, both projections and the scale: what every release has."""
     from protclip_core.encoders.bert import bert_shapes
 
     protein, text, joint = ours["protein_encoder"], ours["text_encoder"], ours["projection_dim"]
-    bert = bert_shapes(text)
+    assert shape is not None
+    bert = bert_shapes(shape)
     return {
         **esm2_layout(protein, "protein_model.", lm_head=False),
         **{f"text_model.{name}": (f"text_encoder.{name}", s) for name, s in bert.items()},

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from protclip_core.encoders.shapes import check_encoders
+from protclip_core.encoders.shapes import BertShape, ProtBertShape, read_shape, read_shapes
 from protclip_core.errors import ModelError
 from protclip_core.models.importers.configs import bert_encoder, esm2_encoder
 from protclip_core.models.importers.converted import (
@@ -32,6 +32,7 @@ _COMPUTED = "numbers that are computed"
 _ESM_LEAVINGS = (
     (r"(?:esm\.)?contact_head\..*", "contact head, which embeddings do not use"),
     (r"(?:esm\.)?pooler\..*", "pooler, which embeddings do not use"),
+    (r"classifier\..*", "classification head, which embeddings do not use"),
     (r"(?:esm\.)?.*(?:position_ids|rotary_embeddings\.inv_freq)", _COMPUTED),
     (
         r"(?:esm\.)?embeddings\.position_embeddings\.weight",
@@ -54,7 +55,7 @@ _BERT_PAPER = (
 def convert_esm2(
     files: Sequence[Path], config: Mapping[str, Any], where: str, *, folder: Path
 ) -> Converted:
-    """Convert an EsmModel or EsmForMaskedLM with the architecture of ESM-2.
+    """Convert an EsmModel with the architecture of ESM-2, whatever head it has.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def convert_esm2(
     from protclip_core.weights.tensors import read_weights_files
 
     encoder = esm2_encoder(config, where)
-    check_encoders({"protein_encoder": encoder}, where)
+    read_shapes({"protein_encoder": encoder}, where)
     vocabulary = folder / "vocab.txt"
     words = vocabulary.read_text("utf-8", "replace").split() if vocabulary.is_file() else TOKENS
     if tuple(words) != tuple(TOKENS):
@@ -150,9 +151,10 @@ def _protbert(
     tensors = modern_names(read_weights_files(files))
     lm_head = any(name.startswith("cls.predictions.") for name in tensors)
     encoder = {**encoder, "lm_head": lm_head, "tokens": ordered}
-    check_encoders({"protein_encoder": encoder}, where)
+    shape = read_shape(encoder, where)
+    assert isinstance(shape, ProtBertShape)
     weights, prefix = str(files[0]), _bert_prefix(tensors)
-    layout = _bert_layout(encoder, prefix, "protein_encoder.")
+    layout = _bert_layout(shape, prefix, "protein_encoder.")
     if lm_head:
         bias = _head_bias(tensors, weights)
         embedding = f"{prefix}embeddings.word_embeddings.weight"
@@ -179,10 +181,11 @@ def _text_encoder(
 
     positions = encoder.get("max_position_embeddings")
     encoder["max_tokens"] = min(512, positions) if isinstance(positions, int) else 512
-    check_encoders({"text_encoder": encoder}, where)
+    shape = read_shapes({"text_encoder": encoder}, where).text_encoder
+    assert shape is not None
     data, sources = tokenizer_bytes(vocabulary, encoder)
     tensors = modern_names(read_weights_files(files))
-    layout = _bert_layout(encoder, _bert_prefix(tensors), "text_encoder.")
+    layout = _bert_layout(shape, _bert_prefix(tensors), "text_encoder.")
     head = (r"cls\.predictions\..*", "masked-LM head, which embeddings of texts do not use")
     kept, left_out = take(tensors, layout, (*_BERT_LEAVINGS, head), str(files[0]))
     return Converted(
@@ -201,7 +204,7 @@ def _bert_prefix(tensors: Mapping[str, object]) -> str:
     return "bert." if any(name.startswith("bert.") for name in tensors) else ""
 
 
-def _bert_layout(encoder: Mapping[str, Any], theirs: str, ours: str) -> Layout:
+def _bert_layout(encoder: BertShape, theirs: str, ours: str) -> Layout:
     from protclip_core.encoders.bert import bert_shapes
 
     return {theirs + name: (ours + name, shape) for name, shape in bert_shapes(encoder).items()}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from protclip_core.encoders.shapes import read_shapes
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.repository import refuse_remote_code
 from protclip_core.io.json_fields import one_line
@@ -177,7 +178,10 @@ def tokenizer_bytes(path: Path, encoder: Mapping[str, Any]) -> tuple[bytes, list
     _check_size(path)
     if path.suffix == ".json":
         data = path.read_bytes()
-        size = read_tokenizer(data, encoder, str(path)).get_vocab_size(with_added_tokens=True)
+        shape = read_shapes({"text_encoder": encoder}, str(path)).text_encoder
+        assert shape is not None
+        tokenizer = read_tokenizer(data, shape.vocab_size, shape.max_tokens, str(path))
+        size = tokenizer.get_vocab_size(with_added_tokens=True)
     else:
         options_file = path.parent / OPTIONS
         options: dict[str, Any] = {}

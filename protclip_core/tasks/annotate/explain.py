@@ -99,7 +99,7 @@ class Explainer:
         """
         ((_, result),) = self._engine.run([sequence], self._settings)
         if isinstance(result, str):
-            raise ResourceError(result)
+            raise ResourceError(result, code="resource.no_result")
         assert result.residues is not None
         return explain_terms(
             self._model, result.vector, result.residues, terms, pooling=self._settings.pooling
@@ -129,7 +129,11 @@ def explained_proteins(
     """
     waiting = annotation.sequences
     if waiting is None:
-        raise UsageError("the annotation keeps no sequences", hint="ask for it with explain=True")
+        raise UsageError(
+            "the annotation does not keep sequences",
+            code="usage.needs_sequences",
+            hint="ask for it with explain=True",
+        )
     indexes = [vocabulary.index for vocabulary in annotation.vocabularies]
     proteins = annotation.proteins(progress)
     explainer: Explainer | None = None

@@ -129,6 +129,7 @@ def save_plot(
     if not tracks:
         raise UsageError(
             f"no term is listed for {protein.protein_id}, so there is nothing to draw",
+            code="usage.nothing_to_draw",
             where=str(path),
             hint="list its best terms with --top-k 3",
         )

@@ -106,7 +106,9 @@ class Selection:
     def __post_init__(self) -> None:
         if self.propagate + self.specific + (self.slim is not None) > 1:
             raise UsageError(
-                "--propagate, --specific and --slim exclude each other", hint="keep one"
+                "--propagate, --specific and --slim contradict each other",
+                code="usage.conflicting_options",
+                hint="keep one",
             )
 
     def of(self, ids: Sequence[str], scored: Scored) -> Iterator[ProteinTerms]:

@@ -45,8 +45,8 @@ from protclip_core.tasks.annotate.vocabularies import (
 )
 from protclip_core.terms.combine import Supported
 from protclip_core.terms.scores import BLOCK_PROTEINS, GoScorer, Scored
-from protclip_core.vectors.protein_source import open_source
 from protclip_core.vectors.sequence_queue import SequenceQueue
+from protclip_core.vectors.source import FastaSource, is_store, open_vectors
 
 __all__ = [
     "DEFAULT_PROBABILITY",
@@ -63,7 +63,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class AnnotateReport:
-    """What came of it.
+    """The result.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Annotation:
     Attributes
     ----------
     vocabularies
-        Those that are asked for, in the order of the request's fields; GO is the first.
+        The vocabularies of the request, in the order of the request's fields; GO is the first.
     index
         Terms of the first vocabulary, with the release of GO.
     rule
@@ -99,7 +99,7 @@ class Annotation:
     report
         Complete when `proteins` has ended.
     transfer
-        Of the request, ready; None where it is not asked for.
+        Transfer of the request, ready; None without it.
     sequences
         With ``explain``, those of the proteins, each ready before its protein is yielded.
 
@@ -108,7 +108,7 @@ class Annotation:
     UsageError
         Options that contradict each other, or need a calibration that the model does not have.
     ModelError
-        No such model, or no index that fits it.
+        A model that is not installed, or does not have an index.
     InputError
         A slim that cannot be used.
     """
@@ -118,23 +118,22 @@ class Annotation:
         self.request = request
         self.report = AnnotateReport()
         with ExitStack() as stack:
-            inputs = request.inputs
             if request.transfer is not None and request.transfer.homology is not None:
-                inputs = stack.enter_context(rereadable(inputs))
+                stack.enter_context(rereadable(request.inputs))
             self.sequences = stack.enter_context(SequenceQueue()) if request.explain else None
             self._source = stack.enter_context(
-                open_source(
-                    inputs,
+                open_vectors(
+                    request.inputs,
+                    space="joint",
                     model=request.model,
                     device=request.device,
                     workers=request.workers,
                     on_error=request.on_error,
-                    sequences=self.sequences,
                 )
             )
             self.info = self._source.info
             self.vocabularies = choose_vocabularies(request, self.info)
-            self.transfer = self._prepare_transfer(inputs)
+            self.transfer = self._prepare_transfer()
             self._stack = stack.pop_all()
         self.index = self.vocabularies[0].index
 
@@ -216,7 +215,11 @@ class Annotation:
 
     def _scored(self, scorers: Sequence[GoScorer], progress: Progress) -> Iterator[_Block]:
         """Compare block by block."""
-        for ids, vectors in self._source.blocks(progress):
+        source = self._source
+        for block in source.blocks(progress):
+            if self.sequences is not None and isinstance(source, FastaSource):
+                self.sequences.put(source.job, block.sequences or ())
+            ids, vectors = block.ids, _unit(block.vectors)
             for start in range(0, len(ids), BLOCK_PROTEINS):
                 part = vectors[start : start + BLOCK_PROTEINS]
                 some = ids[start : start + BLOCK_PROTEINS]
@@ -225,8 +228,8 @@ class Annotation:
                     [self._compare(v, s, some, part) for v, s in zip(self.vocabularies, scorers)],
                 )
 
-    def _prepare_transfer(self, inputs: Sequence[str]) -> Transfer | None:
-        """Find the relatives that are asked for."""
+    def _prepare_transfer(self) -> Transfer | None:
+        """Find the relatives that the request needs."""
         if self.request.transfer is None:
             return None
         index = self.vocabularies[0].index  # GO is the first
@@ -234,12 +237,13 @@ class Annotation:
             raise UsageError(
                 "transfer needs probabilities, and the GO index has no calibration for model "
                 f"{self.info.name}",
+                code="usage.no_calibration",
                 where=index.source,
                 hint="drop --annotations, or use a model that has one",
             )
         return Transfer(
             self.request.transfer,
-            inputs,
+            self.request.inputs,
             self.info,
             index.ontology,
             device=self.request.device,
@@ -293,7 +297,7 @@ _Block = tuple[list[str], list[Scored]]
 def _least_odds(
     vocabulary: Vocabulary, lists: Sequence[FalseDiscovery], share: float
 ) -> np.ndarray:
-    """Return the least log odds of each aspect; infinity for those that are not asked for."""
+    """Return the least log odds of each aspect; infinity for aspects outside the request."""
     limits = np.full(len(lists), np.inf)
     for number in vocabulary.aspects:
         name = vocabulary.index.ontology.aspect_names[number]
@@ -308,37 +312,73 @@ def _least_odds(
     return limits
 
 
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Make rows as long as 1: float16 stores, and rounding, leave them a little off."""
+    norm = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return (vectors / norm).astype(np.float32)
+
+
 def _check(request: AnnotateRequest) -> None:
     """Refuse options that contradict each other, or are out of range."""
     if not (request.vocabularies or request.vocabulary_files or request.labels):
-        raise UsageError("no vocabulary is asked for", hint=f"use {', '.join(VOCABULARY_NAMES)}")
+        raise UsageError(
+            "no vocabulary is given",
+            code="usage.no_vocabulary",
+            hint=f"use {', '.join(VOCABULARY_NAMES)}",
+        )
     if (*request.inputs, *request.vocabulary_files).count("-") > 1:
         hint = "give one of them as a file"
-        raise UsageError("standard input is asked for more than once", hint=hint)
+        raise UsageError(
+            "standard input (-) can be read once only", code="usage.stdin_twice", hint=hint
+        )
+    if request.explain and (stores := [path for path in request.inputs if is_store(path)]):
+        raise UsageError(
+            "is a store: it does not hold the sequences, and only they say which residues matter",
+            code="usage.needs_sequences",
+            where=stores[0],
+            hint="give the FASTA file that it was made from",
+        )
     _check_go(request)
     if request.min_probability is not None and request.fdr is not None:
-        raise UsageError("--min-probability and --fdr contradict each other", hint="drop one")
+        raise UsageError(
+            "--min-probability and --fdr contradict each other",
+            code="usage.conflicting_options",
+            hint="drop one",
+        )
     if request.top_k is not None and request.top_k < 1:
-        raise UsageError(f"--top-k {request.top_k} lists nothing", hint="use 1 or more")
+        raise UsageError(
+            f"--top-k {request.top_k} lists nothing", code="usage.bad_value", hint="use 1 or more"
+        )
     value = request.min_probability
     if value is not None and not LEAST_PROBABILITY <= value <= 1:
         raise UsageError(
             f"--min-probability {value:g} is out of range",
+            code="usage.bad_value",
             hint=f"use {LEAST_PROBABILITY:g} to 1; --top-k lists less likely terms",
         )
     if request.fdr is not None and not 0 < request.fdr < 1:
-        raise UsageError(f"--fdr {request.fdr:g} is out of range", hint="use more than 0, below 1")
+        raise UsageError(
+            f"--fdr {request.fdr:g} is out of range",
+            code="usage.bad_value",
+            hint="use more than 0, below 1",
+        )
     if request.propagate + request.specific + (request.slim is not None) > 1:
-        raise UsageError("--propagate, --specific and --slim exclude each other", hint="keep one")
+        raise UsageError(
+            "--propagate, --specific and --slim contradict each other",
+            code="usage.conflicting_options",
+            hint="keep one",
+        )
 
 
 def _check_go(request: AnnotateRequest) -> None:
-    """Refuse what is for GO where GO is not asked for, and aspects that it does not have."""
+    """Refuse options for GO without GO, and unknown aspects."""
     known = ", ".join(ASPECTS)
     if unknown := [name for name in request.aspects or () if name not in ASPECTS]:
-        raise UsageError(f"aspect {unknown[0]!r} is not known", hint=f"use {known}")
+        raise UsageError(
+            f"aspect {unknown[0]!r} is not known", code="usage.unknown_value", hint=f"use {known}"
+        )
     if request.aspects == ():
-        raise UsageError("no aspect is asked for", hint=f"use {known}")
+        raise UsageError("no aspect is given", code="usage.missing_option", hint=f"use {known}")
     if "go" in request.vocabularies:
         return
     for value, name in (
@@ -348,7 +388,11 @@ def _check_go(request: AnnotateRequest) -> None:
         (request.transfer, "--annotations"),
     ):
         if value is not None:
-            raise UsageError(f"{name} is for GO alone", hint="add --go, or drop it")
+            raise UsageError(
+                f"{name} is for GO alone",
+                code="usage.conflicting_options",
+                hint="add --go, or drop it",
+            )
 
 
 _ARRAYS = ("rows", "terms", "cosines", "log_odds", "chosen")

@@ -1,4 +1,4 @@
-"""Transfer of GO terms from annotated relatives, beside the text: what is asked for, and given.
+"""Transfer of GO terms from annotated relatives, in addition to the text.
 
 Legend: N proteins of a block, P joint width.
 """
@@ -21,8 +21,8 @@ from protclip_core.terms.combine import TEXT, Supported, best_with_votes, with_v
 from protclip_core.terms.scores import GoScorer
 from protclip_core.terms.transfer import KINDS, TransferWeights, find_transfer
 from protclip_core.terms.votes import Votes, count_votes
-from protclip_core.vectors.protein_source import is_store
 from protclip_core.vectors.relatives import Homologs, Neighbours, RelativeSource
+from protclip_core.vectors.source import is_store
 
 __all__ = ["Support", "Transfer"]
 
@@ -49,7 +49,7 @@ class Support:
 
 
 class Transfer:
-    """Relatives of all kinds that are asked for, and the rule that joins them with the text.
+    """Relatives of all kinds in the request, and the rule that joins them with the text.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Transfer:
     Raises
     ------
     UsageError
-        No kind is asked for, a store where sequences are needed, or no aligner.
+        No kind of relative, a store where sequences are needed, or no aligner.
     InputError
         Annotations or a reference that cannot be used.
     ModelError
@@ -89,15 +89,17 @@ class Transfer:
         if request.neighbours is None and request.homology is None:
             raise UsageError(
                 "--annotations names proteins to learn from, but not where they are",
+                code="usage.missing_option",
                 hint="add --neighbours or --homology",
             )
         self.ontology = ontology
         self._kinds: dict[str, RelativeSource] = {}
         if request.homology is not None and (stores := [path for path in inputs if is_store(path)]):
             raise UsageError(
-                "is a store: it keeps no sequences to align",
+                "is a store: it does not hold sequences to align",
+                code="usage.needs_sequences",
                 where=stores[0],
-                hint="give the FASTA file that it was made of",
+                hint="give the FASTA file that it was made from",
             )
         # What is missing is told before long files are read.
         aligner = None if request.homology is None else find_aligner(request.aligner)
@@ -163,7 +165,7 @@ class Transfer:
         return Support(tuple(evidence), source, percent)
 
     def tell(self) -> None:
-        """Say what came of it, once all proteins have passed."""
+        """Log the outcome, once all proteins have passed."""
         for kind in self._kinds.values():
             kind.tell()
 

@@ -138,11 +138,15 @@ def _aspect_of(path: str) -> str:
 def _phrases_of(labels: Sequence[str]) -> list[Phrase]:
     found = dict.fromkeys(" ".join(label.split()) for label in labels)
     if "" in found:
-        raise UsageError("a label is blank", hint="give --label a phrase")
+        raise UsageError("a label is blank", code="usage.bad_value", hint="give --label a phrase")
     for label in found:
         if not is_decoded(label):
             shown = printable(made_visible(label))
-            raise UsageError(f"the label '{shown}' is not UTF-8", hint="use a UTF-8 locale")
+            raise UsageError(
+                f"the label '{shown}' is not UTF-8",
+                code="usage.bad_value",
+                hint="use a UTF-8 locale",
+            )
     if len(found) < len(labels):
         _log.warning("%d labels are there twice, and taken once", len(labels) - len(found))
     return [Phrase(label, label) for label in found]
@@ -161,6 +165,7 @@ def _refuse_uncalibrated(
             raise UsageError(
                 f"{name} needs probabilities, and the {what} has no calibration for model "
                 f"{info.name}",
+                code="usage.no_calibration",
                 where=without[0].source,
                 hint="ask for the best of each aspect with --top-k",
             )

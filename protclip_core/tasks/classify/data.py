@@ -14,9 +14,9 @@ import numpy as np
 from protclip_core.errors import InputError
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES, Targets
 from protclip_core.io.labels import Labelled, LabelTable
-from protclip_core.io.protein_names import ProteinNames
 from protclip_core.records import printable
-from protclip_core.vectors.head_vectors import VectorBlock
+from protclip_core.vectors.named import NamedRows
+from protclip_core.vectors.source import VectorBlock
 
 __all__ = [
     "LabelledProteins",
@@ -75,7 +75,7 @@ class LabelledProteins:
 def join(table: LabelTable, block: VectorBlock, where: str) -> LabelledProteins:
     """Find the protein of each label; what has no counterpart is counted and named.
 
-    A name of the table is an id of the input, or stands for one as `ProteinNames` has it.
+    A name of the table is an id of the input, or stands for one as `NamedRows` has it.
 
     Parameters
     ----------
@@ -91,26 +91,27 @@ def join(table: LabelTable, block: VectorBlock, where: str) -> LabelledProteins:
     InputError
         No label has a protein, or two names of the table are one protein with unlike splits.
     """
-    names, rows = ProteinNames(block.ids), {id: row for row, id in enumerate(block.ids)}
+    names = NamedRows(where, block.ids)
     found: dict[int, Labelled] = {}
     missing: list[str] = []
     for name, labelled in table.proteins.items():
-        id = names.find(name).id
-        if id is None:
+        row = names.find(name)
+        if isinstance(row, str):
             missing.append(name)
             continue
-        earlier = found.setdefault(rows[id], labelled)
+        earlier = found.setdefault(row, labelled)
         if earlier is labelled:
             continue
         if earlier.split != labelled.split:
             raise InputError(
-                f"{printable(name)} is {printable(id)}, which is in another split in line "
-                f"{earlier.place}",
+                f"{printable(name)} is {printable(block.ids[row])}, which is in another split in "
+                f"line {earlier.place}",
+                code="input.two_splits",
                 where=f"{table.name}:line {labelled.place}",
             )
         both = list(dict.fromkeys([*earlier.labels, *labelled.labels]))
-        found[rows[id]] = Labelled(both, earlier.split, earlier.place)
-    lacking = [id for row, id in enumerate(block.ids) if row not in found]
+        found[row] = Labelled(both, earlier.split, earlier.place)
+    lacking = [id for number, id in enumerate(block.ids) if number not in found]
     _tell(missing, f"of {len(table.proteins):,} labelled proteins are not in {where}")
     _tell(lacking, f"of {len(block.ids):,} proteins of {where} have no label")
     if table.repeats:
@@ -118,12 +119,17 @@ def join(table: LabelTable, block: VectorBlock, where: str) -> LabelledProteins:
     if not found:
         raise InputError(
             f"none of its {len(table.proteins):,} proteins is in {where}",
+            code="input.unknown_protein",
             where=table.name,
             hint="use the ids of the embedded proteins",
         )
     numbers = np.array(sorted(found), np.int64)
     kept = LabelledProteins(
-        block.ids, block.vectors, block.digests, block.sequences, [Labelled([], "", 0)] * len(rows)
+        block.ids,
+        block.vectors,
+        block.columns()[1],
+        block.sequences,
+        [Labelled([], "", 0)] * len(block.ids),
     ).take(numbers)
     kept.labelled[:] = [found[row] for row in numbers.tolist()]
     return LabelledProteins(
@@ -157,7 +163,7 @@ def as_targets(
     Raises
     ------
     InputError
-        Several classes of a protein, a value that is no number, a label that is not known.
+        Several classes of a protein, a value that is not a number, an unknown label.
     """
     if task == LABELS:
         return Targets.of_labels([p.labels for p in proteins.labelled], names)
@@ -167,6 +173,7 @@ def as_targets(
             what = "value" if task == VALUES else "class"
             raise InputError(
                 f"{printable(id)} has {len(labelled.labels)} labels ({shown}), not one {what}",
+                code="input.several_labels",
                 where=f"{where}:line {labelled.place}",
                 hint="use --task labels" if task == CLASSES else "give each protein one number",
             )
@@ -223,6 +230,7 @@ def keep_common(
         raise InputError(
             f"of {len(counts):,} labels {shown} {least} proteins or more to fit on, and a head "
             "tells two or more apart",
+            code="input.too_few_labels",
             hint="give more data, or lower --min-members",
         )
     shown_rare = [f"{name} ({count})" for name, count in sorted(rare.items())]
@@ -243,7 +251,7 @@ def keep_known(
             if label not in known:
                 unknown[label] = unknown.get(label, 0) + 1
     shown = [f"{name} ({count})" for name, count in sorted(unknown.items())]
-    _tell(shown, "labels are none that the head knows, and are left out")
+    _tell(shown, "labels are not known to the head and are left out")
     return _only(proteins, known)
 
 
@@ -268,7 +276,8 @@ def _number(labelled: Labelled, where: str) -> float:
         value = float("nan")
     if not np.isfinite(value):
         raise InputError(
-            f"{printable(labelled.labels[0])!r} is no finite number",
+            f"{printable(labelled.labels[0])!r} is not a finite number",
+            code="input.not_a_number",
             where=f"{where}:line {labelled.place}",
         )
     return value

@@ -13,7 +13,7 @@ import numpy as np
 
 from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.heads import Head, Targets, load_head
-from protclip_core.heads.linear import LinearForm
+from protclip_core.heads.form import HeadForm
 from protclip_core.heads.seen import keys_of_digests, unpack_keys
 from protclip_core.heads.targets import VALUES
 from protclip_core.io.labels import read_labels
@@ -30,7 +30,7 @@ from protclip_core.tasks.classify.data import (
 )
 from protclip_core.tasks.classify.request import EvaluateRequest
 from protclip_core.tasks.classify.sequences import with_sequences
-from protclip_core.vectors.head_vectors import open_vectors, read_all
+from protclip_core.vectors.source import open_vectors, read_all
 
 __all__ = ["EvaluateReport", "evaluate"]
 
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EvaluateReport:
-    """What came of it.
+    """The result.
 
     Attributes
     ----------
@@ -77,16 +77,18 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
         A head that cannot be loaded, or vectors that it was not made for.
     """
     if request.labels == "-" and "-" in request.inputs:
-        raise UsageError("standard input (-) can be read once only")
+        raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
     head = load_head(request.head)
     table = read_labels(request.labels)
     with open_vectors(
         request.inputs,
         like=head.card.input,
         model=request.model,
+        vectors_model=request.vectors_model,
         device=request.device,
         workers=request.workers,
         on_error=request.on_error,
+        unusable=request.on_error,
     ) as source:
         block = read_all(source, progress or SilentProgress())
     proteins = join(table, block, source.name)
@@ -97,7 +99,9 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
     if head.task != VALUES:
         proteins, _kept = keep_known(proteins, head.card.labels)
     if not len(proteins):
-        raise InputError("no protein is left to measure on", where=table.name)
+        raise InputError(
+            "no protein is left to measure on", code="input.nothing_to_measure", where=table.name
+        )
     if request.sequences is not None:
         proteins = with_sequences(proteins, request.sequences)
     truth = as_targets(head.task, proteins, table.name, head.card.labels)
@@ -117,7 +121,8 @@ def _of_test(proteins: LabelledProteins, where: str) -> LabelledProteins:
     rows = np.array([p.split == "test" for p in proteins.labelled])
     if not rows.any():
         raise InputError(
-            "has splits, and none of its proteins is in 'test'",
+            "has splits, but none of its proteins is in 'test'",
+            code="input.nothing_to_measure",
             where=where,
             hint="take the column out to measure on all of them",
         )
@@ -142,6 +147,7 @@ def _unseen(
     if seen.all():
         raise InputError(
             f"the head was fitted on all {of} proteins",
+            code="input.nothing_to_measure",
             where=request.labels,
             hint="give others, or measure nonetheless with --include-seen",
         )
@@ -157,7 +163,7 @@ def _baselines(head: Head, proteins: LabelledProteins, where: str) -> dict[str, 
     labels = 1 if head.task == VALUES else len(head.card.labels)
     try:
         if "composition" in plain and proteins.sequences is not None:
-            form = LinearForm.of_plain(plain["composition"], COMPOSITION_WIDTH)
+            form = HeadForm.of_plain(plain["composition"], COMPOSITION_WIDTH)
             said["composition"] = form.predict(composition(proteins.sequences))
             shape = (count,) if head.task == VALUES else (count, labels)
             if said["composition"].shape != shape:
@@ -169,5 +175,7 @@ def _baselines(head: Head, proteins: LabelledProteins, where: str) -> dict[str, 
             is_value = head.task == VALUES
             said["prior"] = np.full(count, shares[0]) if is_value else np.tile(shares, (count, 1))
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"its baselines cannot be read ({error})", where=where) from error
+        raise ModelError(
+            f"its baselines cannot be read ({error})", code="model.bad_head", where=where
+        ) from error
     return said

@@ -1,4 +1,4 @@
-"""Fit a head to a table of labels, measure it beside baselines, and write it.
+"""Fit a head to a table of labels, measure it and baselines, and write it.
 
 Legend: N proteins, C classes or labels.
 """
@@ -13,7 +13,6 @@ import numpy as np
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads import FitSettings, FittedHead, HeadCard, Targets, fit_head, save_head
-from protclip_core.heads.linear import fold
 from protclip_core.heads.seen import keys_of_digests, pack_keys
 from protclip_core.heads.targets import VALUES
 from protclip_core.io.atomic import check_writable_target
@@ -34,7 +33,7 @@ from protclip_core.tasks.classify.data import (
 from protclip_core.tasks.classify.request import FitRequest
 from protclip_core.tasks.classify.sequences import with_sequences
 from protclip_core.tasks.classify.split import DROPPED, TEST, TRAIN, VALID, Split, split_proteins
-from protclip_core.vectors.head_vectors import open_vectors, read_all
+from protclip_core.vectors.source import open_vectors, read_all
 
 __all__ = ["MIN_MEMBERS", "FitReport", "fit"]
 
@@ -45,7 +44,7 @@ MIN_MEMBERS = 5
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FitReport:
-    """What came of it.
+    """The result.
 
     Attributes
     ----------
@@ -79,7 +78,7 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
     Raises
     ------
     UsageError
-        Options that contradict each other or the data; an output that is there already.
+        Options that contradict each other or the data; an output that already exists.
     InputError
         A table or sequences that cannot be used: too little, one class, nothing in common.
     ModelError, ResourceError
@@ -90,10 +89,13 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
     with open_vectors(
         request.inputs,
         model=request.model,
-        space=request.space,
+        vectors_model=request.vectors_model,
+        # A store is taken as it is, unless the joint space is asked for.
+        space="joint" if request.space == "joint" else "stored",
         device=request.device,
         workers=request.workers,
         on_error=request.on_error,
+        unusable=request.on_error,
     ) as source:
         block = read_all(source, progress or SilentProgress())
     proteins = join(table, block, source.name)
@@ -144,18 +146,26 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
 def _check(request: FitRequest) -> None:
     if request.task not in ("auto", "classes", "labels", "regression"):
         raise UsageError(
-            f"task {request.task!r} is not known", hint="use auto, classes, labels or regression"
+            f"task {request.task!r} is not known",
+            code="usage.unknown_value",
+            hint="use auto, classes, labels or regression",
         )
     if request.min_members < 1:
-        raise UsageError(f"--min-members {request.min_members} is too few", hint="use 1 or more")
+        raise UsageError(
+            f"--min-members {request.min_members} is too few",
+            code="usage.bad_value",
+            hint="use 1 or more",
+        )
     if request.labels == "-" and "-" in request.inputs:
-        raise UsageError("standard input (-) can be read once only")
+        raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
     read = (request.labels, *request.inputs, request.sequences, request.model)
     check_outputs(read, (request.output,), hint="choose another -o")
     check_writable_target(request.output)
     if request.output.exists() and not request.overwrite:
         hint = "choose another -o, or replace it with --overwrite"
-        raise UsageError("is there already", where=str(request.output), hint=hint)
+        raise UsageError(
+            "already exists", code="usage.output_exists", where=str(request.output), hint=hint
+        )
 
 
 def _prepared(
@@ -164,7 +174,7 @@ def _prepared(
     """Give the proteins that are used, their answers, and the parts that they are in."""
     proteins = with_label(proteins, task)
     if not len(proteins):
-        raise InputError("no protein has a label", where=where)
+        raise InputError("no protein has a label", code="input.no_labels", where=where)
     targets = as_targets(task, proteins, where)
     split = split_proteins(
         proteins, targets, request.split, test_share=request.test_share, seed=request.settings.seed
@@ -224,7 +234,7 @@ class _Fitting:
             features = composition(self._proteins.sequences)
             fitted = self.fit(features, kind="auto")
             said["composition"] = self.answers(fitted, features)[2]
-            form = fold(fitted.estimator, fitted.calibration)
+            form = fitted.linear()
             assert form is not None  # the kind "auto" is linear
             plain["composition"] = form.to_plain()
         else:

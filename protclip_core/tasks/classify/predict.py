@@ -16,7 +16,7 @@ from protclip_core.heads.targets import VALUES
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
 from protclip_core.tasks.classify.request import PredictRequest
-from protclip_core.vectors.head_vectors import open_vectors
+from protclip_core.vectors.source import open_vectors
 
 __all__ = ["Predicting", "Prediction"]
 
@@ -67,6 +67,7 @@ class Predicting:
         if self.is_regression and (request.top_k or request.min_probability is not None):
             raise UsageError(
                 "the head gives values, so there are no labels to choose from",
+                code="usage.conflicting_options",
                 where=str(request.head),
                 hint="drop --top-k and --min-probability",
             )
@@ -76,9 +77,11 @@ class Predicting:
                     request.inputs,
                     like=self.head.card.input,
                     model=request.model,
+                    vectors_model=request.vectors_model,
                     device=request.device,
                     workers=request.workers,
                     on_error=request.on_error,
+                    unusable=request.on_error,
                 )
             )
             self._stack = stack.pop_all()
@@ -139,7 +142,13 @@ class Predicting:
 
 def _check(request: PredictRequest) -> None:
     if request.top_k is not None and request.top_k < 1:
-        raise UsageError(f"--top-k {request.top_k} lists nothing", hint="use 1 or more")
+        raise UsageError(
+            f"--top-k {request.top_k} lists nothing", code="usage.bad_value", hint="use 1 or more"
+        )
     least = request.min_probability
     if least is not None and not 0 <= least <= 1:
-        raise UsageError(f"--min-probability {least:g} is out of range", hint="use 0 to 1")
+        raise UsageError(
+            f"--min-probability {least:g} is out of range",
+            code="usage.bad_value",
+            hint="use 0 to 1",
+        )

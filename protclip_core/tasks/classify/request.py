@@ -56,6 +56,7 @@ class FitRequest:
     sequences: Proteins = None
     resamples: opts.Resamples = opts.RESAMPLES
     model: opts.FitModel = None
+    vectors_model: opts.VectorsModel = None
     space: Annotated[
         opts.Space, Opt("Vectors to make from FASTA: the encoder's, or the joint space's.")
     ] = "encoder"
@@ -94,6 +95,7 @@ class PredictRequest:
     ] = None
     min_probability: opts.MinProbability = None
     model: opts.HeadModel = None
+    vectors_model: opts.VectorsModel = None
     device: opts.Device = "auto"
     workers: opts.Workers = None
     on_error: opts.OnError = "fail"
@@ -112,6 +114,7 @@ class EvaluateRequest:
     sequences: Proteins = None
     resamples: opts.Resamples = opts.RESAMPLES
     model: opts.HeadModel = None
+    vectors_model: opts.VectorsModel = None
     device: opts.Device = "auto"
     workers: opts.Workers = None
     on_error: opts.OnError = "fail"

@@ -40,6 +40,7 @@ def with_sequences(proteins: LabelledProteins, path: str) -> LabelledProteins:
         raise InputError(
             f"lacks the sequences of {len(lacking):,} of {len(keys):,} proteins, such as "
             f"{printable(lacking[0])}",
+            code="input.no_sequence",
             where=source_name(path),
             hint="give the file that they were embedded from",
         )

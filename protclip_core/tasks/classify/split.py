@@ -80,12 +80,24 @@ def split_proteins(
         Nothing is left to fit on, or to measure on.
     """
     if asked not in SPLIT_KINDS:
-        raise UsageError(f"split {asked!r} is not known", hint=f"use {', '.join(SPLIT_KINDS)}")
+        raise UsageError(
+            f"split {asked!r} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(SPLIT_KINDS)}",
+        )
     if not 0 < test_share < 1:
-        raise UsageError(f"--test-share {test_share:g} is out of range", hint="use 0.1 to 0.5")
+        raise UsageError(
+            f"--test-share {test_share:g} is out of range",
+            code="usage.bad_value",
+            hint="use 0.1 to 0.5",
+        )
     has_column = any(p.split for p in proteins.labelled)
     if asked == COLUMN and not has_column:
-        raise UsageError("the table has no column 'split'", hint="use --split random")
+        raise UsageError(
+            "the table does not have a column 'split'",
+            code="usage.no_split_column",
+            hint="use --split random",
+        )
     sequences = _sequence_numbers(proteins)
     aligner = some_aligner() if asked in (AUTO, CLUSTER) and proteins.sequences else None
     kind = asked
@@ -121,11 +133,13 @@ def _clusters(proteins: LabelledProteins, aligner: object) -> np.ndarray:
     if not proteins.sequences:
         raise UsageError(
             "clusters need sequences, which a store does not hold",
+            code="usage.needs_sequences",
             hint="give the FASTA file with --sequences, or use --split random",
         )
     if aligner is None:
         raise UsageError(
             "neither mmseqs nor diamond is on the path",
+            code="usage.no_aligner",
             hint="install one, such as with: conda install -c bioconda mmseqs2; or use "
             "--split random",
         )
@@ -168,8 +182,12 @@ def _kinship(kind: str) -> str:
 
 def _check_parts(parts: np.ndarray, kind: str) -> None:
     if not (parts == TRAIN).any():
-        raise InputError("no protein is left to fit on", hint="see the column split")
+        raise InputError(
+            "no protein is left to fit on", code="input.nothing_to_fit", hint="see the column split"
+        )
     if kind in (CLUSTER, RANDOM) and not (parts == TEST).any():
         raise InputError(
-            "too few groups of sequences for a test", hint="use --split none, or give more data"
+            "too few groups of sequences for a test",
+            code="input.too_few_groups",
+            hint="use --split none, or give more data",
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from protclip_core.errors import ModelError, ProtclipError, UsageError
 from protclip_core.fetch.cache import find_installed
+from protclip_core.fetch.catalog import find_entry, is_of_entry
 from protclip_core.io.json_fields import one_line
 from protclip_core.models.info import BUNDLED, DEFAULT_MODEL, describe_model
 from protclip_core.tasks.doctor.checks import FAIL, OK, WARN, Check
@@ -62,6 +63,7 @@ def _default_model(model: str | Path) -> Iterator[Check]:
         f"weights {info.bundle.weights_sha256[:12]}",
     )
     from protclip_core.encoders.kernels import cpu_has_bfloat16
+    from protclip_core.encoders.shapes import Esm2Shape
     from protclip_core.models.loading import load_model, resolve_device
     from protclip_core.models.reference_vectors import read_reference
 
@@ -74,7 +76,7 @@ def _default_model(model: str | Path) -> Iterator[Check]:
     places = [("cpu", "float32")] + ([("cpu", "bfloat16")] if cpu_has_bfloat16() else [])
     if best != "cpu":
         places += [(best, "float32"), (best, "bfloat16")]
-    if info.encoder["type"] != "esm2":  # the others compute in float32 only
+    if not isinstance(info.encoder, Esm2Shape):  # the others compute in float32 only
         places = [place for place in places if place[1] == "float32"]
     for device, dtype in places:
         try:
@@ -135,7 +137,7 @@ def _speed(model: ProteinModel, device: str) -> Check:
 def _installed(name: str, folder: Path) -> Check:
     try:
         bundle = open_bundle(folder)
-        describe_model(folder)
+        info = describe_model(folder)
         found = _whole(name, bundle)
     # Whatever is in there, it is one row and keeps no other model from its own.
     except Exception as error:  # noqa: BLE001
@@ -145,6 +147,14 @@ def _installed(name: str, folder: Path) -> Check:
             status=WARN,
             found=f"damaged: {message}",
             advice=f"look at it with: protclip models verify {name}",
+        )
+    entry = find_entry(name)
+    if entry is not None and not is_of_entry(entry, info.source):
+        return Check(
+            name=f"installed {name}",
+            status=WARN,
+            found=f"from {info.origin or 'elsewhere'}, not compared with the catalog's {name}",
+            advice=f"replace it with: protclip models pull {name} --force",
         )
     return Check(name=f"installed {name}", status=OK, found=found)
 

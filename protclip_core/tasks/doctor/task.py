@@ -30,7 +30,6 @@ LIBRARIES = (
     "safetensors",
     "h5py",
     "scikit-learn",
-    "skops",
 )
 #: What the network part looks at; values may hold passwords.
 NETWORK = (

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from protclip_core.encoders.esm2 import Esm2Config
 from protclip_core.encoders.kmer_config import KmerConfig
+from protclip_core.encoders.shapes import Esm2Config
 from protclip_core.encoders.windows import window_starts
 from protclip_core.engines.local import GPU_BATCH_TOKENS, usable_cores
 from protclip_core.io.fasta import InputSummary
@@ -131,8 +131,8 @@ def _shape(request: EmbedRequest, info: ModelInfo) -> tuple[_Shape, EmbedSetting
     if settings is not None:
         assert info.num_layers is not None
         assert info.hidden_dim is not None
-        if info.encoder.get("type") == "kmer":
-            return KmerConfig.from_dict(info.encoder), settings, width_of(info, settings)
+        if isinstance(info.encoder, KmerConfig):
+            return info.encoder, settings, width_of(info, settings)
         config = _counting_shape(info.num_layers, info.hidden_dim, info.ffn_dim)
         return config, settings, width_of(info, settings)
     job = load_job(request, info)  # fair-esm: the shape is inside the file

@@ -13,11 +13,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.cache import cache_folder, check_name, downloads_folder, model_folder
-from protclip_core.fetch.catalog import CatalogEntry, check_against_entry, find_entry, suggest
+from protclip_core.fetch.catalog import (
+    CatalogEntry,
+    check_against_entry,
+    entry_of_publisher,
+    find_entry,
+    is_of_entry,
+    suggest,
+)
 from protclip_core.io.atomic import disk_error, require_space
 from protclip_core.models.info import BUNDLED, describe_model, find_in_torch_hub
 from protclip_core.progress import Progress, SilentProgress
@@ -127,6 +134,8 @@ def plan_pull(
     from protclip_core.fetch.listing import list_files
     from protclip_core.fetch.sources import parse_source
 
+    if source is None and find_entry(name) is None:
+        _refuse_publishers_name(name)
     check_name(name)
     if (BUNDLED / name / MANIFEST).is_file():
         if source is not None:
@@ -159,10 +168,18 @@ def plan_pull(
         sources=sources,
     )
     there = None if force else _sound(name, target)
+    if there is not None and entry is not None and not is_of_entry(entry, _source_of(there)):
+        raise UsageError(
+            f"{name} is installed from {origin_of(there) or 'elsewhere'}, not from the catalog",
+            code="usage.name_taken",
+            where=str(target),
+            hint=f"protclip models pull {name} --force replaces it",
+        )
     if there is not None and (entry is not None or offline):
         # Offline nothing can be asked, so the name decides; the caller says where it came from.
         return replace(plan, installed=there)
-    files = tuple(list_files(sources, offline=offline, listing=plan.downloads))
+    with _said_shortly(plan):
+        files = tuple(list_files(sources, offline=offline, listing=plan.downloads))
     plan = replace(plan, files=files)
     if there is None:
         return plan
@@ -193,9 +210,29 @@ def _sound(name: str, target: Path) -> Bundle | None:
 
 def origin_of(bundle: Bundle) -> str | None:
     """Return where an imported bundle came from, as its configuration says."""
-    source = bundle.config.get("source")
-    origin = source.get("origin") if isinstance(source, dict) else None
+    origin = _source_of(bundle).get("origin")
     return str(origin) if origin else None
+
+
+def _source_of(bundle: Bundle) -> dict[str, Any]:
+    return bundle.config.get("source") or {}
+
+
+def _refuse_publishers_name(name: str) -> None:
+    """Say how a model is pulled that the catalog has under another name, or not at all."""
+    entry = entry_of_publisher(name)
+    if entry is not None:
+        raise UsageError(
+            f"{name!r} is called {entry.name} here",
+            code="usage.publishers_name",
+            hint=f"run: protclip models pull {entry.name}",
+        )
+    if "/" in name:
+        raise UsageError(
+            f"{name!r} is not a name in the catalog",
+            code="usage.publishers_name",
+            hint=f"for a model of the hub run: protclip models pull NAME --from hub:{name}",
+        )
 
 
 def _refuse_other_case(name: str) -> None:
@@ -242,7 +279,30 @@ def pull(plan: PullPlan, *, progress: Progress | None = None) -> Imported | None
 def _download_all(plan: PullPlan, folder: Path, progress: Progress) -> list[Path]:
     from protclip_core.fetch.download import download
 
-    return [download(file, folder, offline=plan.offline, progress=progress) for file in plan.files]
+    with _said_shortly(plan):
+        return [
+            download(file, folder, offline=plan.offline, progress=progress) for file in plan.files
+        ]
+
+
+@contextmanager
+def _said_shortly(plan: PullPlan) -> Iterator[None]:
+    """Say in one short line what to fetch by hand where there is no network."""
+    try:
+        yield
+    except ModelError as error:
+        if error.code not in ("model.no_network", "model.not_downloaded"):
+            raise
+        what = "no network" if error.code == "model.no_network" else "not downloaded yet"
+        pages = plan.sources[0].page
+        if len(plan.sources) > 1:
+            pages = "its files (protclip models info)"
+        raise ModelError(
+            what,
+            code=error.code,
+            where=plan.name,
+            hint=f"fetch {pages}, then: protclip models import DIR --name {plan.name}",
+        ) from error
 
 
 def _install(plan: PullPlan, paths: Sequence[Path]) -> Imported:
@@ -261,7 +321,6 @@ def _install(plan: PullPlan, paths: Sequence[Path]) -> Imported:
             origin=plan.origin,
             license=plan.license or None,
             entry=plan.entry,
-            pulled=True,
         )
 
 
@@ -348,13 +407,11 @@ def _import_into(
     origin: str,
     license: str | None,
     entry: CatalogEntry | None,
-    pulled: bool = False,
     tokenizer: Path | None = None,
 ) -> Imported:
     """Import into a folder beside ``target`` and put it in its place.
 
-    A pulled model must be what the catalog means by the name; one that a user imports may have
-    any name that is free.
+    A model that takes a name of the catalog must be what the catalog means by it.
     """
     from protclip_core.models.importers import import_model
 
@@ -372,8 +429,11 @@ def _import_into(
         )
         # What cannot be read again is not installed.
         describe_model(fresh)
-        if entry and pulled:
+        if entry:
             check_against_entry(entry, imported.bundle.config, origin)
+            if not is_of_entry(entry, imported.bundle.config["source"]):
+                note = f"could not be compared with the catalog's {entry.name}"
+                imported = replace(imported, notes=[*imported.notes, note])
         swap(fresh, target)
     except OSError as error:
         raise disk_error(error, target) from error

@@ -17,7 +17,7 @@ from protclip_core.fetch.cache import (
     is_installed,
     model_folder,
 )
-from protclip_core.fetch.catalog import CATALOG, CatalogEntry, find_entry
+from protclip_core.fetch.catalog import CATALOG, CatalogEntry, find_entry, is_of_entry
 from protclip_core.models.info import BUNDLED, ModelInfo, describe_model
 from protclip_core.tasks.models.folder import installing, leftovers
 from protclip_core.weights.bundle import MANIFEST, count_parameters, open_bundle
@@ -98,7 +98,7 @@ def _row_of_bundle(name: str, path: Path, state: str) -> ModelRow:
         )
     entry = find_entry(name)
     # The catalog speaks of what it knows the origin of, not of whatever has the name.
-    known = entry is not None and (state == "bundled" or _from_catalog(entry, info))
+    known = entry is not None and (state == "bundled" or is_of_entry(entry, info.source))
     return ModelRow(
         name=name,
         contents=info.contents,
@@ -108,10 +108,6 @@ def _row_of_bundle(name: str, path: Path, state: str) -> ModelRow:
         license=info.license or "",
         summary=entry.summary if entry and known else f"from {info.origin or 'elsewhere'}",
     )
-
-
-def _from_catalog(entry: CatalogEntry, info: ModelInfo) -> bool:
-    return info.origin == " + ".join(source.text for source in entry.sources)
 
 
 def _row_of_entry(entry: CatalogEntry) -> ModelRow:

@@ -190,7 +190,7 @@ class ZeroShot:
         distinct = tuple(dict.fromkeys(variants))
         place = {variant: i for i, variant in enumerate(distinct)}
         model = load_model(describe_model(self.model), device=self.device)
-        added = resolve_prior("auto", str(model.info.encoder.get("type", "")))
+        added = resolve_prior("auto", model.info.architecture)
         with MaskedEngine(MaskedReader(model), workers=self.workers) as engine:
             scorer = MarginalScorer(engine, Method(self.method), prior=added)
             asked = ProteinAsked(sequence, distinct, 0, Percentile.NONE)

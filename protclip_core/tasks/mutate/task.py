@@ -227,7 +227,7 @@ class Mutation:
     def _adds_prior(self, model: ProteinModel) -> bool:
         """Whether the prior is added; said where it is done unasked."""
         asked = self.request.prior
-        added = resolve_prior(asked, str(model.info.encoder.get("type", "")))
+        added = resolve_prior(asked, model.info.architecture)
         if added and asked == "auto":
             _log.warning(
                 "%s knows little of mutations: a prior of BLOSUM62 and hydropathy is added "

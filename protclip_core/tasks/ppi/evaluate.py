@@ -55,7 +55,7 @@ class Measured:
 
 @dataclass(kw_only=True)
 class EvaluateReport:
-    """What came of it.
+    """The result.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
 
     progress = progress or SilentProgress()
     if [request.pairs, *request.vectors.inputs].count("-") > 1:
-        raise UsageError("standard input (-) can be read once only")
+        raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
     head, where = load_pair_head(request.head)
     like = embedding_input(head.card.input, where)
     proteins = load_proteins(request.vectors, progress, like)
@@ -103,7 +103,9 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
         pairs = pairs.part("test")
         _log.warning("the list has splits: its %s test pairs are measured", f"{len(pairs):,}")
         if not len(pairs):
-            raise InputError("has no pair of split test", where=pairs.name)
+            raise InputError(
+                "has no pair of split test", code="input.nothing_to_measure", where=pairs.name
+            )
     trained = TrainedOn.of_card(head.card, where)
     pairs = _answered(request, head, pairs, listed, trained, proteins, report)
     if len(trained.proteins):
@@ -133,6 +135,7 @@ def _answered(
         if pairs.types is None:
             raise InputError(
                 "has no types, and the head is one of types",
+                code="input.no_types",
                 where=pairs.name,
                 hint="give a column types",
             )
@@ -165,6 +168,7 @@ def _answered(
         what = "interact" if labels.all() else "do not interact"
         raise InputError(
             f"all of its {len(labels):,} pairs {what}, so nothing can be measured",
+            code="input.one_class",
             where=pairs.name,
             hint="give both kinds, or let negatives be drawn with --ratio",
         )

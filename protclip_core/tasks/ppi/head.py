@@ -30,7 +30,8 @@ def default_head_path() -> Path:
     bundle = describe_model(DEFAULT_MODEL).bundle
     if bundle is None or DEFAULT_HEAD not in bundle.files:
         raise ModelError(
-            f"model {DEFAULT_MODEL} has no head for pairs here",
+            f"model {DEFAULT_MODEL} does not have a head for pairs",
+            code="model.no_head",
             hint="give one with --head, or make one with protclip ppi train",
         )
     bundle.verify((DEFAULT_HEAD,))

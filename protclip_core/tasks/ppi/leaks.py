@@ -73,7 +73,9 @@ class TrainedOn:
             data = packed.decompress(base64.b64decode(text, validate=True), _MOST_BYTES)
             pairs = np.cumsum(np.frombuffer(data, "<u4").astype(np.int64))
         except (ValueError, binascii.Error, zlib.error) as error:
-            raise ModelError(f"its list of pairs is damaged ({error})", where=where) from error
+            raise ModelError(
+                f"its list of pairs is damaged ({error})", code="model.bad_head", where=where
+            ) from error
         return cls(proteins, pairs)
 
     def pack(self) -> tuple[str, str]:

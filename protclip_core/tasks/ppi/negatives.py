@@ -75,7 +75,11 @@ def draw_negatives(
         No such rule.
     """
     if rule not in RULES:
-        raise UsageError(f"rule {rule!r} is not known", hint=f"use {', '.join(RULES)}")
+        raise UsageError(
+            f"rule {rule!r} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(RULES)}",
+        )
     a, b = positives
     number, rng = len(parts), np.random.default_rng(seed)
     ends = np.concatenate([a, b])
@@ -128,8 +132,9 @@ def _rest(
         codes = rules.fresh(pool[x], pool[y], taken)
     if len(codes) < missing:
         raise InputError(
-            f"{count:,} negatives are wanted, and only {count - missing + len(codes):,} pairs of "
+            f"{count:,} negatives are needed, but only {count - missing + len(codes):,} pairs of "
             f"these {len(pool):,} proteins are neither listed nor were in the training",
+            code="input.too_few_negatives",
             hint="ask for fewer with --ratio, or give negatives with label 0",
         )
     return rng.permutation(codes)[:missing]

@@ -258,7 +258,9 @@ class _Reader:
     def _fail(self, line: int, reason: str) -> None:
         self.counts.num_failures += 1
         if len(self.counts.first_failures) < _KEPT_FAILURES:
-            self.counts.first_failures.append(Failure(self.name, line, "", reason))
+            self.counts.first_failures.append(
+                Failure(self.name, line, "", reason, code="record.bad_pair")
+            )
 
     def result(self, names: list[str] | None) -> PairSet:
         """Give the set."""
@@ -270,7 +272,10 @@ class _Reader:
         if not kept:
             told = [f"{f.source}:line {f.number}: {f.reason}" for f in self.counts.first_failures]
             raise InputError(
-                f"none of its {self.counts.rows:,} pairs can be used", where=self.name, details=told
+                f"none of its {self.counts.rows:,} pairs can be used",
+                code="input.no_pairs",
+                where=self.name,
+                details=told,
             )
         every = [self._types[place] for place in kept]
         found = set[str]().union(*every)

@@ -29,12 +29,12 @@ from protclip_core.tasks.ppi.head import load_pair_head
 from protclip_core.tasks.ppi.leaks import TrainedOn
 from protclip_core.tasks.ppi.pairs import codes_of
 from protclip_core.tasks.ppi.request import PredictRequest
-from protclip_core.tasks.ppi.vectors import NO_VECTOR, load_proteins
+from protclip_core.tasks.ppi.vectors import load_proteins
+from protclip_core.vectors.source import KEPT_FAILURES, no_vector
 
 __all__ = ["Predicted", "Prediction"]
 
 _log = logging.getLogger(__name__)
-_KEPT_FAILURES = 5
 #: Scores that are held at once, and lines of a list that are.
 _SCORES, _LINES = 1 << 21, 8192
 _FEWEST, _MOST = 16, 512
@@ -91,7 +91,7 @@ class Prediction:
     head_path
         Where the head came from.
     rows, answered
-        Pairs that were asked for, and those that have an answer; known at the end.
+        Pairs of the request, and those with an answer; known at the end.
     num_failures, first_failures
         Pairs and proteins without an answer.
 
@@ -132,14 +132,18 @@ class Prediction:
         else:
             usable = np.flatnonzero(self.proteins.usable)
             for row in np.flatnonzero(~self.proteins.usable).tolist():
-                self._fail(Failure(self.proteins.name, row + 1, self.proteins.ids[row], NO_VECTOR))
+                self._fail(no_vector(self.proteins.name, row, self.proteins.ids[row]))
             if len(usable) < 2:
-                raise InputError("holds no two proteins", where=self.proteins.name)
+                raise InputError(
+                    "holds fewer than two proteins",
+                    code="input.too_few_proteins",
+                    where=self.proteins.name,
+                )
             yield from self._all(usable, usable, same=True)
 
     def _fail(self, failure: Failure) -> None:
         self.num_failures += 1
-        if len(self.first_failures) < _KEPT_FAILURES:
+        if len(self.first_failures) < KEPT_FAILURES:
             self.first_failures.append(failure)
 
     def _listed(self, path: str) -> Iterator[Predicted]:
@@ -158,9 +162,13 @@ class Prediction:
             self.rows += len(block)
             self.answered += len(block) - len(faults)
             for place in sorted(faults):
-                if len(reasons) < _KEPT_FAILURES:
+                if len(reasons) < KEPT_FAILURES:
                     reasons.append(f"{block.source}:line {block.lines[place]}: {faults[place]}")
-                self._fail(Failure(block.source, block.lines[place], "", faults[place]))
+                self._fail(
+                    Failure(
+                        block.source, block.lines[place], "", faults[place], code="record.bad_pair"
+                    )
+                )
             self._remark(work, predicted.notes, seen)
             self._progress.advance(len(block))
             yield self._enough(predicted)
@@ -168,6 +176,7 @@ class Prediction:
         if not self.answered:
             raise InputError(
                 f"none of its {self.rows:,} pairs can be answered",
+                code="input.no_pairs",
                 where=source_name(path),
                 hint="are the names those of the proteins?",
                 details=reasons,
@@ -257,7 +266,15 @@ class Prediction:
                 if is_decoded(own):
                     found = self.proteins.find(own)
                 if isinstance(found, str):
-                    self._fail(Failure(name, number, printable(made_visible(own)), found))
+                    self._fail(
+                        Failure(
+                            name,
+                            number,
+                            printable(made_visible(own)),
+                            found,
+                            code="record.unknown_protein",
+                        )
+                    )
                 elif found in rows:
                     _log.warning("%s:line %d repeats %s", name, number, printable(own))
                 else:
@@ -265,6 +282,7 @@ class Prediction:
         if not rows:
             raise InputError(
                 f"none of its {count:,} proteins has a vector",
+                code="input.unknown_protein",
                 where=name,
                 hint="give ids of the proteins, one a line",
             )
@@ -331,14 +349,30 @@ def _check(request: PredictRequest) -> None:
     asked = [request.pairs is not None, request.bipartite is not None, request.every]
     if sum(asked) != 1:
         what = "nothing to predict" if not any(asked) else "more than one thing to predict"
-        raise UsageError(what, hint="give a list of pairs, --bipartite A B, or --all")
+        raise UsageError(
+            what,
+            code="usage.conflicting_options",
+            hint="give a list of pairs, --bipartite A B, or --all",
+        )
     if request.top_k is not None and request.pairs is not None:
-        raise UsageError("--top-k is for --all and --bipartite", hint="drop it")
+        raise UsageError(
+            "--top-k is for --all and --bipartite",
+            code="usage.conflicting_options",
+            hint="drop it",
+        )
     if request.top_k is not None and request.top_k < 1:
-        raise UsageError(f"--top-k {request.top_k} gives none", hint="ask for 1")
+        raise UsageError(
+            f"--top-k {request.top_k} gives none",
+            code="usage.bad_value",
+            hint="ask for 1",
+        )
     least = request.min_probability
     if least is not None and not 0 <= least <= 1:
-        raise UsageError(f"--min-probability {least:g} is no probability", hint="use 0 to 1")
+        raise UsageError(
+            f"--min-probability {least:g} is not a probability",
+            code="usage.bad_value",
+            hint="use 0 to 1",
+        )
     read = [request.pairs, *(request.bipartite or ()), *request.vectors.inputs]
     if read.count("-") > 1:
-        raise UsageError("standard input (-) can be read once only")
+        raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")

@@ -28,6 +28,7 @@ class _Embedded:
 
     inputs: opts.Vectors
     model: opts.HeadModel = None
+    vectors_model: opts.VectorsModel = None
     device: opts.Device = "auto"
     workers: opts.Workers = None
     on_error: opts.PairOnError = "fail"
@@ -44,6 +45,7 @@ class _Embedded:
             device=self.device,
             workers=self.workers,
             on_error=self.on_error,
+            vectors_model=self.vectors_model,
         )
 
 

@@ -104,6 +104,7 @@ def split_pairs(a: Rows, b: Rows, groups: Rows, settings: SplitSettings) -> Rows
         if share and not (found == part).any():
             raise InputError(
                 f"no pair is left for {SPLITS[part]} by method {settings.method}",
+                code="input.empty_part",
                 hint="give more pairs, another share or another method",
             )
     return found
@@ -112,11 +113,14 @@ def split_pairs(a: Rows, b: Rows, groups: Rows, settings: SplitSettings) -> Rows
 def _check(settings: SplitSettings) -> None:
     if settings.method not in METHODS:
         hint = f"use {', '.join(METHODS)}"
-        raise UsageError(f"split {settings.method!r} is not known", hint=hint)
+        raise UsageError(
+            f"split {settings.method!r} is not known", code="usage.unknown_value", hint=hint
+        )
     shares = (settings.valid, settings.test)
     if min(shares) < 0 or sum(shares) >= 1 or not sum(shares):
         raise UsageError(
             f"shares of {settings.valid:g} for validation and {settings.test:g} for test",
+            code="usage.bad_value",
             hint="use shares from 0, together more than 0 and less than 1",
         )
 

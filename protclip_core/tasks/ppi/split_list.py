@@ -24,7 +24,7 @@ __all__ = ["SplitReport", "split_list"]
 
 @dataclass(kw_only=True)
 class SplitReport:
-    """What came of it.
+    """The result.
 
     Attributes
     ----------
@@ -60,14 +60,18 @@ def split_list(request: SplitRequest) -> SplitReport:
     """
     if request.sequences is None:
         if request.settings.method == "cluster":
-            raise UsageError("clusters need sequences", hint="give a FASTA file with --sequences")
+            raise UsageError(
+                "clusters need sequences",
+                code="usage.needs_sequences",
+                hint="give a FASTA file with --sequences",
+            )
         pairs = read_pair_set(request.pairs)
         names = pairs.proteins
         keys = keys_of_texts(names)
         groups = np.arange(len(names), dtype=np.int64)
     else:
         if [request.pairs, request.sequences].count("-") > 1:
-            raise UsageError("standard input (-) can be read once only")
+            raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
         sequences = _sequences(request.sequences)
         names, rows = list(sequences), {name: row for row, name in enumerate(sequences)}
         where = Path(request.sequences).name
@@ -108,6 +112,7 @@ def _clusters(sequences: list[str]) -> npt.NDArray[np.int64]:
     if aligner is None:
         raise UsageError(
             "clusters need mmseqs or diamond, and neither is on the path",
+            code="usage.no_aligner",
             hint="install one, such as with: conda install -c bioconda mmseqs2",
         )
     return similar_groups(aligner, sequences).astype(np.int64)
@@ -121,6 +126,7 @@ def _sequences(path: str) -> dict[str, str]:
         if found.setdefault(record.id, record.sequence) != record.sequence:
             raise InputError(
                 f"{printable(record.id)!r} has another sequence in an earlier record",
+                code="input.duplicate_id",
                 where=record.where,
                 hint="give each protein one sequence",
             )

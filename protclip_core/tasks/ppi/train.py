@@ -40,7 +40,7 @@ TASKS = ("auto", "interaction", "types")
 
 @dataclass(kw_only=True)
 class TrainReport:
-    """What came of it.
+    """The result.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ def train(request: TrainRequest, progress: Progress | None = None) -> TrainRepor
     Raises
     ------
     UsageError
-        Options that contradict each other, or an output that is there already.
+        Options that contradict each other, or an output that already exists.
     InputError
         No usable pair, one class only, or a part without pairs.
     ModelError, ResourceError
@@ -120,22 +120,33 @@ def train(request: TrainRequest, progress: Progress | None = None) -> TrainRepor
 
 def _check(request: TrainRequest) -> None:
     if request.task not in TASKS:
-        raise UsageError(f"--task {request.task} is not known", hint=f"use {', '.join(TASKS)}")
+        raise UsageError(
+            f"--task {request.task} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(TASKS)}",
+        )
     if request.features not in RECIPES:
         raise UsageError(
-            f"--features {request.features} is not known", hint=f"use {', '.join(RECIPES)}"
+            f"--features {request.features} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(RECIPES)}",
         )
     if request.ratio < 0:
-        raise UsageError(f"--ratio {request.ratio:g} is less than 0", hint="use 0 or more")
+        raise UsageError(
+            f"--ratio {request.ratio:g} is less than 0",
+            code="usage.bad_value",
+            hint="use 0 or more",
+        )
     if [request.pairs, request.valid, request.test, *request.vectors.inputs].count("-") > 1:
-        raise UsageError("standard input (-) can be read once only")
+        raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
     lists = (request.pairs, request.valid, request.test)
     read = (*lists, *request.vectors.inputs, request.vectors.model)
     check_outputs(read, (request.output,), hint="choose another -o")
     check_writable_target(request.output)
     if request.output.exists() and not request.overwrite:
         raise UsageError(
-            "is there already",
+            "already exists",
+            code="usage.output_exists",
             where=str(request.output),
             hint="choose another -o, or replace it with --overwrite",
         )
@@ -158,7 +169,10 @@ def _parts(
         task = "types" if own.types is not None and own.labels is None else "interaction"
     if task == "types" and own.types is None:
         raise InputError(
-            "has no types", where=own.name, hint="give a column types, or leave out --task"
+            "has no types",
+            code="input.no_types",
+            where=own.name,
+            hint="give a column types, or leave out --task",
         )
     parts = dict(_split(request, own, sets, proteins, report))
     if task == "interaction":
@@ -171,7 +185,7 @@ def _parts(
     if len(parts["train"]) > request.max_pairs:
         drawn = np.random.default_rng(request.seed).permutation(len(parts["train"]))
         _log.warning(
-            "%s pairs to fit on are more than %s: so many are drawn (--most-pairs)",
+            "%s pairs to fit on are more than %s: that many are drawn at random (--most-pairs)",
             f"{len(drawn):,}",
             f"{request.max_pairs:,}",
         )
@@ -202,7 +216,9 @@ def _split(
         groups = np.unique(proteins.keys, return_inverse=True)[1].astype(np.int64)
         if request.split_settings.method == "cluster":
             raise UsageError(
-                "a split by clusters needs sequences", hint="make it with protclip ppi split"
+                "a split by clusters needs sequences",
+                code="usage.needs_sequences",
+                hint="make it with protclip ppi split",
             )
         split = split_pairs(own.a, own.b, groups, request.split_settings)
     report.unused = int((split == 3).sum())
@@ -213,7 +229,9 @@ def _split(
         elif len(rows):
             yield name, own.take(rows)
         elif name == "train":
-            raise InputError("has no pair of split train", where=own.name)
+            raise InputError(
+                "has no pair of split train", code="input.nothing_to_fit", where=own.name
+            )
 
 
 def _held(parts: dict[str, PairSet], count: int) -> np.ndarray:
@@ -265,7 +283,11 @@ def _type_names(part: PairSet) -> tuple[str, ...]:
     if left:
         _log.warning("types of no pair, or of all, are left out: %s", ", ".join(left))
     if not kept:
-        raise InputError("has no type that some pairs have and others have not", where=part.name)
+        raise InputError(
+            "has no type that some pairs have and others have not",
+            code="input.one_class",
+            where=part.name,
+        )
     return tuple(kept)
 
 

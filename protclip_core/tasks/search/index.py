@@ -1,13 +1,13 @@
 """Search by an index of faiss, for stores of more than about a million proteins.
 
-The index lies beside its store (``x.h5.faiss``, with ``x.h5.faiss.json`` that says what it was made
-from) and is made once. It holds every vector at one byte a number in cells around k-means centres;
-a search looks into the cells nearest to the query, which reads a few per cent of the file, and
-compares what it finds there with the store's own vectors. So a cosine is exact, but a hit may be
-missing. How many are is measured when the index is made, on proteins of the store, and the cells
-looked into are chosen for it.
+The index lies next to its store (``x.h5.faiss``, with ``x.h5.faiss.json`` that says what it was
+made from) and is made once. It holds every vector at one byte a number, in cells around k-means
+centres; a search looks into the cells nearest to the query, which reads a few per cent of the
+file, and compares what it finds there with the store's own vectors. So a cosine is exact, but a
+hit may be missing. How many are missing is measured when the index is made, on proteins of the
+store, and the number of cells is chosen for it.
 
-Legend: N proteins, Q queries, P width of the space that is searched, k neighbours asked for.
+Legend: N proteins, Q queries, P width of the space that is searched, k neighbours of a query.
 """
 
 from __future__ import annotations
@@ -74,11 +74,16 @@ def choose_backend(
         An unknown word, or faiss where it is not installed.
     """
     if backend not in BACKENDS:
-        raise UsageError(f"backend {backend!r} is not known", hint=f"use {', '.join(BACKENDS)}")
+        raise UsageError(
+            f"backend {backend!r} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(BACKENDS)}",
+        )
     installed = find_spec("faiss") is not None
     if backend == "faiss" and not installed:
         raise UsageError(
             "--backend faiss needs the library faiss",
+            code="usage.missing_library",
             hint="pip install 'protclip[faiss]', or use --backend exact",
         )
     if backend != "auto":
@@ -144,14 +149,16 @@ def _rank(
 
 
 def _build(vectors: StoreVectors, path: Path, progress: Progress) -> _Card:
-    """Make the index, measure it, and write it beside the store."""
+    """Make the index, measure it, and write it next to the store."""
     import faiss
 
     n = len(vectors.store)
     sample = vectors.read(np.unique(np.linspace(0, n - 1, min(n, 64 * _cells(n))).astype(int)))
     sample = _unit(sample[usable_rows(sample)])
     if not len(sample):
-        raise UsageError("has no vectors to index", where=str(vectors.store.path))
+        raise UsageError(
+            "has no vectors to index", code="input.no_usable_vector", where=str(vectors.store.path)
+        )
     dim, cells = sample.shape[1], min(_cells(n), max(1, len(sample) // 39))
     require_space(path, n * (dim + 8) + 4 * cells * dim + (1 << 20))
     _log.warning("%s: is made, once, of %s proteins", path, f"{n:,}")
@@ -216,7 +223,10 @@ def _write(index: Any, path: Path) -> int:  # noqa: ANN401
                 faiss.write_index(index, str(temp))
             except RuntimeError as error:
                 raise ResourceError(
-                    "cannot be written to its end", where=str(path), hint="make room on its disk"
+                    "cannot be written to its end",
+                    code="resource.disk_full",
+                    where=str(path),
+                    hint="make room on its disk",
                 ) from error
             os.fsync(handle.fileno())
         size = temp.stat().st_size
@@ -227,7 +237,7 @@ def _write(index: Any, path: Path) -> int:  # noqa: ANN401
 
 
 def _read_card(vectors: StoreVectors) -> _Card | None:
-    """Return what an index beside the store is, if it is of this store and space, and whole."""
+    """Return what an index next to the store is, if it is of this store and space, and whole."""
     path = _path(vectors)
     try:
         card = _Card(**json.loads(_card_path(path).read_text("utf-8")))

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from protclip_core.errors import InputError, ModelError
+from protclip_core.errors import InputError
 from protclip_core.io.phrases import Phrase, read_phrases
 from protclip_core.io.streams import source_name
 from protclip_core.measure.nearest import usable_rows
+from protclip_core.progress import Progress
 from protclip_core.records import printable
 from protclip_core.store.format import duplicate_id
-from protclip_core.store.reader import EmbeddingStore
+from protclip_core.vectors.source import FastaSource, open_vectors, read_all
 from protclip_core.vectors.store_model import StoreModel, StoreVectors
+from protclip_core.vectors.tables import AnyStore
 
 __all__ = ["Queries", "find_rows", "is_fasta", "protein_queries", "read_texts"]
 
@@ -63,6 +65,7 @@ def read_texts(texts: Sequence[str], file: str | None) -> list[Phrase]:
         if known.setdefault(one.id, one.text) != one.text:
             raise InputError(
                 f"{printable(one.id)!r} stands for two texts",
+                code="input.duplicate_id",
                 where=source_name(file),
                 hint="give each text an id of its own",
             )
@@ -76,9 +79,14 @@ def is_fasta(like: str) -> bool:
 
 
 def protein_queries(
-    like: Sequence[str], model: StoreModel, vectors: StoreVectors, *, exclude_self: bool | None
+    like: Sequence[str],
+    model: StoreModel,
+    vectors: StoreVectors,
+    progress: Progress,
+    *,
+    exclude_self: bool | None,
 ) -> Queries:
-    """Return proteins as queries.
+    """Return proteins as queries, in the order of ``like``.
 
     Parameters
     ----------
@@ -86,14 +94,16 @@ def protein_queries(
         Ids of the store, and paths of FASTA files.
     model, vectors
         The store's model, and its vectors in the space of the search.
+    progress
+        Told of the embedding.
     exclude_self
-        Whether a query does not find the protein of its id in the store; by default those given
-        by id do not.
+        Whether a query does not find the protein of its id in the store; by default only those
+        given by id do not.
 
     Raises
     ------
     InputError
-        An id that the store does not have, a bad FASTA file, or a vector of no direction.
+        An id that the store does not have, a bad FASTA file, or a vector without a direction.
     ModelError
         As `StoreModel.info`, for FASTA files; or the model gives no numbers for a protein.
     """
@@ -103,15 +113,18 @@ def protein_queries(
     if missing is not None:
         raise InputError(
             f"no protein {printable(missing)!r} among its {len(vectors.store):,}",
+            code="input.unknown_protein",
             where=str(vectors.store.path),
             hint="give an id of the store, or the path of a FASTA file",
         )
+    # Files first: what embeds them can project the store's vectors as well.
+    files = {item: _embed_fasta(item, model, vectors, progress) for item in like if is_fasta(item)}
     labels: list[str] = []
     parts: list[Floats] = []
     own: list[int] = []
     for item in like:
-        if is_fasta(item):
-            names, found = _embed_fasta(item, model, vectors.space)
+        if item in files:
+            names, found = files[item]
             known = find_rows(vectors.store, names) if exclude_self else {}
             labels += names
             parts.append(found)
@@ -121,6 +134,7 @@ def protein_queries(
             if not usable_rows(vector).all():
                 raise InputError(
                     f"the vector of {printable(item)} is zero or not finite",
+                    code="input.no_usable_vector",
                     where=str(vectors.store.path),
                 )
             labels.append(item)
@@ -129,7 +143,24 @@ def protein_queries(
     return Queries(labels, np.concatenate(parts), np.array(own, np.int64))
 
 
-def find_rows(store: EmbeddingStore, ids: Sequence[str]) -> dict[str, int]:
+def _embed_fasta(
+    path: str, model: StoreModel, vectors: StoreVectors, progress: Progress
+) -> tuple[list[str], Floats]:
+    """Embed the proteins of a file as those of the store were embedded."""
+    source = open_vectors(
+        [path],
+        space=vectors.space,
+        like=model.spec,
+        model=str(model.info.path),
+        device=model.device,
+    )
+    found = read_all(source, progress)
+    assert isinstance(source, FastaSource)
+    model.adopt(source.job.model)
+    return found.ids, found.vectors
+
+
+def find_rows(store: AnyStore, ids: Sequence[str]) -> dict[str, int]:
     """Return the rows of those ids that a store has.
 
     Raises
@@ -146,30 +177,3 @@ def find_rows(store: EmbeddingStore, ids: Sequence[str]) -> dict[str, int]:
                 found[id] = row
         start += len(block)
     return found
-
-
-def _embed_fasta(path: str, model: StoreModel, space: str) -> tuple[list[str], Floats]:
-    """Embed the proteins of a file as those of the store were embedded."""
-    from protclip_core.engines.local import LocalEngine
-    from protclip_core.io.fasta import read_fasta
-    from protclip_core.models.settings import resolve_settings
-
-    made = model.store.attributes
-    _ = model.info  # a wrong model is told before a long file is read
-    records = list(read_fasta(path))
-    settings = resolve_settings(
-        model.info,
-        model.protein.encoder.num_layers,
-        pooling=made.get("pooling"),
-        space=space,
-        layer=made.get("layer"),
-        max_residues=made.get("max_residues"),
-    )
-    limit = settings.max_residues if made.get("long") == "truncate" else None
-    vectors: list[Floats] = [np.empty(0, np.float32)] * len(records)
-    with LocalEngine(model.protein) as engine:
-        for index, result in engine.run([r.sequence[:limit] for r in records], settings):
-            if isinstance(result, str):
-                raise ModelError(result, where=records[index].where)
-            vectors[index] = result.vector
-    return [record.id for record in records], np.stack(vectors)

@@ -26,6 +26,7 @@ from protclip_core.tasks.search.index import choose_backend, search_index
 from protclip_core.tasks.search.queries import Queries, protein_queries, read_texts
 from protclip_core.tasks.search.request import SearchRequest
 from protclip_core.vectors.store_model import StoreModel, StoreVectors, resolve_space
+from protclip_core.vectors.tables import AnyStore
 
 __all__ = ["Hit", "search"]
 
@@ -86,7 +87,12 @@ def search(request: SearchRequest, progress: Progress | None = None) -> Iterator
     _check(request)
     with EmbeddingStore.open(request.store) as store:
         if not len(store):
-            raise InputError("holds no proteins", where=str(store.path), hint="embed some first")
+            raise InputError(
+                "holds no proteins",
+                code="input.empty",
+                where=str(store.path),
+                hint="embed some first",
+            )
         model = StoreModel(store, request.model, request.device)
         if request.model is not None:
             _ = model.info  # a model that did not make the store is refused, needed or not
@@ -101,28 +107,50 @@ def search(request: SearchRequest, progress: Progress | None = None) -> Iterator
 def _check(request: SearchRequest) -> None:
     """Refuse what needs no store to be seen as wrong."""
     if request.top_k < 1:
-        raise UsageError(f"--top-k {request.top_k} finds nothing", hint="ask for 1 or more")
+        raise UsageError(
+            f"--top-k {request.top_k} finds nothing",
+            code="usage.bad_value",
+            hint="ask for 1 or more",
+        )
     if request.min_cosine is not None and not -1 <= request.min_cosine <= 1:
-        raise UsageError(f"--min-cosine {request.min_cosine} is no cosine", hint="use -1 to 1")
+        raise UsageError(
+            f"--min-cosine {request.min_cosine} is not a cosine",
+            code="usage.bad_value",
+            hint="use -1 to 1",
+        )
     texts = bool(request.texts) or request.query_file is not None
     if texts and request.like:
-        raise UsageError("texts and --like are two searches", hint="give one of them")
+        raise UsageError(
+            "texts and --like are two searches",
+            code="usage.conflicting_options",
+            hint="give one of them",
+        )
     if texts and request.against is not None:
         raise UsageError(
-            "--texts finds texts for proteins, not for texts", hint="give --like, or drop a text"
+            "--texts finds texts for proteins, not for texts",
+            code="usage.conflicting_options",
+            hint="give --like, or drop a text",
         )
     if not texts and not request.like and request.against is None:
         raise UsageError(
-            "nothing to search for", hint="give a text, --query-file, --like or --texts"
+            "nothing to search for",
+            code="usage.missing_option",
+            hint="give a text, --query-file, --like or --texts",
         )
     if request.exclude_self is not None and (not request.like or request.against is not None):
         raise UsageError(
-            "--exclude-self and --include-self are for proteins found by --like", hint="drop it"
+            "--exclude-self and --include-self are for proteins found by --like",
+            code="usage.conflicting_options",
+            hint="drop it",
         )
     if request.backend != "auto" and request.against is not None:
-        raise UsageError("--backend is for finding proteins, not --texts", hint="drop --backend")
+        raise UsageError(
+            "--backend is for finding proteins, not --texts",
+            code="usage.conflicting_options",
+            hint="drop --backend",
+        )
     if [request.query_file, request.against, *request.like].count("-") > 1:
-        raise UsageError("standard input (-) can be read once only")
+        raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
 
 
 def _proteins(
@@ -130,7 +158,9 @@ def _proteins(
 ) -> Iterator[Hit]:
     """Find proteins for texts or for proteins."""
     if request.like:
-        queries = protein_queries(request.like, model, vectors, exclude_self=request.exclude_self)
+        queries = protein_queries(
+            request.like, model, vectors, progress, exclude_self=request.exclude_self
+        )
     else:
         phrases = read_texts(request.texts, request.query_file)
         queries = Queries(
@@ -175,7 +205,7 @@ def _texts_of_proteins(
     phrases = read_phrases(request.against)
     targets = model.embed_text([phrase.text for phrase in phrases])
     if request.like:
-        queries = protein_queries(request.like, model, vectors, exclude_self=False)
+        queries = protein_queries(request.like, model, vectors, progress, exclude_self=False)
         parts = iter([(queries.labels, queries.vectors)])
     else:
         # The names come with the hits here, so what they are worth has to be known before.
@@ -214,7 +244,7 @@ def _text_hits(labels: list[str], hits: Neighbours, phrases: list[Phrase]) -> It
             yield Hit(label, rank + 1, phrase.id, float(cosines[rank]), phrase.text)
 
 
-def _ids_at(store: EmbeddingStore, rows: npt.NDArray[np.int64]) -> dict[int, str]:
+def _ids_at(store: AnyStore, rows: npt.NDArray[np.int64]) -> dict[int, str]:
     """Return the ids of rows; all ids pass by and are checked, few are kept."""
     wanted = np.unique(rows[rows >= 0])
     found, start = dict[int, str](), 0
@@ -227,7 +257,7 @@ def _ids_at(store: EmbeddingStore, rows: npt.NDArray[np.int64]) -> dict[int, str
     return found
 
 
-def _tell_left_out(store: EmbeddingStore, count: int, first: int) -> None:
+def _tell_left_out(store: AnyStore, count: int, first: int) -> None:
     if not count:
         return
     id = printable(next(iter(_ids_at(store, np.array([first])).values())))

@@ -73,9 +73,15 @@ class _Ranks:
     def __init__(self, values: npt.ArrayLike, count: int) -> None:
         known = np.asarray(values, np.float64)
         if known.shape != (count,):
-            raise UsageError(f"values of shape {known.shape} for {count:,} pairs")
+            raise UsageError(
+                f"values of shape {known.shape} for {count:,} pairs", code="usage.shape_mismatch"
+            )
         if not np.isfinite(known).all():
-            raise UsageError("a value of a pair is not finite", hint="leave the pair out")
+            raise UsageError(
+                "a value of a pair is not finite",
+                code="usage.not_finite",
+                hint="leave the pair out",
+            )
         _, self._group = np.unique(known, return_inverse=True)
 
     def weighted(self, weights: Doubles) -> Doubles:

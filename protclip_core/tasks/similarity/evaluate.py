@@ -1,7 +1,7 @@
 """Whether proteins that are alike by their vectors do alike things, as GO says.
 
 Similarities of vectors are correlated with a table of similarities, or with what
-`protclip_core.ontology.semantic` makes of annotations; beside them two baselines that need no
+`protclip_core.ontology.semantic` makes of annotations; so are two baselines that need no
 model, on the same pairs: the cosine of the shares of the twenty residues, and how little lengths
 differ.
 
@@ -31,7 +31,8 @@ from protclip_core.tasks.similarity.references import (
     TableReference,
 )
 from protclip_core.tasks.similarity.request import EvaluateRequest
-from protclip_core.tasks.similarity.vectors import Proteins, Vectors, open_proteins
+from protclip_core.tasks.similarity.vectors import Proteins, VectorRows
+from protclip_core.vectors.source import open_vectors
 
 __all__ = ["Agreement", "EvaluateReport", "evaluate"]
 
@@ -97,7 +98,7 @@ def evaluate(
     InputError
         Fewer than ten pairs that can be compared; a bad table, GAF or ontology.
     ModelError, ResourceError
-        As `open_proteins` and `Proteins.vectors`.
+        As `open_vectors` and `Proteins.vectors`.
     """
     progress = progress or SilentProgress()
     _check(request)
@@ -114,16 +115,18 @@ def evaluate(
             sample=request.sample,
             seed=request.seed,
         )
-    proteins = open_proteins(
+    source = open_vectors(
         request.inputs,
         model=request.model,
+        vectors_model=request.vectors_model,
         device=request.device,
         workers=request.workers,
         on_error=request.on_error,
+        unusable="keep",
     )
-    with proteins:
+    with Proteins(source) as proteins:
         spaces = _spaces(proteins, request, progress)
-        for failure in proteins.failures:
+        for failure in proteins.first_failures:
             report.add(f"{failure.where}: {failure.reason}")
         report.num_failures = proteins.num_failures
         usable = np.logical_and.reduce([vectors.usable for vectors in spaces])
@@ -147,6 +150,7 @@ def evaluate(
         if not found:
             raise InputError(
                 f"fewer than {FEWEST} of its pairs can be compared with {proteins.name}",
+                code="input.too_few_pairs",
                 where=references.name,
                 hint="are these the same proteins, under the same names?",
             )
@@ -156,21 +160,36 @@ def _check(request: EvaluateRequest) -> None:
     """Refuse what needs no input to be seen as wrong."""
     if (request.table is None) == (request.annotations is None):
         raise UsageError(
-            "one reference is compared with",
+            "exactly one reference is needed",
+            code="usage.missing_option",
             hint="give a table of similarities, or --annotations and --go",
         )
     if request.annotations is not None and request.go is None:
-        raise UsageError("--annotations needs a release of GO", hint="give it with --go")
+        raise UsageError(
+            "--annotations needs a release of GO",
+            code="usage.missing_option",
+            hint="give it with --go",
+        )
     if request.annotations is None and (request.go or request.pairs or request.evidence):
-        raise UsageError("--go, --pairs and --evidence are for --annotations", hint="drop them")
+        raise UsageError(
+            "--go, --pairs and --evidence are for --annotations",
+            code="usage.conflicting_options",
+            hint="drop them",
+        )
     if request.sample < 5:
-        raise UsageError(f"--sample {request.sample} is too few", hint="ask for 5 or more")
+        raise UsageError(
+            f"--sample {request.sample} is too few", code="usage.bad_value", hint="use 5 or more"
+        )
     if request.resamples < 0:
-        raise UsageError(f"--resamples {request.resamples} is below 0", hint="use 0 or more")
+        raise UsageError(
+            f"--resamples {request.resamples} is below 0",
+            code="usage.bad_value",
+            hint="use 0 or more",
+        )
 
 
-def _spaces(proteins: Proteins, request: EvaluateRequest, progress: Progress) -> list[Vectors]:
-    """Return the vectors in the space that is asked for, or in all that there are."""
+def _spaces(proteins: Proteins, request: EvaluateRequest, progress: Progress) -> list[VectorRows]:
+    """Return the vectors in the space of the request, or in all that there are."""
     first = proteins.vectors(request.space, progress)
     if request.space is not None or first.space == "encoder":
         return [first]
@@ -202,6 +221,7 @@ def _shares(proteins: Proteins, sequences: str | None) -> Floats | None:
         raise InputError(
             f"lacks the sequences of {missing:,} of the {len(proteins):,} proteins of "
             f"{proteins.name}",
+            code="input.no_sequence",
             where=sequences,
             hint="give the file that was embedded",
         )
@@ -209,7 +229,7 @@ def _shares(proteins: Proteins, sequences: str | None) -> Floats | None:
 
 
 def _methods(
-    proteins: Proteins, spaces: list[Vectors], shares: Floats | None, rows: Rows
+    proteins: Proteins, spaces: list[VectorRows], shares: Floats | None, rows: Rows
 ) -> dict[str, npt.NDArray[np.floating]]:
     """Return what each method says of the pairs, ``(M,)`` each."""
     found: dict[str, npt.NDArray[np.floating]] = {}

@@ -144,6 +144,7 @@ def check_drawable(count: int, path: Path) -> None:
     if count > MOST_DRAWN:
         raise UsageError(
             f"{count:,} proteins are too many for a picture of at most {MOST_DRAWN:,}",
+            code="usage.too_many",
             where=str(path),
             hint="draw some of them",
         )

@@ -42,6 +42,7 @@ class SimilarityRequest:
         int | None, Opt("List the K best partners of each protein, best first.", metavar="K")
     ] = None
     model: opts.Model = None
+    vectors_model: opts.VectorsModel = None
     device: opts.Device = "auto"
     workers: opts.Workers = None
     on_error: opts.PairOnError = "fail"
@@ -94,6 +95,7 @@ class EvaluateRequest:
     resamples: opts.Resamples = 200
     seed: opts.Seed = 0
     model: opts.Model = None
+    vectors_model: opts.VectorsModel = None
     device: opts.Device = "auto"
     workers: opts.Workers = None
     on_error: opts.PairOnError = "fail"

@@ -3,7 +3,7 @@
 Scores are those of `protclip_core.measure.pairwise`: they do not depend on how the work is cut into
 blocks.
 
-Legend: n and m proteins of the two sides; k partners asked for.
+Legend: n and m proteins of the two sides; k partners of a protein.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from protclip_core.measure.pairwise import METRICS, Block, block_scores, pair_sc
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure, printable
 from protclip_core.tasks.similarity.request import SimilarityRequest
-from protclip_core.tasks.similarity.vectors import Proteins, Vectors, open_proteins
-from protclip_core.vectors.protein_source import is_store
+from protclip_core.tasks.similarity.vectors import Proteins, VectorRows
+from protclip_core.vector_spec import VectorSpec
+from protclip_core.vectors.source import KEPT_FAILURES, is_store, open_vectors
 
 __all__ = ["MOST_IN_MATRIX", "Answer", "Partners", "Similarity"]
 
@@ -39,7 +40,6 @@ _SCORES = 32 << 20
 _COLUMNS = 2048
 #: Listed pairs that are looked up together.
 _PAIRS = 16_384
-_KEPT_FAILURES = 5
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -106,7 +106,7 @@ class Similarity(AbstractContextManager["Similarity"]):
     UsageError
         Options that contradict each other, or sides that are not comparable.
     InputError, ModelError, ResourceError
-        As `open_proteins` and `Proteins.vectors`.
+        As `open_vectors` and `Proteins.vectors`.
     """
 
     def __init__(self, request: SimilarityRequest, progress: Progress | None = None) -> None:
@@ -131,19 +131,24 @@ class Similarity(AbstractContextManager["Similarity"]):
         other = (request.against,)
         if is_store(request.against):
             right = stack.enter_context(self._proteins(other, None))
-            return stack.enter_context(self._proteins(request.inputs, right)), right
+            left = stack.enter_context(self._proteins(request.inputs, right.source.spec))
+            return left, right
         left = stack.enter_context(self._proteins(request.inputs, None))
-        return left, stack.enter_context(self._proteins(other, left))
+        return left, stack.enter_context(self._proteins(other, left.source.spec))
 
-    def _proteins(self, inputs: tuple[str, ...], like: Proteins | None) -> Proteins:
+    def _proteins(self, inputs: tuple[str, ...], like: VectorSpec | None) -> Proteins:
         request = self.request
-        return open_proteins(
-            inputs,
-            model=request.model,
-            device=request.device,
-            workers=request.workers,
-            on_error=request.on_error,
-            like=like,
+        return Proteins(
+            open_vectors(
+                inputs,
+                like=like,
+                model=request.model,
+                vectors_model=request.vectors_model,
+                device=request.device,
+                workers=request.workers,
+                on_error=request.on_error,
+                unusable="keep",
+            )
         )
 
     def __exit__(
@@ -164,8 +169,8 @@ class Similarity(AbstractContextManager["Similarity"]):
     @property
     def first_failures(self) -> list[Failure]:
         """The first five of them."""
-        others = [] if self.is_symmetric else self.right.failures
-        return (self.left.failures + others)[:_KEPT_FAILURES]
+        others = [] if self.is_symmetric else self.right.first_failures
+        return (self.left.first_failures + others)[:KEPT_FAILURES]
 
     def partners(self) -> Iterator[Partners]:
         """Give each protein with those that it is compared with, in input order.
@@ -214,6 +219,7 @@ class Similarity(AbstractContextManager["Similarity"]):
         if most > MOST_IN_MATRIX:
             raise UsageError(
                 f"{most:,} proteins are too many for a matrix of at most {MOST_IN_MATRIX:,}",
+                code="usage.too_many",
                 hint="drop --format matrix, and narrow the pairs by --min-similarity or --top-k",
             )
         for _, scores in self._blocks(triangle=False):
@@ -298,33 +304,43 @@ def _check(request: SimilarityRequest) -> None:
     """Refuse what needs no input to be seen as wrong."""
     if request.metric not in METRICS:
         raise UsageError(
-            f"metric {request.metric!r} is not known", hint=f"use {', '.join(METRICS)}"
+            f"metric {request.metric!r} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(METRICS)}",
         )
     if request.top_k is not None and request.top_k < 1:
-        raise UsageError(f"--top-k {request.top_k} finds nothing", hint="ask for 1 or more")
+        raise UsageError(
+            f"--top-k {request.top_k} finds nothing",
+            code="usage.bad_value",
+            hint="ask for 1 or more",
+        )
     if request.min_similarity is not None and not -1 <= request.min_similarity <= 1:
         raise UsageError(
-            f"--min-similarity {request.min_similarity} is not a similarity", hint="use -1 to 1"
+            f"--min-similarity {request.min_similarity} is not a similarity",
+            code="usage.bad_value",
+            hint="use -1 to 1",
         )
     if [*request.inputs, request.against].count("-") > 1:
-        raise UsageError("standard input (-) can be read once only")
+        raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
 
 
-def _check_comparable(left: Proteins, right: Proteins, one: Vectors, other: Vectors) -> None:
+def _check_comparable(left: Proteins, right: Proteins, one: VectorRows, other: VectorRows) -> None:
     """Refuse vectors of different models."""
-    if left.weights_sha256 != right.weights_sha256 and left.weights_sha256 and right.weights_sha256:
+    own, given = right.source.spec, left.source.spec
+    if own.model and given.model and (told := own.diff(given, ("weights_sha256",))):
         raise UsageError(
-            f"and {left.name} were made by different models "
-            f"({right.weights_sha256[:12]}…, {left.weights_sha256[:12]}…)",
+            f"and {left.name} were made by different models ({'; '.join(told)})",
+            code="usage.other_vectors",
             where=right.name,
             hint="embed both with one model",
         )
     if one.width != other.width:
         raise InputError(
             f"has vectors of {other.width} numbers, {left.name} of {one.width}",
+            code="input.other_width",
             where=right.name,
             hint="embed both with one model",
         )
-    if not (left.weights_sha256 and right.weights_sha256):
-        unnamed = right if left.weights_sha256 else left
+    if not (own.model and given.model):
+        unnamed = right if given.model else left
         _log.warning("%s: does not say which model made it; is it the other's?", unnamed.name)

@@ -1,15 +1,15 @@
-"""The vectors that are compared: of a store or of FASTA files, each in a temporary file.
+"""Vectors that are read in any order: in a temporary file, mapped into memory.
 
-All pairs of a large input need each vector many times. In a file that is mapped into memory they
-can be read in any order, and memory holds only what is being looked at.
+All pairs of a large input need each vector many times. In a mapped file they can be read in any
+order, and memory holds only what is being looked at.
 
-Legend: N proteins, D width of the encoder's space, P width of the space that is compared.
+Legend: N proteins, P width of a vector.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
@@ -17,46 +17,56 @@ from typing import Any, BinaryIO, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from protclip_core.errors import InputError, ModelError, UsageError
+from protclip_core.errors import InputError
 from protclip_core.io.atomic import disk_error, require_space
-from protclip_core.io.protein_names import ProteinNames
-from protclip_core.io.streams import source_name
 from protclip_core.measure.composition import RESIDUES, composition
 from protclip_core.measure.nearest import block_rows, usable_rows
-from protclip_core.models.info import DEFAULT_MODEL, describe_model
 from protclip_core.progress import Progress
-from protclip_core.records import Failure, printable
-from protclip_core.store.format import duplicate_id
-from protclip_core.store.reader import EmbeddingStore
-from protclip_core.vectors.embed_job import EmbedJob, EmbedReport
-from protclip_core.vectors.embed_request import EmbedRequest
-from protclip_core.vectors.embed_rows import embed_rows
-from protclip_core.vectors.protein_source import is_store
-from protclip_core.vectors.store_model import StoreModel, StoreVectors, resolve_space
+from protclip_core.records import Failure
+from protclip_core.vectors.named import NamedRows
+from protclip_core.vectors.source import (
+    KEPT_FAILURES,
+    FastaSource,
+    Source,
+    no_usable,
+    no_vector,
+)
 
-__all__ = ["Proteins", "Vectors", "open_proteins"]
+__all__ = ["Proteins", "VectorRows"]
 
-_KEPT_FAILURES = 5
 Floats = npt.NDArray[np.float32]
 
 
-class Vectors:
-    """Vectors ``(N, P)`` float32 in a temporary file, which is gone when they are closed.
+class VectorRows:
+    """Vectors ``(N, P)`` float32 in a temporary file, which is gone once they are closed.
+
+    Parameters
+    ----------
+    blocks
+        The vectors in order.
+    space
+        ``"joint"`` or ``"encoder"``.
+    size
+        Bytes that they will need, 0 where this is not known.
 
     Attributes
     ----------
-    space
-        ``"joint"`` or ``"encoder"``.
     usable
-        Which have a direction, ``(N,)`` bool: not zero, and finite.
+        Which have a direction ``(N,)`` bool: finite and not zero.
+    width
+        P; 0 where there are none.
+
+    Raises
+    ------
+    ResourceError
+        The disk of temporary files is full.
     """
 
-    def __init__(self, blocks: Iterator[Floats], count: int | None, width: int, space: str) -> None:
-        self.space = space
+    def __init__(self, blocks: Iterator[Floats], space: str, size: int = 0) -> None:
+        self.space, self.width = space, 0
         folder = tempfile.gettempdir()
-        if count is not None:
-            require_space(Path(folder) / "protclip-vectors", 4 * count * width)
-        usable: list[npt.NDArray[np.bool_]] = []
+        require_space(Path(folder) / "protclip-vectors", size)
+        usable = [np.zeros(0, bool)]
         try:
             self._file = cast(BinaryIO, tempfile.TemporaryFile(prefix="protclip-"))  # noqa: SIM115
         except OSError as error:
@@ -64,10 +74,10 @@ class Vectors:
         try:
             for block in blocks:
                 usable.append(usable_rows(block))
-                width = block.shape[1]
+                self.width = block.shape[1]
                 self._write(block, folder)
-            self.usable = np.concatenate([np.zeros(0, bool), *usable])
-            shape = (len(self.usable), width)
+            self.usable = np.concatenate(usable)
+            shape = (len(self.usable), self.width)
             self._values: Any = np.zeros(shape, np.float32)
             if self._values.size:
                 self._values = np.memmap(self._file, np.float32, "r", shape=shape)
@@ -85,54 +95,53 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.usable)
 
-    @property
-    def width(self) -> int:
-        """P."""
-        return int(self._values.shape[1])
-
     def read(self, rows: slice | npt.NDArray[np.int64]) -> Floats:
         """Return vectors ``(n, P)``; NaN where they are not usable."""
         found = np.array(self._values[rows])
         found[~self.usable[rows]] = np.nan
         return found
 
+    def blocks(self) -> Iterator[Floats]:
+        """Yield all vectors in order, some megabytes at a time."""
+        size = block_rows(self.width)
+        for start in range(0, len(self), size):
+            yield self.read(slice(start, start + size))
+
     def close(self) -> None:
-        """Give the file up."""
+        """Give up the file."""
         self._values = np.zeros((0, self.width), np.float32)
         self._file.close()
 
 
 class Proteins:
-    """Proteins by number and by name; a context manager.
+    """Proteins by row and by name, with vectors that are read in any order.
+
+    Ids, and all that belongs to them, are there after the first call of `vectors`.
+
+    Parameters
+    ----------
+    source
+        The proteins, opened to ``"keep"`` vectors that cannot be used; closed with this.
 
     Attributes
     ----------
     name
-        Of the input, for messages.
+        Name of the input, for messages.
     ids, lengths
-        Of the proteins, in input order; a length is 0 where a foreign store does not say it.
-    weights_sha256
-        Of the model; empty for a store that does not name it.
+        Of the proteins, in input order; a length is 0 where it is not known.
     shares
-        Shares of the twenty residues ``(N, 20)`` float32, where the sequences are known.
-    embedded
-        What others have to be embedded with to be comparable: fields of `EmbedRequest`.
-    failures, num_failures
-        The first five records that have no vector, and how many there are.
+        Shares of the twenty residues ``(N, 20)`` float32; None where no sequences are known.
+    num_failures, first_failures
+        Proteins without a usable vector; the first five of them.
     """
 
-    def __init__(self, name: str, ids: Sequence[str], lengths: npt.ArrayLike) -> None:
-        self.name, self.ids = name, list(ids)
-        self.lengths = np.asarray(lengths, np.int64)
-        self.weights_sha256 = ""
+    def __init__(self, source: Source) -> None:
+        self.source, self.name = source, source.name
+        self.ids: list[str] = []
+        self.lengths = np.zeros(0, np.int64)
         self.shares: Floats | None = None
-        self.embedded: dict[str, Any] = {}
-        self.failures: list[Failure] = []
-        self.num_failures = 0
-        self._rows = {id: row for row, id in enumerate(self.ids)}
-        self._names: ProteinNames | None = None
-        self._open: list[Any] = []
-        self._is_counted = False
+        self.num_failures, self.first_failures = 0, list[Failure]()
+        self._held: dict[str, VectorRows] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -140,215 +149,69 @@ class Proteins:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
     ) -> None:
-        for one in self._open:
-            one.close()
+        for rows in self._held.values():
+            rows.close()
+        self.source.close()
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def find(self, name: str) -> int | str:
-        """Return the row of a name, or why there is none.
+        """Return the row of a protein, or why there is none; see `NamedRows`."""
+        return self._names.find(name)
 
-        A name is an id, or stands for one as `ProteinNames` has it: ``P69905`` for
-        ``sp|P69905|HBA_HUMAN``.
-        """
-        if (row := self._rows.get(name)) is not None:
-            return row
-        if self._names is None:
-            self._names = ProteinNames(self.ids)
-        match = self._names.find(name)
-        if match.id is not None:
-            return self._rows[match.id]
-        if " fits " in match.reason:
-            return match.reason.replace("the FASTA file", self.name)
-        return f"no protein {printable(name)!r} in {self.name}"
-
-    def vectors(self, space: str | None, progress: Progress) -> Vectors:
-        """Return the vectors in a space: ``"joint"``, ``"encoder"``, or None for the better one.
+    def vectors(self, space: str | None, progress: Progress) -> VectorRows:
+        """Return the vectors in a space: ``"joint"``, ``"encoder"``, None for the better one.
 
         Raises
         ------
         UsageError, ModelError
-            As `protclip_core.vectors.store_model.resolve_space`.
+            As `Source.resolve`, and what the source raises while it is read.
+        InputError
+            No proteins, an id twice, or no vector that can be used.
         ResourceError
-            There is no room for temporary files.
+            The disk of temporary files is full.
         """
-        raise NotImplementedError
+        source, space = self.source, self.source.resolve(space)
+        # Sequences are embedded once; their vectors are projected from the file that has them.
+        first = "encoder" if isinstance(source, FastaSource) else space
+        if first not in self._held:
+            self._held[first] = self._read(first, progress)
+        if space not in self._held and isinstance(source, FastaSource):
+            blocks = map(source.job.model.project, self._held[first].blocks())
+            self._held[space] = VectorRows(blocks, space)
+        found = self._held[space]
+        if not found.usable.any():
+            raise no_usable(self.name, len(found))
+        return found
 
-    def _keep(self, vectors: Vectors) -> Vectors:
-        """Close vectors with the proteins, and name those that cannot be compared."""
-        self._open.append(vectors)
-        if not self._is_counted:
-            self._is_counted = True
-            rows = np.flatnonzero(~vectors.usable)
-            self.num_failures += len(rows)
-            reason = "its vector is zero or not finite"
-            for row in rows[: _KEPT_FAILURES - len(self.failures)].tolist():
-                self.failures.append(Failure(self.name, row + 1, self.ids[row], reason))
-        if not vectors.usable.any():
-            raise InputError(
-                f"none of its {len(vectors):,} vectors can be used: they are zero or not finite",
-                where=self.name,
-            )
-        return vectors
-
-
-class _StoreProteins(Proteins):
-    """Proteins of a store."""
-
-    def __init__(self, path: Path, model: str | None, device: str) -> None:
-        self._store = EmbeddingStore.open(path)
-        try:
-            if not len(self._store):
-                raise InputError("holds no proteins", where=str(path), hint="embed some first")
-            super().__init__(str(path), self._store.ids, self._store.lengths)
-            if len(self._rows) != len(self.ids):
-                twice = next(id for row, id in enumerate(self.ids) if self._rows[id] != row)
-                raise duplicate_id(path, twice)
-            self._model = StoreModel(self._store, model, device)
-            made = self._store.attributes
-            self.weights_sha256 = str(made.get("weights_sha256", ""))
-            known = ("model", "pooling", "layer", "max_residues", "long")
-            self.embedded = {name: made[name] for name in known if name in made}
-            if model is not None:
-                self.embedded["model"] = model
-            if model is not None:
-                _ = self._model.info  # one that did not make the store is refused
-        except BaseException:
-            self._store.close()
-            raise
-        self._open.append(self._store)
-
-    def vectors(self, space: str | None, progress: Progress) -> Vectors:
-        """See `Proteins`."""
-        space = resolve_space(self._model, space, texts=False)
-        source = StoreVectors(self._model, space)
-        progress.start("reading", len(self._store), "proteins")
-
-        def blocks() -> Iterator[Floats]:
-            for block in source.blocks():
-                yield block
-                progress.advance(len(block))
-
-        found = Vectors(blocks(), len(self._store), self._store.dim, space)
-        progress.finish()
-        return self._keep(found)
-
-
-class _FastaProteins(Proteins):
-    """Proteins of FASTA files, embedded once in the encoder's space."""
-
-    def __init__(self, paths: Sequence[str], options: dict[str, Any]) -> None:
-        self._info = describe_model(options["model"])
-        self._request = EmbedRequest(inputs=tuple(paths), **options)
-        self._encoder: Vectors | None = None
-        self._job: Any = None
-        super().__init__(source_name(paths[0]), [], [])
-        self.embedded = {"model": options["model"]}
-
-    def vectors(self, space: str | None, progress: Progress) -> Vectors:
-        """See `Proteins`."""
-        if space not in (None, "joint", "encoder"):
-            raise UsageError(f"space {space!r} is not known", hint="use joint or encoder")
-        has_joint = self._info.joint_dim is not None
-        if space == "joint" and not has_joint:
-            raise UsageError(
-                f"model {self._info.name} has no joint space", hint="use --space encoder"
-            )
-        if self._encoder is None:
-            self._encoder = self._embed(progress)
-        if space == "encoder" or not (has_joint and (space or self._info.text_encoder)):
-            return self._encoder
-        encoder, model = self._encoder, self._job.model
-        size = block_rows(encoder.width)
-
-        def blocks() -> Iterator[Floats]:
-            for start in range(0, len(encoder), size):
-                yield model.project(encoder.read(slice(start, start + size)))
-
-        return self._keep(Vectors(blocks(), len(encoder), self._info.joint_dim or 0, "joint"))
-
-    def _embed(self, progress: Progress) -> Vectors:
+    def _read(self, space: str, progress: Progress) -> VectorRows:
+        """Read the proteins; those whose vector has no direction are failures."""
         ids: list[str] = []
-        lengths: list[int] = []
-
-        shares: list[Floats] = [np.zeros((0, len(RESIDUES)), np.float32)]
-
-        def see(job: EmbedJob, sequences: list[str]) -> None:
-            self._job = job
-            shares.append(composition(sequences)[:, : len(RESIDUES)])
+        lengths = [np.zeros(0, np.int64)]
+        shares: list[Floats] = []
 
         def blocks() -> Iterator[Floats]:
-            for block in embed_rows(self._request, progress, see=see):
-                if isinstance(block, EmbedReport):
-                    self.num_failures = block.num_failures
-                    self.failures = block.first_failures
-                elif block[0]:
-                    ids.extend(record.id for record in block[0])
-                    lengths.extend(record.length for record in block[0])
-                    yield block[1]
+            for block in self.source.blocks(progress, space):
+                ids.extend(block.ids)
+                lengths.append(block.columns()[0])
+                if block.sequences is not None:
+                    shares.append(composition(block.sequences)[:, : len(RESIDUES)])
+                yield block.vectors
 
-        found = Vectors(blocks(), None, 0, "encoder")
-        self.ids, self.lengths = ids, np.array(lengths, np.int64)
-        self.shares = np.concatenate(shares)
-        self._rows = {id: row for row, id in enumerate(ids)}
-        self.weights_sha256 = self._job.model.weights_sha256
-        return self._keep(found)
-
-
-def open_proteins(
-    inputs: Sequence[str],
-    *,
-    model: str | None = None,
-    device: str = "auto",
-    workers: int | None = None,
-    on_error: str = "fail",
-    like: Proteins | None = None,
-) -> Proteins:
-    """Open proteins to be compared.
-
-    Parameters
-    ----------
-    inputs
-        FASTA files, ``-`` for standard input; or one store, told by its content.
-    model
-        Name or path; default the one that made the store, else the default model.
-    device, workers, on_error
-        As `protclip_core.vectors.embed_job.EmbedRequest` has them; for FASTA files.
-    like
-        Proteins that these are to be compared with: FASTA files are embedded as they were.
-
-    Returns
-    -------
-    Proteins
-        Of FASTA files; ids and lengths are there once their vectors were asked for.
-
-    Raises
-    ------
-    UsageError
-        A store among several inputs.
-    ModelError
-        No such model; a store that cannot be read, or was made by another model.
-    InputError
-        An empty store, or one that has an id twice.
-    """
-    stores = [path for path in inputs if is_store(path)]
-    if stores and len(inputs) > 1:
-        raise UsageError(
-            "is a store, and other inputs are given too",
-            where=stores[0],
-            hint="compare with it by --against, or join stores with protclip store merge",
-        )
-    if stores:
-        return _StoreProteins(Path(stores[0]), model, device)
-    if not any(path == "-" or Path(path).exists() for path in inputs) and _names_store(inputs[0]):
-        raise ModelError("no such file", where=inputs[0], hint="check the path")
-    options: dict[str, Any] = {"model": DEFAULT_MODEL}
-    options |= {} if like is None else like.embedded
-    options |= {} if model is None else {"model": model}
-    options |= {"device": device, "workers": workers, "on_error": on_error}
-    return _FastaProteins(inputs, options)
-
-
-def _names_store(path: str) -> bool:
-    return path.endswith((".h5", ".hdf5"))
+        found = VectorRows(blocks(), space, self.source.num_bytes)
+        if self._held:
+            return found
+        self._held[space] = found  # closed with the others, whatever happens below
+        if not ids:
+            raise InputError(
+                "holds no proteins", code="input.empty", where=self.name, hint="embed some first"
+            )
+        self._names = NamedRows(self.name, ids)
+        self.ids, self.lengths = ids, np.concatenate(lengths)
+        self.shares = np.concatenate(shares) if shares else None
+        bad = np.flatnonzero(~found.usable).tolist()
+        self.num_failures = self.source.num_failures + len(bad)
+        named = [no_vector(self.name, row, ids[row]) for row in bad[:KEPT_FAILURES]]
+        self.first_failures = (self.source.first_failures + named)[:KEPT_FAILURES]
+        return found

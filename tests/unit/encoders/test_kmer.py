@@ -182,6 +182,7 @@ def test_without_its_mask_a_residue_does_reach_its_neighbours():
     assert bool(((a - b).abs().sum(1) > 1e-3)[5:16].all())
 
 
+@pytest.mark.full(but="bottleneck")
 @each_variant
 def test_200_random_batches_change_no_protein(name):
     module = encoder_of(name, seed=4)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,7 @@ from protclip_core.encoders.projection import (
     initialise_skip,
     make_projection,
 )
-from protclip_core.encoders.shapes import check_encoders
+from protclip_core.encoders.shapes import read_shapes
 from protclip_core.errors import ModelError
 from protclip_core.models.bundle_parts import check_bundle
 from protclip_core.models.info import describe_model
@@ -147,7 +148,9 @@ def test_the_plain_form_is_as_ever(tmp_path):
     model = pc.load_model(dual.write(tmp_path / "m"), device="cpu")
     assert model.info.projection is None
     assert "projection" not in dict(model.info.facts())
-    content = json.dumps([model.info.encoder, JOINT], sort_keys=True).encode()
+    content = json.dumps(
+        [model.info.bundle.config["protein_encoder"], JOINT], sort_keys=True
+    ).encode()
     assert model.info.config_sha256 == hashlib.sha256(content).hexdigest()
     (w1, b1, w2, b2) = dual.protein_projection.state_dict().values()
     for sequence in SEQUENCES:
@@ -224,16 +227,19 @@ CASES = {
     "too narrow": ({"projection": READS_INPUT | {"protein_dim": 12}}, "is 12, not the 20 of"),
     "too wide": ({"projection": READS_INPUT | {"protein_dim": 32}}, "is 32, not the 20 of"),
     "no joint space": ({"projection_dim": None}, "projection needs a projection_dim"),
-    "unknown form": ({"projection": ALL | {"form": "deep"}}, "form is 'deep', not 'skip'"),
-    "no form": ({"projection": {"hidden_dim": 3}}, r"does not say 'projection\.form'"),
-    "no width": ({"projection": {"form": "skip"}}, r"does not say 'projection\.hidden_dim'"),
-    "unknown key": ({"projection": ALL | {"text_dim": 3}}, "has unknown 'text_dim'"),
-    "no object": ({"projection": ["skip"]}, "is no object"),
+    "unknown form": ({"projection": ALL | {"form": "deep"}}, r"projection\.form is 'deep'"),
+    "no form": ({"projection": {"hidden_dim": 3}}, r"projection\.form is missing"),
+    "no width": ({"projection": {"form": "skip"}}, r"projection\.hidden_dim is missing"),
+    "unknown key": (
+        {"projection": ALL | {"text_dim": 3}},
+        "projection has an unknown field .text_d",
+    ),
+    "no object": ({"projection": ["skip"]}, "projection is .*object"),
     "no text": ({"projection": ALL | {"form": ["skip"]}}, "form is "),
     **{
         f"{name} {str(value)[:9]}": (
             {"projection": READS_INPUT | {name: value}},
-            f"{name} is .*(not a whole number|more than the|not the 20)",
+            rf"projection\.{name} is ",
         )
         for name in ("hidden_dim", "protein_dim")
         for value in (0, -1, True, 1.5, "3", [1], 10**9, 10**4000)
@@ -246,9 +252,10 @@ def test_a_form_of_no_use_is_refused(case):
     change, said = CASES[case]
     config = copy.deepcopy(Skips(READS_INPUT).config) | change
     with pytest.raises(ModelError, match=said) as caught:
-        check_encoders({n: v for n, v in config.items() if v is not None}, "here")
+        read_shapes({n: v for n, v in config.items() if v is not None}, "here")
     message = str(caught.value)
-    assert message.startswith("here: projection")
+    assert caught.value.code == "model.bad_field"
+    assert message.startswith("here: ") and "projection" in message
     assert "\n" not in message and len(message) < 300
 
 
@@ -261,7 +268,7 @@ def test_a_wrong_protein_dim_is_refused_when_the_bundle_is_described(tmp_path):
 
 @pytest.mark.parametrize("plain", FORMS.values(), ids=FORMS)
 def test_a_form_survives_being_written(plain):
-    form = ProjectionForm.from_dict(plain)
+    form = msgspec.convert(plain, ProjectionForm)
     assert form.to_dict() == plain
     assert form.for_texts().to_dict() == ALL
 

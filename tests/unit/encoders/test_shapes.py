@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from protclip_core.encoders.shapes import check_encoders
+from protclip_core.encoders.shapes import read_shapes
 from protclip_core.errors import ModelError
 from tests.unit.models.dual import JOINT, PROTEIN, TEXT
 
@@ -82,7 +82,7 @@ CASES = [
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_sound_configuration_passes(kind):
-    check_encoders(CONFIGS[kind], "here")
+    read_shapes(CONFIGS[kind], "here")
 
 
 @pytest.mark.parametrize(("kind", "field", "value"), CASES)
@@ -94,8 +94,9 @@ def test_what_is_of_no_use_is_named(kind, field, value):
         place = place[name]
     place[last] = value
     with pytest.raises(ModelError) as caught:
-        check_encoders(config, "here")
+        read_shapes(config, "here")
     message = str(caught.value)
+    assert caught.value.code == "model.bad_field"
     assert message.startswith("here: ")
     assert "\n" not in message and len(message) < 300
     name = last.removeprefix("encoder_")

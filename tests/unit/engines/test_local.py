@@ -168,6 +168,7 @@ def test_numbers_that_are_not_finite_are_refused(tiny_model):
         assert (result == NOT_FINITE) if len(sequence) > 148 else np.isfinite(result.vector).all()
 
 
+@pytest.mark.full(but="options0")
 @pytest.mark.parametrize("options", [{}, {"space": "joint"}, {"pooling": "tokens", "layer": 1}])
 def test_results_do_not_depend_on_workers_batches_or_order(tiny_model, options):
     """Fault 53, in few batches; the slow test of the faults takes 200."""

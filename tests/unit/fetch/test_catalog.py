@@ -104,7 +104,7 @@ def test_model_of_another_shape_or_kind_is_refused_with_both_named():
     both = {"protein_encoder": esm2_config(12, 480), "text_encoder": text}
     with pytest.raises(ModelError, match="encoders protein and text; esm2-35m has encoders prot"):
         check_against_entry(entry, both, "x")
-    with pytest.raises(ModelError, match="names neither"):
+    with pytest.raises(ModelError, match="neither a protein_encoder nor"):
         check_against_entry(entry, {}, "x")
 
 

@@ -273,7 +273,7 @@ def test_refused_port_and_unknown_host(tmp_path, monkeypatch):
         message = refused(remote(url), tmp_path)
     assert f"{url}: cannot be downloaded: connection refused (3 tries in 0 s)" in message
     message = refused(remote("https://host.invalid/a"), tmp_path)
-    assert "https://host.invalid/a: cannot be downloaded: host name not found (3 tries" in message
+    assert "https://host.invalid/a: cannot be downloaded: host name not found (2 tries" in message
 
 
 @pytest.mark.parametrize("fault", [Fault(stall=BLOCK), Fault(stall=0), Fault(mute=True)])

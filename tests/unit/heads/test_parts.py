@@ -13,7 +13,7 @@ from protclip_core.heads import Targets
 from protclip_core.heads.calibration import HeadCalibration, log_odds
 from protclip_core.heads.fit_calibration import expected_error, fit_calibration, log_loss
 from protclip_core.heads.folds import deal, group_numbers, strata
-from protclip_core.heads.linear import LinearForm
+from protclip_core.heads.form import HeadForm
 from protclip_core.heads.seen import keys_of_digests, keys_of_texts, pack_keys, unpack_keys
 
 RNG = np.random.default_rng(2)
@@ -109,12 +109,13 @@ def test_a_calibration_that_makes_no_sense(plain):
 
 
 def test_a_linear_form_as_plain_data():
-    form = LinearForm(np.ones((3, 2), np.float32), np.zeros(2, np.float32), "softmax")
-    back = LinearForm.of_plain(form.to_plain(), 3)
-    assert (back.weights == form.weights).all() and back.link == "softmax"
+    arrays = {"weights": np.ones((3, 2), np.float32), "offsets": np.zeros(2, np.float32)}
+    form = HeadForm("linear", "softmax", 3, arrays)
+    back = HeadForm.of_plain(form.to_plain(), 3)
+    assert (back.arrays["weights"] == arrays["weights"]).all() and back.link == "softmax"
     for change in ({"link": "other"}, {"offsets": [0.0]}):
-        with pytest.raises(ValueError, match="for 3 numbers"):
-            LinearForm.of_plain({**form.to_plain(), **change}, 3)
+        with pytest.raises(ValueError, match="other|weights"):
+            HeadForm.of_plain({**form.to_plain(), **change}, 3)
 
 
 def test_keys_are_those_of_the_sequences():

@@ -206,6 +206,7 @@ def test_zip_that_lies_about_its_size(tmp_path):
     refused(tmp_path, bytes(data), max_bytes=100_000)
 
 
+@pytest.mark.full
 def test_tar_whose_names_are_the_bomb(tmp_path):
     """A name of 60 MB, in an archive of 300 kB, is not read into memory."""
     raw = io.BytesIO()
@@ -217,6 +218,7 @@ def test_tar_whose_names_are_the_bomb(tmp_path):
     assert "holds more than 1,000 bytes" in refused(tmp_path, data, max_bytes=1000)
 
 
+@pytest.mark.full
 def test_too_many_members(tmp_path):
     folders = [tarfile.TarInfo(str(n)) for n in range(10_001)]
     for folder in folders:
@@ -226,6 +228,7 @@ def test_too_many_members(tmp_path):
     assert "more than 10,000 members" in refused(tmp_path, data)
 
 
+@pytest.mark.full(but="zip")
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"])
 def test_damaged_archives(tmp_path, kind):
     """Cut short, or with a byte that is another."""

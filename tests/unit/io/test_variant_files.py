@@ -233,6 +233,7 @@ def test_files_that_are_refused_as_a_whole(read, data, said):
     assert "v.tsv" in caught.value.where
 
 
+@pytest.mark.full
 def test_random_bytes_end_in_rows_or_in_an_input_error(read):
     rng = random.Random(6)
     pieces = [

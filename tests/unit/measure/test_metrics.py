@@ -45,13 +45,12 @@ def naive_classes(truth, said):
 
 def naive_labels(truth, said):
     best = 0.0
-    for threshold in np.arange(1, 101) / 100:
+    labelled = np.flatnonzero(truth.any(1))
+    for threshold in np.unique(said[labelled]):
         chosen = said >= threshold
-        rows = chosen.any(1)
-        if not rows.any():
-            continue
-        precision = np.mean([truth[i][chosen[i]].mean() for i in np.flatnonzero(rows)])
-        recall = np.mean([chosen[i][truth[i]].mean() for i in np.flatnonzero(truth.any(1))])
+        rows = [i for i in labelled if chosen[i].any()]
+        precision = np.mean([truth[i][chosen[i]].mean() for i in rows])
+        recall = np.mean([chosen[i][truth[i]].mean() for i in labelled])
         if precision + recall:
             best = max(best, 2 * precision * recall / (precision + recall))
     columns = [c for c in range(truth.shape[1]) if 0 < truth[:, c].mean() < 1]

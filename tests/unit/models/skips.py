@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import torch
 
@@ -36,7 +37,7 @@ class Skips:
             self.protein = KmerEncoder(KmerConfig.from_dict(shape), lm_head=False).eval()
         rounded(self.protein)
         self.text = bert()
-        plain = ProjectionForm.from_dict(form)
+        plain = msgspec.convert(form, ProjectionForm)
         widths = {"protein": self.protein.config.hidden_dim, "text": TEXT["hidden_size"]}
         self.projections = {
             side: make_projection(width, JOINT, plain if side == "protein" else plain.for_texts())

@@ -204,7 +204,7 @@ def test_an_unknown_model_names_what_there_is(name: str) -> None:
     [
         ({"layer": 2}, "layer 2 is out of range; the model has 0 to 1"),
         ({"layer": -3}, "layer -3 is out of range"),
-        ({"pooling": "max"}, "pooling 'max' is not known"),
+        ({"pooling": "max"}, "pooling is .max"),
         ({"space": "joint", "layer": 0}, "the joint space belongs to layer 1"),
     ],
 )
@@ -406,22 +406,28 @@ def test_the_facts_of_a_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"protein_encoder": None}, "names neither a protein nor a text encoder"),
-        ({"protein_encoder": {"type": "gvp"}}, "type of the protein encoder is 'gvp'"),
-        ({"protein_encoder": "esm2"}, "type of the protein encoder is 'esm2'; this protclip"),
-        ({"protein_encoder": {"type": "esm2"}}, "does not say 'protein_encoder.num_layers'"),
-        ({"text_encoder": {"type": "t5"}}, "type of the text encoder is 't5'"),
-        ({"text_encoder": {"type": "bert"}}, "does not say 'text_encoder.vocab_size'"),
-        ({"projection_dim": "8"}, "projection_dim is '8', not a whole number above 0"),
-        ({"projection_dim": True}, "projection_dim is True, not a whole number"),
-        ({"pooling": "max"}, "pooling 'max' is not known"),
-        ({"residue_heads": ["mlm"]}, "this protclip knows mlm, segments and prototypes"),
-        ({"residue_heads": {"fold": True}}, "knows mlm, segments and prototypes"),
-        ({"residue_heads": {"prototypes": -1}}, "prototypes is -1, not a number"),
+        ({"protein_encoder": None}, "neither a protein_encoder nor a text_encoder"),
+        ({"protein_encoder": {"type": "gvp"}}, "protein_encoder.type is 'gvp'"),
+        ({"protein_encoder": "esm2"}, "protein_encoder is 'esm2'"),
+        ({"protein_encoder": {"type": "esm2"}}, "protein_encoder.num_layers is missing"),
+        ({"text_encoder": {"type": "t5"}}, "text_encoder.type is 't5'"),
+        ({"text_encoder": {"type": "bert"}}, "text_encoder.vocab_size is missing"),
+        ({"projection_dim": "8"}, "projection_dim is '8'"),
+        ({"projection_dim": True}, "projection_dim is True"),
+        ({"pooling": "max"}, "pooling is .max"),
+        ({"residue_heads": ["mlm"]}, r"residue_heads is \['mlm'\]"),
+        ({"residue_heads": {"fold": True}}, "residue_heads has an unknown field 'fold'"),
+        ({"residue_heads": {"prototypes": -1}}, "prototypes is -1"),
         ({"residue_heads": {"mlm": True}, "projection_dim": None}, "residue_heads need"),
-        ({"protein_encoder": {"type": "esm2", **SHAPE, "num_layers": 0}}, "num_layers is 0, not"),
-        ({"protein_encoder": {"type": "esm2", **SHAPE, "num_heads": 16}}, "no even multiple"),
-        ({"protein_encoder": {"type": "esm2", **SHAPE, "depth": 3}}, "unexpected keyword"),
+        ({"protein_encoder": {"type": "esm2", **SHAPE, "num_layers": 0}}, "num_layers is 0"),
+        (
+            {"protein_encoder": {"type": "esm2", **SHAPE, "num_heads": 16}},
+            "even multiple",
+        ),
+        (
+            {"protein_encoder": {"type": "esm2", **SHAPE, "depth": 3}},
+            "unknown field 'depth'",
+        ),
     ],
 )
 def test_configurations_that_make_no_model(tmp_path: Path, change: dict, message: str) -> None:
@@ -430,6 +436,7 @@ def test_configurations_that_make_no_model(tmp_path: Path, change: dict, message
     write_bundle(tmp_path / "m", config, tensors)
     with pytest.raises(ModelError, match=message) as caught:
         load_model(tmp_path / "m", device="cpu")
+    assert caught.value.code == "model.bad_field"
     assert str(tmp_path / "m") in str(caught.value)
 
 

@@ -15,6 +15,7 @@ from protclip_core.encoders.esm2_inference import Esm2Inference
 from protclip_core.encoders.esm2_masked import hidden_at
 from protclip_core.encoders.kernels import CpuKernels
 from protclip_core.encoders.packing import pack
+from protclip_core.encoders.shapes import Esm2Shape
 from protclip_core.engines.masked import MaskedEngine
 from protclip_core.errors import UsageError
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
@@ -43,7 +44,7 @@ def our_model(reference, *, window=1022, lm_head=True):
     if not lm_head:
         weights = {n: v for n, v in weights.items() if not n.startswith("lm_head")}
     fill_module(module, weights, "test")
-    encoder = {"type": "esm2", **shape.to_dict()}
+    encoder = Esm2Shape(**shape.to_dict())
     info = ModelInfo(name="test", kind="bundle", path=Path(), encoder=encoder)
     return ProteinModel(info, Esm2Inference(module), "0" * 64)
 

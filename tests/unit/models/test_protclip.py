@@ -311,7 +311,7 @@ def test_without_projections_there_is_no_joint_space(dual, tmp_path):
 def test_a_text_encoder_alone(dual, tmp_path):
     path = dual.write(tmp_path / "m", change=text_only, config=TEXT_ONLY | {"residue_heads": None})
     info = describe_model(path)
-    assert (info.contents, info.encoder, info.joint_dim) == ("text", {}, None)
+    assert (info.contents, info.encoder, info.joint_dim) == ("text", None, None)
     message = "model words is a text encoder and takes no proteins; use a protein model"
     with pytest.raises(UsageError, match=message):
         pc.load_model(path, device="cpu")
@@ -347,6 +347,7 @@ def test_bfloat16_leaves_texts_in_float32(folder, model):
     assert 1e-6 < difference < 0.1
 
 
+@pytest.mark.full
 def test_200_random_batches_of_proteins(model):
     rng = random.Random(7)
     pool = ["".join(rng.choices("ACDEFGHIKLMNPQRSTVWY", k=rng.randint(1, 60))) for _ in range(40)]

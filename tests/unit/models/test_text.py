@@ -10,11 +10,13 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from protclip_core.encoders.bert import bert_shapes, build_bert
+from protclip_core.encoders.shapes import TextShape
 from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.models.loading import load_model, load_text_model
 from protclip_core.models.text import _groups
@@ -53,6 +55,10 @@ def model(folder):
     return load_text_model(folder, device="cpu")
 
 
+def text_shape(fields):
+    return msgspec.convert({"type": "bert", "max_tokens": 40, **fields}, TextShape)
+
+
 def plain(dual, ids, *, joint=False):
     """Mean of the last layer over one text's tokens, by transformers alone."""
     with torch.inference_mode():
@@ -81,6 +87,7 @@ def test_every_text_equals_a_plain_forward(dual, model, joint):
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("padded", [False, True], ids=["equal lengths", "masked padding"])
 def test_200_random_batches_change_no_text(model, words, padded):
     """The second way is that of a GPU."""
@@ -102,12 +109,14 @@ def test_200_random_batches_change_no_text(model, words, padded):
 
 def test_the_names_and_shapes_of_bert_are_those_of_transformers():
     shape = {**TEXT, "vocab_size": 11, "type_vocab_size": 3, "num_hidden_layers": 3}
-    assert bert_shapes(shape) == {n: tuple(v.shape) for n, v in bert(shape).state_dict().items()}
+    assert bert_shapes(text_shape(shape)) == {
+        n: tuple(v.shape) for n, v in bert(shape).state_dict().items()
+    }
 
 
 def test_a_built_bert_holds_nothing_undefined(dual):
     """Buffers too: those of a module that was built from nothing are what transformers makes."""
-    built = build_bert(TEXT, dual.text.state_dict(), "here")
+    built = build_bert(text_shape(TEXT), dual.text.state_dict(), "here")
     assert built.config._attn_implementation == "sdpa"
     assert not built.training
     for kind in ("named_parameters", "named_buffers"):
@@ -349,12 +358,12 @@ def test_a_tokenizer_with_parts_that_a_bert_does_not_need_is_refused(case):
     """Some of them end the process, or never end, once the library has them."""
     change, message = CRAFTED[case]
     with pytest.raises(ModelError, match=message) as caught:
-        read_tokenizer(edited(change), CONFIG, "tokenizer.json")
+        read_tokenizer(edited(change), *LIMITS, "tokenizer.json")
     assert str(caught.value).startswith("tokenizer.json: is not a readable tokenizer (")
     assert "\n" not in str(caught.value)
 
 
-CONFIG = {**TEXT, "max_tokens": 40}
+LIMITS = (TEXT["vocab_size"], 40)
 PARTS = [
     sequence("normalizer", {"type": "NFKC"}, {"type": "Lowercase"}, {"type": "StripAccents"}),
     sequence("pre_tokenizer", {"type": "WhitespaceSplit"}, {"type": "BertPreTokenizer"}),
@@ -366,16 +375,16 @@ PARTS = [
 
 @pytest.mark.parametrize("change", PARTS)
 def test_parts_of_a_bert_are_read(change):
-    found = read_tokenizer(edited(change), CONFIG, "here").encode("zinc kinase").ids
+    found = read_tokenizer(edited(change), *LIMITS, "here").encode("zinc kinase").ids
     plain = tokenizer_of_words().encode("zinc kinase").ids
     assert found in (plain, plain[1:-1])
 
 
 def test_a_nested_or_endless_tokenizer_is_refused():
     with pytest.raises(ModelError, match="too many brackets"):
-        read_tokenizer(b"[" * 200_000, CONFIG, "here")
+        read_tokenizer(b"[" * 200_000, *LIMITS, "here")
     with pytest.raises(ModelError, match="more than 50 MB"):
-        read_tokenizer(b" " * 50_000_001, CONFIG, "here")
+        read_tokenizer(b" " * 50_000_001, *LIMITS, "here")
 
 
 def test_what_the_library_panics_on_is_a_model_error():

@@ -8,15 +8,18 @@ import logging
 import lzma
 import subprocess
 import sys
+import warnings
 
 import numpy as np
+import pronto
 import pytest
 import zstandard
 
 from protclip_core.errors import UsageError
 from protclip_core.ontology import read_obo
 from protclip_core.ontology.assemble import release_date
-from protclip_core.ontology.obo_scan import scan_obo
+from protclip_core.ontology.obo_values import has_odd_reference, plain_value
+from protclip_core.ontology.terms import ASPECTS
 from tests.support.ontology_files import SMALL, go_id, number, small
 
 
@@ -118,14 +121,149 @@ def test_line_ends_mark_and_unused_lines_change_nothing(tmp_path, caplog):
     ]
 
 
-def test_letters_are_read_as_utf8_wherever_they_stand(tmp_path):
-    """A guess from a first block that ends inside a letter would be wrong, and give a warning."""
-    with SMALL.open("rb") as stream:
-        before = b"".join(scan_obo(stream, "small").text).index(b"name: grip\n") + len(b"name: ")
-    for shift in range(16, 24):
-        name = "x" * (8192 - before - shift) + "é"
+ODD = r"""format-version: 1.2
+data-version: releases/2024-01-17
+subsetdef: goslim_x "A slim"
+default-namespace: molecular_function
+
+[Term]
+id: GO:0003674 {comment="root"} ! molecular function
+name: molecular\:function \{a\} {source="x"} ! not a name
+namespace: molecular_function {since="1"}
+def: "The \"root\": a\tb, c \\ d \{e\} [f] {g} ! h." [GOC:x "a, [title]", http\://a.b/c,PMID:1] {since="2"} ! i
+synonym: "odd [one" EXACT [] ! j
+subset: goslim_y {since="3"} ! k
+subset: goslim_x
+alt_id: GO:0000902 {since="4"}
+alt_id: GO\:0000901!l
+
+[Term]
+id: GO:0000001
+name: β-(1→4)-"wow"\!
+def: "" []
+is_a: GO:0003674 {is_inferred="true"} ! molecular function
+relationship: regulates GO:0003674
+xref: MetaCyc:A\ B
+
+[Term]
+id: GO:0000002
+name: gone
+is_obsolete: true {since="5"} ! m
+replaced_by: GO:0000001 ! n
+replaced_by: CL:0000001
+consider: GO:0003674
+consider: GO:0000001 {since="6"}
+
+[Typedef]
+id: regulates
+name: regulates
+"""  # noqa: E501
+
+
+def oracle(path):
+    """Give what pronto, a reader of others, takes from a file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read = pronto.Ontology(str(path), import_depth=0)
+    default = read.metadata.default_namespace
+    terms, gone = {}, {}
+    for term in read.terms():
+        if not term.id.startswith("GO:"):
+            continue
+        others = {id for id in term.alternate_ids if id.startswith("GO:")}
+        if term.obsolete:
+            fates = (term.replaced_by.ids, term.consider.ids)
+            gone[term.id] = *({id for id in ids if id.startswith("GO:")} for ids in fates), others
+            continue
+        above = {("is_a", one.id) for one in term.superclasses(1, with_self=False)}
+        above |= {
+            (kind.id, one.id)
+            for kind, ones in term.relationships.items()
+            if kind.id == "part_of"
+            for one in ones
+        }
+        said = str(term.definition or "")
+        aspect = {"m": "MF", "b": "BP", "c": "CC"}[(term.namespace or default)[0]]
+        terms[term.id] = term.name.strip(), aspect, said, above, set(term.subsets), others
+    return terms, gone, read.metadata.data_version
+
+
+def ours(path):
+    """Give the same of our reader."""
+    read = read_obo(path)
+    others, subsets, terms, gone = {}, {}, {}, {}
+    for other, term in read.alternatives.items():
+        others.setdefault(read.ids[term], set()).add(other)
+    for name, members in read.subsets.items():
+        for term in members:
+            subsets.setdefault(read.ids[term], set()).add(name)
+    for term, id in enumerate(read.ids):
+        rows = slice(*read.parent_offsets[term : term + 2])
+        above = {
+            (read.relations[kind], read.ids[parent])
+            for parent, kind in zip(read.parents[rows], read.parent_kinds[rows], strict=True)
+        }
+        aspect = ASPECTS[read.aspects[term]]
+        sets = above, subsets.get(id, set()), others.get(id, set())
+        terms[id] = read.names[term], aspect, read.definitions[term], *sets
+    for id, fate in read.obsolete.items():
+        gone[id] = set(fate.replaced_by), set(fate.consider), others.get(id, set())
+    return terms, gone, read.data_version
+
+
+def test_all_that_is_used_is_read_as_pronto_reads_it(tmp_path):
+    path = write(tmp_path, ODD)
+    terms, gone, version = ours(path)
+    assert (terms, gone, version) == oracle(path)
+    name, aspect, said, *_, others = terms["GO:0003674"]
+    assert (name, aspect) == ("molecular:function {a}", "MF")
+    assert said == 'The "root": a\tb, c \\ d {e} [f] {g} ! h.'
+    assert others == {"GO:0000901", "GO:0000902"}
+    assert terms["GO:0000001"][0] == 'β-(1→4)-"wow"!'
+    assert gone["GO:0000002"][:2] == ({"GO:0000001"}, {"GO:0003674", "GO:0000001"})
+
+
+def test_a_space_may_be_written_as_an_escape():
+    """As the format says; pronto gives ``W``."""
+    assert plain_value(r"a\Wb\t\!c \\ ! d") == "a b\t!c \\"
+
+
+def test_the_small_release_is_read_as_pronto_reads_it():
+    terms, gone, version = ours(SMALL)
+    theirs, dropped, stated = oracle(SMALL)
+    assert (terms, version) == (theirs, stated)
+    # Alternative ids of an obsolete term lead to its replacement, so both sides are compared less.
+    assert {id: fate[:2] for id, fate in gone.items() if id in dropped} == {
+        id: fate[:2] for id, fate in dropped.items()
+    }
+
+
+def test_letters_of_any_width_are_read(tmp_path):
+    for name in ("x" * 8191 + "é", "x" * 8190 + "→", "𝛼-helix"):
         text = SMALL.read_text("utf-8").replace("name: grip\n", f"name: {name}\n")
         assert name in read_obo(write(tmp_path, text)).names
+
+
+@pytest.mark.parametrize(
+    ("references", "is_odd"),
+    [
+        ("", False),
+        ("GOC:x", False),
+        ('GOC:x, PMID:1 "a, title", http://x.y/z', False),
+        (r"http\://x.y/z,w\,v", False),
+        ("GOC:x y", True),
+        ("PMID:1, , PMID:2", True),
+        ("GOC:x,", True),
+    ],
+)
+def test_references_that_break_the_format(references, is_odd, tmp_path, caplog):
+    assert has_odd_reference(references) is is_odd
+    old = 'def: "Moving by wind." [made:up]'
+    text = SMALL.read_text("utf-8")
+    assert old in text
+    path = write(tmp_path, text.replace(old, f'def: "Moving by wind." [{references}]'))
+    same(read_obo(path), small())
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * is_odd
 
 
 def test_terms_of_other_ontologies_are_left_out_with_a_warning(tmp_path, caplog):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protclip_core.errors import ResourceError, UsageError
+from protclip_core.errors import ResourceError
 from protclip_core.models.loading import load_model
 from protclip_core.models.settings import resolve_settings
 from protclip_core.tasks.annotate.explain import Explainer, explained_proteins
@@ -20,6 +20,7 @@ from protclip_core.vectors.sequence_queue import SequenceQueue
 from protclip_core.weights.bundle import open_bundle
 from tests.support.go_indexes import index_of
 from tests.support.helpers import random_proteins, write_fasta
+from tests.support.refusals import refused
 from tests.unit.models.dual import JOINT, Dual
 from tests.unit.models.skips import READS_INPUT, Skips
 
@@ -119,11 +120,10 @@ def test_only_one(bundle, tmp_path, together):
 def test_what_has_no_sequences_is_refused(bundle, tmp_path):
     path, store = write_fasta(tmp_path / "x.fa", PROTEINS[:3]), tmp_path / "x.h5"
     embed_to_store(EmbedRequest(inputs=(str(path),), output=store, model=str(bundle), device="cpu"))
-    with pytest.raises(UsageError, match=r"x\.h5: is a store: it keeps no sequences") as caught:
+    with refused("usage.needs_sequences", "x.h5", "FASTA"):
         explained(bundle, store)
-    assert caught.value.hint == "give the FASTA file that it was made of"
     request = AnnotateRequest(inputs=(str(path),), model=str(bundle), device="cpu", go=True)
-    with Annotation(request) as annotation, pytest.raises(UsageError, match="keeps no sequences"):
+    with Annotation(request) as annotation, refused("usage.needs_sequences"):
         next(explained_proteins(annotation))
 
 

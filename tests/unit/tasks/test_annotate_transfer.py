@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from protclip_core.errors import InputError, ModelError, UsageError, WorkerLostError
+from protclip_core.errors import InputError, ModelError, WorkerLostError
 from protclip_core.io.fasta import read_fasta
 from protclip_core.io.standard_input import rereadable
 from protclip_core.models.loading import load_model
@@ -25,6 +25,7 @@ from tests.support.aligner_programs import write_aligner
 from tests.support.go_indexes import ancestors_of, index_of
 from tests.support.helpers import random_proteins, write_fasta
 from tests.support.ontology_files import go_id, small
+from tests.support.refusals import refused
 from tests.unit.models.dual import Dual
 from tests.unit.terms.test_transfer import weights_of
 
@@ -281,23 +282,23 @@ def test_a_model_without_probabilities_is_refused(place, on_path, tmp_path):
     on_path()
     model = Dual().write(tmp_path / "dual")
     add_to_bundle(index_of(model, calibrated=False), open_bundle(model))
-    with pytest.raises(UsageError, match="transfer needs probabilities"):
+    with refused("usage.no_calibration"):
         run(place, model=model)
 
 
 def test_sequences_are_needed_for_homology(place, on_path):
     on_path()
-    with pytest.raises(UsageError, match="keeps no sequences to align.*give the FASTA"):
+    with refused("usage.needs_sequences", "FASTA"):
         run(place, inputs=("query.h5",))
 
 
 def test_annotations_alone_are_not_enough(place):
-    with pytest.raises(UsageError, match="add --neighbours or --homology"):
+    with refused("usage.missing_option", "--neighbours", "--homology"):
         run(place, kinds=())
 
 
 def test_go_has_to_be_asked_for(place):
-    with pytest.raises(UsageError, match="--annotations is for GO alone"):
+    with refused("usage.conflicting_options", "--annotations"):
         run(place, go=False, labels=("zinc",))
 
 
@@ -312,7 +313,7 @@ def test_a_reference_without_annotations_is_refused(place, on_path):
 def test_a_store_of_another_model_is_refused(place, tmp_path):
     model = Dual().write(tmp_path / "dual", change=lambda t: t["logit_scale"].add_(1))
     add_to_bundle(index_of(model), open_bundle(model))
-    with pytest.raises(ModelError, match="was made by a model with weights"):
+    with refused("model.other_model", "weights"):
         run(place, kinds=("neighbours",), model=model)
 
 
@@ -334,6 +335,6 @@ def test_errors_of_what_is_kept_for_reading_twice_name_standard_input(tmp_path, 
     (tmp_path / "in").write_bytes(b"no FASTA")
     with (tmp_path / "in").open() as file:
         monkeypatch.setattr("sys.stdin", file)
-        with pytest.raises(InputError) as caught, rereadable(["-"]) as inputs:
-            list(read_fasta(inputs[0]))
+        with pytest.raises(InputError) as caught, rereadable(["-"]):
+            list(read_fasta("-"))
     assert str(caught.value.where).startswith("<stdin>")

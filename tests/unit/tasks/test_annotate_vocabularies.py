@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from protclip_core.errors import InputError, UsageError
+from protclip_core.errors import InputError
 from protclip_core.io.phrases import Phrase
 from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model, load_text_model
@@ -19,10 +19,11 @@ from protclip_core.tasks.annotate.task import Annotation
 from protclip_core.terms.calibration import Calibration
 from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.terms.vocabularies import TextSide, index_of_phrases, vocabulary_file
-from protclip_core.vectors import protein_source as annotate_input
+from protclip_core.vectors import source
 from protclip_core.weights.bundle import open_bundle
 from tests.support.go_indexes import index_of
 from tests.support.helpers import random_proteins, write_fasta
+from tests.support.refusals import refused
 from tests.support.vocabularies import STEP
 from tests.unit.models.dual import Dual
 
@@ -90,7 +91,7 @@ def lists(found, place=0):
 )
 def test_each_is_listed_as_if_alone(run, options, monkeypatch):
     names = ("go", "ec", "location")
-    monkeypatch.setattr(annotate_input, "_STORE_ROWS", 7)
+    monkeypatch.setattr(source, "_STORE_ROWS", 7)
     together, annotation = run("location", "go", "ec", **options)
     assert [v.name for v in annotation.vocabularies] == ["GO", "EC", "LOCATION"]
     # All vocabularies of a protein, in one order, before the next protein.
@@ -168,21 +169,21 @@ def test_a_vocabulary_that_the_bundle_lacks_is_made(run, caplog):
 
 
 @pytest.mark.parametrize(
-    ("names", "options", "said"),
+    ("names", "options", "problem", "value"),
     [
-        ((), {}, "no vocabulary is asked for"),
-        (("ec",), {"aspects": ("MF",)}, "--aspect is for GO alone"),
-        (("ec",), {"slim": "x.txt"}, "--slim is for GO alone"),
-        (("location",), {"go_index": "x.npz"}, "--go-index is for GO alone"),
-        (("ec",), {"labels": ("zinc",), "fdr": 0.1}, "--fdr needs probabilities, and the voc"),
-        ((), {"labels": ("zinc",), "min_probability": 0.5}, "--min-probability needs"),
-        ((), {"labels": ("zinc", " ")}, "a label is blank"),
-        ((), {"labels": ("zin\udcff",)}, r"the label 'zin\\xff' is not UTF-8"),
-        ((), {"vocabulary_files": ("-", "-")}, "standard input is asked for more than once"),
+        ((), {}, "no_vocabulary", "go"),
+        (("ec",), {"aspects": ("MF",)}, "conflicting_options", "--aspect"),
+        (("ec",), {"slim": "x.txt"}, "conflicting_options", "--slim"),
+        (("location",), {"go_index": "x.npz"}, "conflicting_options", "--go-index"),
+        (("ec",), {"labels": ("zinc",), "fdr": 0.1}, "no_calibration", "--fdr"),
+        ((), {"labels": ("zinc",), "min_probability": 0.5}, "no_calibration", "--min-probability"),
+        ((), {"labels": ("zinc", " ")}, "bad_value", "label"),
+        ((), {"labels": ("zin\udcff",)}, "bad_value", r"zin\xff"),
+        ((), {"vocabulary_files": ("-", "-")}, "stdin_twice", "-"),
     ],
 )
-def test_what_makes_no_sense_is_refused(run, names, options, said):
-    with pytest.raises(UsageError, match=said):
+def test_what_makes_no_sense_is_refused(run, names, options, problem, value):
+    with refused(f"usage.{problem}", value):
         run(*names, **options)
 
 

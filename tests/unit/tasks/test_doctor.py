@@ -51,7 +51,7 @@ def test_a_sound_installation(tmp_path):
     checks = by_name(run_checks(cache=tmp_path / "cache"))
     assert verdict(checks.values()) is None
     assert {"ok"} == {c.status for name, c in checks.items() if name not in _DEPEND_ON_THE_MACHINE}
-    for name in ("protclip", "python", "torch", "skops", "processor", "memory", "speed"):
+    for name in ("protclip", "python", "torch", "scikit-learn", "processor", "memory", "speed"):
         assert checks[name].found
     assert "with HDF5 " in checks["h5py"].found
     assert "needs >=2.10" in checks["torch"].found

@@ -7,7 +7,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.card import HeadCard
 from protclip_core.heads.pair_features import RECIPES, pair_input
 from protclip_core.io.pairs.lists import SPLITS
@@ -19,6 +18,7 @@ from protclip_core.tasks.ppi.split import METHODS, SplitSettings, split_pairs
 from protclip_core.tasks.ppi.split_list import split_list
 from tests.support.helpers import write_fasta
 from tests.support.pairs import INPUT, write_pairs
+from tests.support.refusals import refused
 
 COUNT = 90
 
@@ -102,18 +102,18 @@ def test_a_path_is_walked_along_and_a_star_is_taken_whole():
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("options", "code", "value"),
     [
-        ({"method": "c4"}, UsageError, "split 'c4' is not known; use random, c1"),
-        ({"test": 0.95}, UsageError, "together more than 0 and less than 1"),
-        ({"test": -0.1}, UsageError, "shares of 0.1 for validation and -0.1"),
-        ({"method": "c1"}, InputError, "no pair is left for valid by method c1; give more pairs"),
-        ({"method": "c3", "test": 0.01}, InputError, "no pair is left for"),
+        ({"method": "c4"}, "usage.unknown_value", "c4"),
+        ({"test": 0.95}, "usage.bad_value", "0.95"),
+        ({"test": -0.1}, "usage.bad_value", "-0.1"),
+        ({"method": "c1"}, "input.empty_part", "valid by method c1"),
+        ({"method": "c3", "test": 0.01}, "input.empty_part", "c3"),
     ],
 )
-def test_what_cannot_be_split(options, error, message):
+def test_what_cannot_be_split(options, code, value):
     a, b = np.array([0, 2, 4]), np.array([1, 3, 5])
-    with pytest.raises(error, match=message):
+    with refused(code, value):
         split_pairs(a, b, np.arange(6), SplitSettings(**options))
 
 
@@ -133,9 +133,9 @@ def test_a_list_is_split_by_sequence_where_there_are_sequences(tmp_path, monkeyp
     assert by_name.pairs.counts.num_failures == 0 and not by_name.leaks["test"].by_sequence
     monkeypatch.setenv("PATH", "")
     own["split"] = "cluster"
-    with pytest.raises(UsageError, match="mmseqs or diamond, and neither is on the path"):
+    with refused("usage.no_aligner", "mmseqs"):
         split_list(SplitRequest(**own, sequences=str(fasta)))
-    with pytest.raises(UsageError, match="clusters need sequences; give a FASTA file"):
+    with refused("usage.needs_sequences", "FASTA"):
         split_list(SplitRequest(**own))
 
 
@@ -190,9 +190,9 @@ def test_all_that_is_left_is_found_and_no_more():
     assert sorted(zip(x.tolist(), y.tolist(), strict=True)) == [
         (0, 2), (0, 3), (0, 4), (1, 3), (1, 4), (2, 4),
     ]  # fmt: skip
-    with pytest.raises(InputError, match="7 negatives are wanted, and only 6 pairs of these 5"):
+    with refused("input.too_few_negatives", "7 ", "6 pairs", "5 proteins"):
         draw_negatives((a, b), 7, **options)
-    with pytest.raises(UsageError, match="rule 'even' is not known; use uniform, degree"):
+    with refused("usage.unknown_value", "even", "uniform, degree"):
         draw_negatives((a, b), 1, **options, rule="even")
 
 

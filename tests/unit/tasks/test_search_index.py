@@ -8,7 +8,6 @@ import logging
 import numpy as np
 import pytest
 
-from protclip_core.errors import UsageError
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.writer import StoreWriter
 from protclip_core.tasks.search import index as search_index
@@ -16,6 +15,7 @@ from protclip_core.tasks.search.index import choose_backend
 from protclip_core.tasks.search.request import SearchRequest
 from protclip_core.tasks.search.task import search
 from protclip_core.vectors.store_model import StoreModel, StoreVectors
+from tests.support.refusals import refused
 
 
 def write_store(path, *, seed=0, count=3000, dim=24):
@@ -104,5 +104,5 @@ def test_without_faiss(tmp_path, monkeypatch):
     path = write_store(tmp_path / "x.h5", count=50)
     monkeypatch.setattr(search_index, "find_spec", lambda name: None)
     assert run(path, "auto", "p1") == run(path, "exact", "p1")
-    with pytest.raises(UsageError, match="pip install"):
+    with refused("usage.missing_library", "pip install"):
         run(path, "faiss", "p1")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from protclip_core.errors import InputError, UsageError
 from protclip_core.ontology.annotations import Annotations, Provenance
 from protclip_core.ontology.semantic import SemanticSimilarity, terms_of_aspect
 from protclip_core.tasks.similarity.correlation import rank_correlations
@@ -15,6 +14,7 @@ from protclip_core.tasks.similarity.request import EvaluateRequest, SimilarityRe
 from protclip_core.tasks.similarity.task import Similarity
 from tests.support.helpers import random_proteins, write_fasta
 from tests.support.ontology_files import SMALL, small
+from tests.support.refusals import refused
 
 PROTEINS = random_proteins(12, seed=5, shortest=5, longest=60, prefix="prot")
 IDS = [id for id, _ in PROTEINS]
@@ -54,9 +54,9 @@ def test_correlations_are_those_of_scipy_and_of_samples_written_out():
 def test_correlations_without_intervals_and_of_what_is_not_finite():
     found = rank_correlations([1, 2, 3], {"x": [1, 3, 2]}, [[0, 1], [0, 2], [1, 2]], resamples=0)
     assert found["x"].value == pytest.approx(0.5) and np.isnan(found["x"].low)
-    with pytest.raises(UsageError, match="not finite"):
+    with refused("usage.not_finite"):
         rank_correlations([1, np.nan], {}, [[0, 1], [0, 2]])
-    with pytest.raises(UsageError, match="for 2 pairs"):
+    with refused("usage.shape_mismatch", "2 pairs"):
         rank_correlations([1, 2], {"x": [1]}, [[0, 1], [0, 2]])
 
 
@@ -168,17 +168,17 @@ def test_what_cannot_be_compared(run, tmp_path, annotated):
     path, *_ = annotated
     table = tmp_path / "t.tsv"
     table.write_text("".join(f"x{a}\tx{b}\t0.5\n" for a, b in PAIRS))
-    with pytest.raises(InputError, match="fewer than 10 of its pairs can be compared"):
+    with refused("input.too_few_pairs", "10"):
         run(table=str(table))
     for options in ({}, {"table": str(table), "annotations": str(path)}):
-        with pytest.raises(UsageError, match="one reference"):
+        with refused("usage.missing_option", "--annotations"):
             run(**options)
-    with pytest.raises(UsageError, match="needs a release of GO"):
+    with refused("usage.missing_option", "--go"):
         run(annotations=str(path))
-    with pytest.raises(UsageError, match="are for --annotations"):
+    with refused("usage.conflicting_options", "--annotations"):
         run(table=str(table), go=str(SMALL))
-    with pytest.raises(UsageError, match="--sample 3 is too few"):
+    with refused("usage.bad_value", "--sample 3"):
         run(annotations=str(path), go=str(SMALL), sample=3)
     request = EvaluateRequest(inputs=("x",), table="t", resamples=-1)
-    with pytest.raises(UsageError, match="--resamples -1"):
+    with refused("usage.bad_value", "--resamples -1"):
         list(evaluate(request, EvaluateReport()))

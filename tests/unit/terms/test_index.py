@@ -214,10 +214,13 @@ def test_an_ontology_that_is_not_that_of_the_index(bundle):
 def test_a_file_gives_back_what_was_written(tmp_path):
     for calibrated in (True, False):
         index = random_index(80, calibrated=calibrated)
-        write_go_index(index, tmp_path / "a.npz")
-        write_go_index(index, tmp_path / "b.npz")
-        assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-        assert_equal(read_go_index(tmp_path / "a.npz"), index)
+        for ending in ("npz", "safetensors"):
+            one, other = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"
+            write_go_index(index, one)
+            write_go_index(index, other)
+            assert one.read_bytes() == other.read_bytes()
+            assert_equal(read_go_index(one), index)
+        assert one.read_bytes()[:2] != b"PK"
 
 
 def rewritten(path, **changes):
@@ -238,20 +241,20 @@ def other_meta(path, **changes):
     ("damage", "said"),
     [
         (lambda p: p.unlink(), "cannot be read (no such file"),
-        (lambda p: p.write_bytes(b"not zipped"), "is no GO index"),
+        (lambda p: p.write_bytes(b"not zipped"), "neither a safetensors nor"),
         (lambda p: p.write_bytes(p.read_bytes()[:-500]), "cannot be unpacked"),
-        (lambda p: np.savez(p, x=np.zeros(3)), "no 'meta' in it"),
+        (lambda p: np.savez(p, x=np.zeros(3)), "is not a GO index"),
         (lambda p: rewritten(p, scales=None), "'scales' is missing"),
         (lambda p: rewritten(p, **{"vectors.1": None}), "'vectors.1' is missing"),
         (lambda p: rewritten(p, **{"go.ids": None}), "array 'ids' is missing"),
         (lambda p: rewritten(p, scales=np.zeros(60, "f4")), "scales must be above 0"),
         (lambda p: rewritten(p, scales=np.ones(60, "f8")), "'scales' is missing or of another"),
-        (lambda p: rewritten(p, scales=np.array([{}] * 60)), "is no plain array"),
+        (lambda p: rewritten(p, scales=np.array([{}] * 60)), "is not a plain array"),
         (lambda p: rewritten(p, log_prior=np.ones(7, "f4")), "log_prior of shape"),
         (lambda p: rewritten(p, **{"vectors.1": np.ones((60, 48), "i1")}), "are not those"),
-        (lambda p: rewritten(p, meta=np.frombuffer(b"{", "u1")), "is no JSON"),
-        (lambda p: rewritten(p, meta=np.frombuffer(b"[" * 9999, "u1")), "is no JSON"),
-        (lambda p: rewritten(p, meta=np.frombuffer(b"{}", "u1")), "is not of format"),
+        (lambda p: rewritten(p, meta=np.frombuffer(b"{", "u1")), "is not JSON"),
+        (lambda p: rewritten(p, meta=np.frombuffer(b"[" * 9999, "u1")), "is not JSON"),
+        (lambda p: rewritten(p, meta=np.frombuffer(b"{}", "u1")), "not of format"),
         (lambda p: rewritten(p, meta=other_meta(p, version=2)), "install a newer protclip"),
         (lambda p: rewritten(p, meta=other_meta(p, parts=10**9)), "parts is 1000000000"),
         (lambda p: rewritten(p, meta=other_meta(p, parts=2)), "x_2.npz: cannot be read"),
@@ -283,7 +286,7 @@ def test_a_header_that_asks_for_memory_gets_none(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in entries.items():
             archive.writestr(name, data)
-    with pytest.raises(ModelError, match="not its shape"):
+    with pytest.raises(ModelError, match="its header says otherwise"):
         read_go_index(path)
 
 

@@ -112,7 +112,7 @@ def test_a_shipped_vocabulary_is_made_once_and_kept(dual, tmp_path, caplog):
     assert not np.array_equal(
         find_vocabulary(texts_of(other), "location", tmp_path).vectors, made.vectors
     )
-    kept = sorted((tmp_path / "vocabularies").glob("location-*.npz"))
+    kept = sorted((tmp_path / "vocabularies").glob("location-*.safetensors"))
     assert len(kept) == 2
     for path in kept:
         path.write_bytes(path.read_bytes()[:-300])

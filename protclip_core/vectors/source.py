@@ -1,0 +1,473 @@
+"""The one way from any input to vectors: a store, a table of another program, or FASTA files.
+
+Vectors come in blocks, so that any number of proteins takes little memory.
+
+Legend: N proteins of a block, D width of a vector.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from protclip_core.errors import InputError, ModelError, UsageError
+from protclip_core.heads.card import HeadInput, check_input
+from protclip_core.io.streams import source_name
+from protclip_core.measure.nearest import usable_rows
+from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, describe_model
+from protclip_core.progress import Progress
+from protclip_core.records import Failure
+from protclip_core.store.format import FORMAT, HDF5_SIGNATURE
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.store.spool import SpooledRecord
+from protclip_core.vector_spec import VectorSpec
+from protclip_core.vectors.embed_job import EmbedJob, EmbedReport
+from protclip_core.vectors.embed_request import EmbedRequest
+from protclip_core.vectors.embed_rows import embed_rows
+from protclip_core.vectors.store_model import (
+    StoreModel,
+    StoreVectors,
+    resolve_space,
+    unknown_space,
+)
+from protclip_core.vectors.tables import AnyStore, VectorTable, table_form
+
+__all__ = ["KEPT_FAILURES", "NO_VECTOR", "FastaSource", "Source", "VectorBlock", "is_store"]
+__all__ += ["no_usable", "no_vector", "open_vectors", "read_all"]
+
+_log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float32]
+#: Why a protein of a store has no usable vector.
+NO_VECTOR = "its vector is zero or not finite"
+#: Failures that are kept to be shown.
+KEPT_FAILURES = 5
+_STORE_ROWS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class VectorBlock:
+    """Some proteins.
+
+    Attributes
+    ----------
+    ids
+        N ids.
+    vectors
+        ``(N, D)`` float32, finite and not zero, unless unusable ones are kept.
+    columns
+        Gives their lengths ``(N,)`` int64, 0 where a store does not say, and the sha256 of
+        their sequences ``(N, 32)`` uint8, zeros where it does not say.
+    sequences
+        Residues; ``None`` from a store, which does not hold them.
+    """
+
+    ids: list[str]
+    vectors: Floats
+    columns: Callable[[], tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]
+    sequences: list[str] | None = None
+
+
+class Source(AbstractContextManager["Source"]):
+    """Proteins in input order, with their vectors; make one with `open_vectors`.
+
+    Attributes
+    ----------
+    name
+        Name of the input, for messages.
+    spec
+        How the vectors are made; of FASTA files complete after the first block.
+    num_failures, first_failures
+        Proteins without a vector, once `blocks` has ended; the first five of them.
+    """
+
+    def __init__(self, name: str, spec: VectorSpec) -> None:
+        self.name, self.spec = name, spec
+        self.num_failures, self.first_failures = 0, list[Failure]()
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the input."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the vectors as they are stored, in float32; 0 for FASTA files."""
+        return 0
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model."""
+        raise NotImplementedError
+
+    @property
+    def input(self) -> HeadInput:
+        """What a head that is fitted on these vectors takes; known as `spec` is."""
+        raise NotImplementedError
+
+    def resolve(self, space: str | None) -> str:
+        """Choose a space: ``"joint"``, ``"encoder"``, None for joint where a model takes texts.
+
+        Raises
+        ------
+        UsageError
+            The input or its model does not have that space.
+        """
+        raise NotImplementedError
+
+    def blocks(self, progress: Progress, space: str | None = None) -> Iterator[VectorBlock]:
+        """Yield all proteins that have a vector, in the space of the source or another one."""
+        raise NotImplementedError
+
+
+def open_vectors(
+    inputs: Sequence[str],
+    *,
+    space: str | None = "stored",
+    like: VectorSpec | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    on_error: str = "fail",
+    unusable: str = "skip",
+    vectors_model: str | None = None,
+) -> Source:
+    """Open proteins.
+
+    Parameters
+    ----------
+    inputs
+        FASTA files, ``-`` for standard input; or one store or table, told by its content.
+    space
+        ``"joint"`` or ``"encoder"``; ``"stored"``: what a store holds, and FASTA files in the
+        encoder's; None: joint where the model takes texts; ``"best"``: joint where the model is
+        here and has it.
+    like
+        The vectors to be comparable with. FASTA files are embedded in the same way. A `HeadInput`
+        decides on the space and is checked: a store has to hold such vectors, or vectors of the
+        encoder that can be projected into them.
+    model
+        Name or path; by default that of the store or of ``like``, or the default model.
+    device, workers, on_error
+        As in `protclip_core.vectors.embed_job.EmbedRequest`.
+    unusable
+        A store's vectors that are zero or not finite: ``"skip"`` leaves them out as failures,
+        ``"fail"`` refuses the store, ``"keep"`` yields them as they are.
+    vectors_model
+        Name for the model of vectors that do not say it.
+
+    Raises
+    ------
+    UsageError
+        A store among several inputs, a space that the model does not have, or ``vectors_model``
+        for vectors that protclip makes or made.
+    ModelError
+        A model that is not installed or not the store's; a store that is damaged or holds other
+        vectors than ``like``.
+    """
+    stores = [path for path in inputs if is_store(path)]
+    if not stores:
+        if vectors_model is not None:
+            raise UsageError(
+                "--vectors-model is for files of vectors",
+                code="usage.conflicting_options",
+                where=source_name(inputs[0]),
+                hint="drop it",
+            )
+        request = EmbedRequest(
+            inputs=tuple(inputs),
+            model=model or (like and like.model) or DEFAULT_MODEL,
+            device=device,
+            workers=workers,
+            on_error=on_error,
+        )
+        return FastaSource(request, space, like)
+    if len(inputs) > 1:
+        raise UsageError(
+            "is a store, and there are other inputs",
+            code="usage.store_and_others",
+            where=stores[0],
+            hint="give it alone, or join stores with protclip store merge",
+        )
+    form = table_form(stores[0])
+    store = EmbeddingStore.open(stores[0]) if form is None else VectorTable(stores[0], form)
+    try:
+        made_by = StoreModel(store, model, device, _name_of(store, vectors_model, like))
+        if model is not None:
+            _ = made_by.info  # a model that did not make the store is refused, needed or not
+        return _StoreSource(made_by, space, like, unusable)
+    except BaseException:
+        store.close()
+        raise
+
+
+def read_all(source: Source, progress: Progress) -> VectorBlock:
+    """Read all proteins of a source, for a head, into one block.
+
+    Raises
+    ------
+    InputError
+        It does not have any.
+    ModelError
+        It does not say how its vectors were made.
+    """
+    blocks = list(source.blocks(progress))
+    _ = source.input if blocks else None
+    if not blocks:
+        raise InputError("holds no proteins", code="input.empty", where=source.name)
+    columns = [block.columns() for block in blocks]
+    known = [block.sequences for block in blocks if block.sequences is not None]
+    lengths, digests = (np.concatenate(some) for some in zip(*columns, strict=True))
+    return VectorBlock(
+        [id for block in blocks for id in block.ids],
+        np.concatenate([block.vectors for block in blocks]),
+        lambda: (lengths, digests),
+        [one for some in known for one in some] if len(known) == len(blocks) else None,
+    )
+
+
+def is_store(path: str) -> bool:
+    """Tell whether a file holds vectors: HDF5, or a table of them, by its content."""
+    if path == "-" or not Path(path).is_file():
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(2048 + len(HDF5_SIGNATURE))
+    except OSError:
+        return False  # whoever reads it says why
+    places = (0, 512, 1024, 2048)  # the signature may stand behind a block of the user's
+    signed = any(start.startswith(HDF5_SIGNATURE, place) for place in places)
+    return signed or start.startswith(FORMAT.encode()) or table_form(path) is not None
+
+
+def no_usable(name: str, count: int) -> InputError:
+    """Return the error for an input without any usable vector."""
+    return InputError(
+        f"none of its {count:,} vectors can be used: they are zero or not finite",
+        code="input.no_usable_vector",
+        where=name,
+    )
+
+
+def no_vector(name: str, row: int, id: str) -> Failure:
+    """Return the failure of a protein whose vector cannot be used, by its row in a store."""
+    return Failure(name, row + 1, id, NO_VECTOR, "record.no_direction")
+
+
+def _name_of(store: AnyStore, given: str | None, like: VectorSpec | None) -> str | None:
+    """Return the name for vectors of another program: the user's, or that of the head."""
+    if given is not None or like is None or like.is_named or not like.model:
+        return given
+    if VectorSpec.from_attributes(store.attributes).is_named:
+        return None
+    _log.warning(
+        "%s: does not say which model made it; taken as vectors of %s", store.path, like.model
+    )
+    return like.model
+
+
+class FastaSource(Source):
+    """FASTA files, embedded on the way."""
+
+    def __init__(self, request: EmbedRequest, space: str | None, like: VectorSpec | None) -> None:
+        name = source_name(request.inputs[0])
+        self._info = describe_model(request.model)
+        self._job: EmbedJob | None = None
+        self._like = like if isinstance(like, HeadInput) else None
+        if self._like is not None:
+            space = self._like.space
+            self._check_model(self._like, name)
+        super().__init__(name, VectorSpec(space=self.resolve(space)))
+        made: dict[str, Any] = {} if like is None else like.to_dict()
+        same = [name for name in ("pooling", "layer", "max_residues", "long") if name in made]
+        self._request = replace(
+            request, space=self.spec.space, **{name: made[name] for name in same}
+        )
+
+    def _check_model(self, like: HeadInput, name: str) -> None:
+        """Refuse what is known to be another model than the head's before it is used."""
+        if not like.is_named:
+            raise ModelError(
+                f"the head is for vectors of {like.model}, which another program made",
+                code="model.head_mismatch",
+                where=name,
+                hint="give a file of such vectors",
+            )
+        if self._info.bundle is not None:
+            given = replace(
+                like,
+                model=self._info.name,
+                weights_sha256=self._info.bundle.weights_sha256,
+                config_sha256=self._info.config_sha256,
+            )
+            check_input(like, given, self._info.name)
+
+    @property
+    def info(self) -> ModelInfo:
+        """See `Source`."""
+        return self._info
+
+    @property
+    def job(self) -> EmbedJob:
+        """What embeds the proteins, once there is a block."""
+        assert self._job is not None
+        return self._job
+
+    @property
+    def input(self) -> HeadInput:
+        """See `Source`."""
+        return HeadInput.of(self.spec, self.job.dim)
+
+    def resolve(self, space: str | None) -> str:
+        """See `Source`."""
+        if space not in (None, "joint", "encoder", "stored", "best"):
+            raise unknown_space(space)
+        if space == "joint" and self._info.joint_dim is None:
+            raise UsageError(
+                f"model {self._info.name} does not have a joint space",
+                code="usage.no_joint_space",
+                hint="use --space encoder",
+            )
+        if space in ("joint", "encoder"):
+            return space
+        is_joint = self._info.joint_dim and (self._info.text_encoder or space == "best")
+        return "joint" if is_joint and space != "stored" else "encoder"
+
+    def blocks(self, progress: Progress, space: str | None = None) -> Iterator[VectorBlock]:
+        """See `Source`."""
+        sequences: list[str] = []
+
+        def see(job: EmbedJob, residues: list[str]) -> None:
+            sequences[:] = residues
+            if self._job is None:
+                self._job = job
+                self.spec = VectorSpec.from_attributes({"model": self._info.name, **job.key()})
+                if self._like is not None:
+                    check_input(self._like, self.input, self.name)
+
+        request = replace(self._request, space=space or self._request.space)
+        for block in embed_rows(request, progress, see=see):
+            if isinstance(block, EmbedReport):
+                self.num_failures, self.first_failures = block.num_failures, block.first_failures
+            elif block[0]:
+                records, vectors = block
+                columns = partial(_columns_of, records)
+                yield VectorBlock([r.id for r in records], vectors, columns, list(sequences))
+
+
+def _columns_of(
+    records: list[SpooledRecord],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    digests = np.frombuffer(b"".join(record.digest for record in records), np.uint8)
+    lengths = np.array([record.length for record in records], np.int64)
+    return lengths, digests.reshape(-1, 32)
+
+
+class _StoreSource(Source):
+    """A store, projected on the way where it holds vectors of the encoder and others are wanted."""
+
+    def __init__(
+        self, model: StoreModel, space: str | None, like: VectorSpec | None, unusable: str
+    ) -> None:
+        super().__init__(str(model.store.path), model.spec)
+        self._model, self._store, self._keeps = model, model.store, unusable == "keep"
+        if isinstance(like, HeadInput):
+            space = "stored"
+            if like.space == "joint" and not self.spec.diff(replace(like, space="encoder")):
+                space = "joint"
+        if space != "stored":
+            self.spec = replace(self.spec, space=self.resolve(space))
+        if isinstance(like, HeadInput):
+            check_input(like, self.input, self.name)
+        if unusable == "fail":
+            self._refuse_unusable()
+
+    def close(self) -> None:
+        """See `Source`."""
+        self._store.close()
+
+    @property
+    def num_bytes(self) -> int:
+        """See `Source`."""
+        return 4 * len(self._store) * self._store.dim
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model that made the store; errors as `StoreModel.info`."""
+        return self._model.info
+
+    @property
+    def input(self) -> HeadInput:
+        """See `Source`."""
+        width = StoreVectors(self._model, self.spec.space).width
+        if self.spec.is_named or not self._model.is_given:
+            return HeadInput.of_store(self.spec.to_attributes(), width, where=self.name)
+        return HeadInput.of(self.spec, width)
+
+    def resolve(self, space: str | None) -> str:
+        """See `Source`."""
+        if space == "best":
+            return "joint" if self._model.has_joint_space else self._model.spec.space
+        return resolve_space(self._model, space, texts=False)
+
+    def blocks(self, progress: Progress, space: str | None = None) -> Iterator[VectorBlock]:
+        """See `Source`."""
+        self.num_failures, self.first_failures = 0, []
+        vectors, start = StoreVectors(self._model, space or self.spec.space), 0
+        progress.start("reading", len(self._store), "proteins")
+        for ids in self._store.iter_ids(_STORE_ROWS):
+            rows = np.arange(start, start + len(ids))
+            found = vectors.read(slice(start, start + len(ids)))
+            usable = usable_rows(found)
+            usable |= self._keeps
+            if not usable.all():
+                self._fail(start, ids, usable)
+                ids = [ids[row] for row in np.flatnonzero(usable)]
+                found, rows = found[usable], rows[usable]
+            start += len(usable)
+            if ids:
+                yield VectorBlock(ids, found, partial(self._columns, rows))
+            progress.advance(len(usable))
+        progress.finish()
+        if start and self.num_failures == start:
+            raise no_usable(self.name, start)
+
+    def _columns(
+        self, rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        return self._store.lengths[rows], self._store.digests[rows]
+
+    def _fail(self, start: int, ids: list[str], usable: npt.NDArray[np.bool_]) -> None:
+        for row in np.flatnonzero(~usable).tolist():
+            self.num_failures += 1
+            if len(self.first_failures) < KEPT_FAILURES:
+                self.first_failures.append(no_vector(self.name, start + row, ids[row]))
+
+    def _refuse_unusable(self) -> None:
+        """Look at all vectors before the first result is written."""
+        start = 0
+        for ids in self._store.iter_ids(_STORE_ROWS):
+            self._fail(start, ids, usable_rows(self._store.read(slice(start, start + len(ids)))))
+            start += len(ids)
+        if not self.num_failures:
+            return
+        raise ModelError(
+            f"{self.num_failures:,} of its {start:,} vectors cannot be used: they are zero or not "
+            "finite",
+            code="model.unusable_vectors",
+            where=self.name,
+            hint="embed these proteins again, or leave them out with --on-error skip",
+            details=[f"{failure.where}: {failure.reason}" for failure in self.first_failures],
+        )

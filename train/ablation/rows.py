@@ -1,0 +1,117 @@
+"""The rows of the table of ablations, and the configuration of each run."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from protclip_core.errors import UsageError
+from protclip_core.models.info import describe_model
+from train.ablation.samples import FORMS, LARGE
+from train.config.run import RunConfig
+
+__all__ = ["ROWS", "Row", "choose_rows", "config_of", "read_seeds", "with_text"]
+
+_ALL = ("gc", "bsr", "mlm", "pda")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: what is trained, on which sample, and what it is compared with."""
+
+    name: str
+    title: str
+    objectives: tuple[str, ...]
+    sample: str
+    against: str | None
+
+
+ROWS = (
+    Row("gc", "GC", ("gc",), LARGE, None),
+    Row("gc+bsr", "GC + BSR", ("gc", "bsr"), LARGE, "gc"),
+    Row("gc+pda", "GC + PDA", ("gc", "pda"), LARGE, "gc"),
+    Row("gc+mlm", "GC + MLM", ("gc", "mlm"), LARGE, "gc"),
+    Row("all", "all objectives", _ALL, LARGE, "gc"),
+    *(
+        Row(form, f"all, {form} sample", _ALL, form, None if form == "uniform" else "uniform")
+        for form in FORMS
+    ),
+)
+
+
+def config_of(row: Row, seed: int, recipe: RunConfig, pairs: Path, go: Path) -> RunConfig:
+    """Return the configuration of a run."""
+    on = recipe.objectives
+    weights: dict[str, Any] = {
+        name: weight if name in row.objectives else 0.0 for name, weight in on.weights.items()
+    }
+    return dataclasses.replace(
+        recipe,
+        name=f"{row.name}-seed{seed}",
+        data=dataclasses.replace(recipe.data, pairs=str(pairs), go=str(go)),
+        objectives=dataclasses.replace(on, **weights),
+        train=dataclasses.replace(recipe.train, seed=seed),
+    )
+
+
+def with_text(recipe: RunConfig, text: str, steps: int | None) -> RunConfig:
+    """Put a text tower in, to whose form and width the projections are made."""
+    info = describe_model(text)
+    if info.bundle is None or not info.text_encoder or info.joint_dim is None:
+        raise UsageError(
+            f"model {info.name} has no text encoder with a projection",
+            code="model.no_text_encoder",
+            where="--text",
+            hint="give the bundle that python -m train.pretrain_text leaves in its run folder",
+        )
+    form = info.projection
+    model = dataclasses.replace(
+        recipe.model,
+        projection_dim=info.joint_dim,
+        projection="plain" if form is None else "skip",
+        projection_hidden=recipe.model.projection_hidden if form is None else form.hidden_dim,
+        projection_dropout=0.0 if form is None else recipe.model.projection_dropout,
+    )
+    number = steps or recipe.train.max_steps
+    if number is None:
+        raise UsageError(
+            "the recipe has no max_steps",
+            code="usage.missing_key",
+            where="--config",
+            hint="give --steps",
+        )
+    train = dataclasses.replace(
+        recipe.train, max_steps=number, max_epochs=None, max_minutes=None, evaluate_every=number
+    )
+    weights = str(info.path.resolve())
+    words = dataclasses.replace(recipe.text, weights=weights, frozen=True, projection_frozen=True)
+    return dataclasses.replace(recipe, text=words, model=model, train=train)
+
+
+def choose_rows(only: str | None) -> list[Row]:
+    """Return the rows that are asked for, in the order of the table."""
+    if only is None:
+        return list(ROWS)
+    known = [row.name for row in ROWS]
+    wanted = [name.strip() for name in only.split(",")]
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}" if near else f"one of {', '.join(known)}"
+            raise UsageError(
+                f"unknown row {name!r}", code="usage.unknown_value", where="--only", hint=hint
+            )
+    return [row for row in ROWS if row.name in wanted]
+
+
+def read_seeds(text: str) -> list[int]:
+    """Read the numbers of ``--seeds``."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise UsageError(
+            f"{text!r} is no list of different numbers", code="usage.bad_value", where="--seeds"
+        )
+    return [int(part) for part in parts]
