@@ -58,13 +58,13 @@ def check_folder(
     from protclip_core.report.figures import curve_paths
 
     check_outputs(inputs := list(inputs), (folder,))
-    check_outputs(inputs, curve_paths(folder))
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         message = f"cannot create the folder: {reason}"
         raise UsageError(message, code="usage.output_unwritable", where=str(folder)) from error
+    check_outputs(inputs, curve_paths(folder))
 
 
 def draw(

@@ -192,7 +192,7 @@ class Spec:
         """Let an earlier spelling do what the present one does, with one line of warning."""
         for number, (field, old, value) in enumerate(self._old()):
             found = given.pop(f"old_{number}")
-            if found in (None, False):
+            if found is None or found is False:
                 continue
             flag = (field.opt.flags or (f"--{field.name.replace('_', '-')}",))[-1]
             given[field.name] = value or found

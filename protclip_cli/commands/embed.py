@@ -83,7 +83,10 @@ def _store_path(output: Path | None, sources: tuple[str, ...]) -> Path:
     hint = "give the store a name with -o OUT.h5"
     if output is not None:
         check_outputs(sources, (output,), hint="choose another -o")
-        if output.suffix.lower() not in _STORES and not output.is_dir():
+        if output.is_dir():
+            hint = "give the name of a file"
+            raise UsageError("is a folder", code="usage.is_directory", where=str(output), hint=hint)
+        if output.suffix.lower() not in _STORES and not (output.exists() and not output.is_file()):
             raise UsageError(
                 "a store is HDF5",
                 code="usage.output_suffix",
@@ -134,7 +137,9 @@ def _to_table(request: EmbedRequest, to: Target, terminal: Terminal) -> None:
     ):
         if chosen:
             hint = "write a store (-o OUT.h5)"
-            raise UsageError(f"{name} is for stores only", code="usage.for_stores", hint=hint)
+            raise UsageError(
+                f"{name} is for stores only", code="usage.conflicting_options", hint=hint
+            )
     from protclip_core.vectors.embed_job import EmbedReport
     from protclip_core.vectors.embed_rows import embed_rows
 

@@ -204,9 +204,15 @@ def test_refusals(annotate, protclip, fasta, tmp_path):
     one_error(annotate("x.fa", "--go-index", "none.npz"), 4, "none.npz: cannot be read")
     one_error(annotate("missing.fa"), 3, "missing.fa: no such file")
     one_error(annotate("x.fa", "--slim", "missing.txt"), 3, "missing.txt: no such file")
-    one_error(annotate("x.fa", "-o", "x.fa"), 2, "is an input as well as the output")
+    one_error(annotate("x.fa", "-o", "x.fa"), 2, "x.fa: ", code="usage.output_is_input")
     (tmp_path / "there.tsv").write_text("kept")
-    one_error(annotate("x.fa", "-o", "there.tsv"), 2, "is there already", "--overwrite")
+    one_error(
+        annotate("x.fa", "-o", "there.tsv"),
+        2,
+        "there.tsv",
+        "--overwrite",
+        code="usage.output_exists",
+    )
     assert (tmp_path / "there.tsv").read_text() == "kept"
     assert annotate("x.fa", "-o", "there.tsv", "--overwrite").rc == 0
     assert (tmp_path / "there.tsv").read_text().startswith("protein_id\t")

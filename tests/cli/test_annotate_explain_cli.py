@@ -104,24 +104,22 @@ def png_size(data):
 
 
 def test_pictures(annotate, tmp_path):
-    drawn = annotate("one.fa", "--top-k", "1", "--explain-plot", "one.PNG")
+    drawn = annotate("one.fa", "--top-k", "1", "--plot", "one.PNG")
     assert drawn.rc == 0
     # The rows are those without the picture.
     assert drawn.out == annotate("one.fa", "--top-k", "1").out
     width, low = png_size((tmp_path / "one.PNG").read_bytes())
-    assert annotate("one.fa", "--top-k", "2", "--explain-plot", "two.png").rc == 0
+    assert annotate("one.fa", "--top-k", "2", "--plot", "two.png").rc == 0
     same, high = png_size((tmp_path / "two.png").read_bytes())
     assert (width, same) == (1430, 1430)
     # A track of 0.78 inch for each of three terms more, at 130 dots an inch.
     assert high - low == pytest.approx(3 * 0.78 * 130, abs=2)
-    assert annotate("x.fa", "--protein", "p3", "--explain-plot", "x.pdf").rc == 0
+    assert annotate("x.fa", "--protein", "p3", "--plot", "x.pdf").rc == 0
     assert (tmp_path / "x.pdf").read_bytes().startswith(b"%PDF-")
 
 
 def test_a_picture_names_terms_residues_and_probabilities(annotate, tmp_path):
-    done = annotate(
-        "x.fa", "--top-k", "2", "--explain", "--explain-plot", "x.svg", "--protein", "p3"
-    )
+    done = annotate("x.fa", "--top-k", "2", "--explain", "--plot", "x.svg", "--protein", "p3")
     assert done.rc == 0
     rows = [row for row in table(done.out) if row["protein_id"] == "p3"]
     texts = [
@@ -143,27 +141,27 @@ def test_a_picture_names_terms_residues_and_probabilities(annotate, tmp_path):
 
 
 def test_a_picture_goes_with_every_format(annotate, tmp_path):
-    done = annotate("one.fa", "--format", "gaf", "--explain-plot", "x.svg", "-o", "x.gaf")
+    done = annotate("one.fa", "--format", "gaf", "--plot", "x.svg", "-o", "x.gaf")
     assert done.rc == 0
     assert (tmp_path / "x.svg").is_file()
     assert (tmp_path / "x.gaf").read_text().startswith("!gaf-version")
 
 
 def test_refusals(annotate, protclip, dual, tmp_path):
-    png = ("--explain-plot", "x.png")
+    png = ("--plot", "x.png")
     one_error(annotate("x.fa", "--explain", "--format", "gaf"), 2, "--explain adds columns")
-    one_error(annotate("x.fa", "--protein", "p1"), 2, "no picture is asked for", "--explain-plot")
-    one_error(annotate("x.fa", "--explain-plot", "x.jpg"), 2, "x.jpg", ".jpg", ".png, .svg, .pdf")
-    one_error(annotate("x.fa", "--explain-plot", "x"), 2, "without an ending")
-    one_error(annotate("x.fa", "--explain-plot", "no/x.png"), 2, "no")
+    one_error(annotate("x.fa", "--protein", "p1"), 2, "--plot", code="usage.missing_option")
+    one_error(annotate("x.fa", "--plot", "x.jpg"), 2, "x.jpg", ".jpg", ".png, .svg, .pdf")
+    one_error(annotate("x.fa", "--plot", "x"), 2, "without an ending")
+    one_error(annotate("x.fa", "--plot", "no/x.png"), 2, "no")
     several = one_error(annotate("x.fa", *png), 2, "several", "--protein 'p0'")
     assert several.out == ""
     one_error(annotate("x.fa", *png, "--protein", "p99"), 3, "no protein 'p99'")
     (tmp_path / "there.png").write_text("kept")
-    one_error(annotate("one.fa", "--explain-plot", "there.png"), 2, "is there already")
+    one_error(annotate("one.fa", "--plot", "there.png"), 2, "there.png", code="usage.output_exists")
     assert (tmp_path / "there.png").read_text() == "kept"
     assert not (tmp_path / "x.png").exists()
-    assert annotate("one.fa", "--explain-plot", "there.png", "--overwrite").rc == 0
+    assert annotate("one.fa", "--plot", "there.png", "--overwrite").rc == 0
     png_size((tmp_path / "there.png").read_bytes())
     one_error(
         annotate("one.fa", "--min-probability", "1", *png), 2, "no term is listed for p0", "--top-k"
@@ -174,12 +172,12 @@ def test_refusals(annotate, protclip, dual, tmp_path):
 
 
 def test_a_failed_picture_leaves_no_table_behind(annotate, tmp_path):
-    arguments = ("--explain-plot", "x.png", "--protein", "p99", "-o", "x.tsv")
+    arguments = ("--plot", "x.png", "--protein", "p99", "-o", "x.tsv")
     one_error(annotate("x.fa", *arguments), 3, "no protein 'p99'")
     assert not (tmp_path / "x.tsv").exists()
 
 
 def test_table_and_picture_do_not_share_a_file(annotate, tmp_path):
-    both = annotate("one.fa", "--explain", "--explain-plot", "x.svg", "-o", tmp_path / "x.svg")
-    one_error(both, 2, "x.svg: is asked for as the table and as the picture", "another -o")
+    both = annotate("one.fa", "--explain", "--plot", "x.svg", "-o", "x.svg", "--format", "tsv")
+    one_error(both, 2, "x.svg", code="usage.outputs_collide")
     assert not (tmp_path / "x.svg").exists()

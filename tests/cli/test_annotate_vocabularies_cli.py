@@ -84,8 +84,13 @@ def test_bundled_vocabularies_need_no_text_encoder(fasta, tmp_path):
 def test_refusals(annotate, fasta, tmp_path):
     fasta(2)
     for form in ("gaf", "cafa", "topgo"):
-        one_error(annotate("x.fa", "--ec", "--format", form), 2, f"--format {form} is for GO alone")
-    one_error(annotate("x.fa", "--go", "--label", "x", "--format", "gaf"), 2, "for GO alone")
+        one_error(
+            annotate("x.fa", "--ec", "--format", form),
+            2,
+            f"--format {form}",
+            code="usage.conflicting_options",
+        )
+    one_error(annotate("x.fa", "--go", "--label", "x", "--format", "gaf"), 2, "--format gaf")
     one_error(annotate("x.fa", "--ec", "--aspect", "MF"), 2, "--aspect is for GO alone")
     one_error(annotate("x.fa", "--keywords", "--slim", "s.txt"), 2, "--slim is for GO alone")
     one_error(annotate("x.fa", "--label", " "), 2, "a label is blank")

@@ -106,5 +106,10 @@ def test_refusals(data, tiny_bundle, tmp_path):
     (tmp_path / "bad.obo").write_text("nothing\n")
     one_error(data("build", "bad.obo", "--model", folder), 4, "bad.obo")
     (tmp_path / "my.npz").write_text("kept")
-    one_error(data("build", SMALL, "--model", folder, "-o", "my.npz"), 2, "is there already")
+    one_error(
+        data("build", SMALL, "--model", folder, "-o", "my.npz"),
+        2,
+        "my.npz",
+        code="usage.output_exists",
+    )
     assert (tmp_path / "my.npz").read_text() == "kept"

@@ -69,8 +69,9 @@ def test_global_options_may_stand_behind_the_command(protclip, tiny_bundle, fast
         one_error(done, 2, "neither --fasta nor --embeddings")
     done = protclip("embed", "--", "-q", cwd=tmp_path)
     one_error(done, 3, "-q: no such file; check the path")
-    done = protclip(*arguments, "-o", "-q", cwd=tmp_path)
-    assert "3 proteins" in done.err and (tmp_path / "-q").exists()
+    done = protclip(*arguments, "-o", "-q.h5", cwd=tmp_path)
+    assert "3 proteins" in done.err and (tmp_path / "-q.h5").exists()
+    one_error(protclip(*arguments, "-o", "-q", cwd=tmp_path), 2, "-q: ", code="usage.output_suffix")
 
 
 def test_tsv_equals_the_store(embed, fasta, tmp_path):
@@ -88,7 +89,13 @@ def test_tsv_equals_the_store(embed, fasta, tmp_path):
     quiet = embed("x.fa", "--to-tsv", "-o", "x.tsv")
     assert (quiet.rc, quiet.out) == (0, "")
     assert (tmp_path / "x.tsv").read_text("utf-8") == done.out
-    one_error(embed("x.fa", "--to-tsv", "-o", "x.tsv", stdin=b""), 2, "x.tsv: is there already")
+    one_error(
+        embed("x.fa", "--to-tsv", "-o", "x.tsv", stdin=b""), 2, "x.tsv", code="usage.output_exists"
+    )
+    assert embed("x.fa", "-o", "x.tsv", "--overwrite").rc == 0
+    assert (tmp_path / "x.tsv").read_text("utf-8") == done.out
+    assert embed("x.fa", "-o", "x.csv").rc == 0
+    assert (tmp_path / "x.csv").read_text("utf-8") == done.out.replace("\t", ",")
 
 
 def test_options_reach_the_store(embed, fasta, tmp_path):
@@ -128,7 +135,7 @@ def test_standard_input(embed, fasta, tmp_path):
     assert embed("-o", "b.h5", stdin=data).rc == 0
     assert read(tmp_path / "a.h5")[0] == read(tmp_path / "b.h5")[0] == [f"p{i}" for i in range(5)]
     one_error(embed("-", stdin=data), 2, "standard input has no name", "-o OUT.h5")
-    one_error(embed("-", "-", "-o", "c.h5", stdin=data), 2, "once only")
+    one_error(embed("-", "-", "-o", "c.h5", stdin=data), 2, code="usage.stdin_twice")
     one_error(embed("-o", "c.h5", closed=[0]), 2, "no input")
 
 
@@ -183,12 +190,15 @@ USAGE = [
     (["--device", "cuda:99"], "device 'cuda:99' is not there"),
     (["--resume", "--overwrite"], "contradict each other"),
     (["--dry-run", "--resume", "--overwrite"], "contradict each other"),
-    (["-o", "x.tsv"], "x.tsv: a store is HDF5; add --to-tsv"),
-    (["-o", "x.TSV", "--dry-run"], "x.TSV: a store is HDF5; add --to-tsv"),
-    (["--to-tsv", "--resume"], "--resume has no meaning for TSV"),
-    (["-o", "-", "--per-residue"], "--per-residue has no meaning for TSV"),
-    (["-o", "-", "--layout", "per-protein"], "--layout has no meaning for TSV"),
-    (["-o", "-", "--store-dtype", "float16"], "--store-dtype has no meaning for TSV"),
+    (["-o", "x.npy"], "[usage.output_suffix]"),
+    (["-o", "x.parquet", "--dry-run"], "[usage.output_suffix]"),
+    (["-o", "results"], "name it results.h5"),
+    (["-o", "x.csv.gz"], "[usage.output_suffix]"),
+    (["-o", "x.csv", "--resume"], "--resume is for stores only"),
+    (["--to-tsv", "--resume"], "--resume is for stores only"),
+    (["-o", "-", "--per-residue"], "--per-residue is for stores only"),
+    (["-o", "-", "--layout", "per-protein"], "--layout is for stores only"),
+    (["-o", "-", "--store-dtype", "float16"], "--store-dtype is for stores only"),
     (["-o", "x.fa", "--overwrite"], "x.fa: is an input as well as the output"),
     (["-o", "no/such/x.h5"], "its folder does not exist; create it with: mkdir -p"),
     (["-o", "."], "is a folder"),

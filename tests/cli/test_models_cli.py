@@ -259,7 +259,7 @@ def test_pull_from_a_url_and_again(models, server, tmp_path, tiny_bundle):
     asked = len(server.requests)
     again = models(*arguments)
     assert again.rc == 0
-    assert "is here already, and sound" in again.err
+    assert "already installed, and sound" in again.err
     assert len(server.requests) == asked
 
 

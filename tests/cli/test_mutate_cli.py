@@ -130,7 +130,9 @@ def test_a_scan_with_its_picture(mutate, tmp_path):
     assert picture.startswith(b"\x89PNG")
     width, height = struct.unpack(">II", picture[16:24])
     assert width > 300 and height > 300
-    one_error(mutate("one.fa", "--scan", "--plot", "heat.png"), 2, "heat.png: is there already")
+    one_error(
+        mutate("one.fa", "--scan", "--plot", "heat.png"), 2, "heat.png", code="usage.output_exists"
+    )
     again = mutate("one.fa", "--scan", "--plot", "heat.png", "--overwrite")
     assert again.rc == 0 and (tmp_path / "heat.png").read_bytes() != picture
 
@@ -166,7 +168,7 @@ def test_the_prior_of_the_bundled_model_is_said_and_flagged(protclip, mutate, tm
 
 def test_strict_prints_nothing_where_a_row_cannot_be_scored(mutate, tmp_path):
     (tmp_path / "bad.tsv").write_text(f"variant\n{ONE}\nA99G\n")
-    done = mutate("one.fa", "--variants", "bad.tsv", "--strict")
+    done = mutate("one.fa", "--variants", "bad.tsv", "--on-error", "fail")
     assert (done.rc, done.out) == (3, "")
     detail, error = done.err.splitlines()
     assert detail.startswith("error: bad.tsv:line 3: ") and "1 of 2 variants" in error
@@ -179,13 +181,13 @@ def test_strict_prints_nothing_where_a_row_cannot_be_scored(mutate, tmp_path):
         (["x.fa", "--scan", "--variants", "v.tsv"], 2, "exclude each other"),
         (["x.fa", "--variants", "v.tsv", "--region", "1-2"], 2, "--region is for scans"),
         (["x.fa", "--scan", "--region", "9-2"], 2, "ends before it begins"),
-        (["x.fa", "--scan", "--region", "one"], 2, "--region 'one' is no range"),
+        (["x.fa", "--scan", "--region", "one"], 2, "--region 'one'"),
         (["one.fa", "--scan", "--region", "1-99"], 3, "p0: region 1-99 is outside"),
         (["x.fa", "--scan", "--plot", "a.png"], 2, "--plot draws one protein, there are 3"),
         (["x.fa", "--variants", "v.tsv", "--plot", "a.png"], 2, "--plot is for scans"),
         (["x.fa", "--scan", "--plot", "a.png", "--method", "pll"], 2, "draws no heat map"),
         (["one.fa", "--scan", "--plot", "a.pdf"], 2, "--plot draws PNG"),
-        (["-", "--variants", "-"], 2, "can be read once only"),
+        (["-", "--variants", "-"], 2, "[usage.stdin_twice]"),
         (["x.fa", "--variants", "nosuch.tsv"], 3, "nosuch.tsv: no such file"),
         (["nosuch.fa", "--variants", "v.tsv"], 3, "nosuch.fa: no such file"),
         (["x.fa", "--variants", "x.fa"], 3, "FASTA"),

@@ -47,7 +47,7 @@ CASES = [
     ("embed", "x.fa", ".o.h5.lock", "-o", "o.h5"),
     ("embed", "x.fa", ".o.h5.records", "-o", "o.h5"),
     ("embed", "o.h5.partial/x.fa", "-o", "o.h5", "--overwrite"),
-    ("ppi", "train", "p.tsv", "--embeddings", "x.fa", "-o", "p.tsv", "--overwrite"),
+    ("ppi", "fit", "p.tsv", "--embeddings", "x.fa", "-o", "p.tsv", "--overwrite"),
     ("ppi", "evaluate", "p.tsv", "--embeddings", "curves/calibration.png", "--plot", "curves"),
     ("store", "merge", "x.fa", "-o", "soft.png", "--overwrite"),
 ]

@@ -1,4 +1,4 @@
-"""``protclip ppi`` at the shell: split, train, evaluate, predict, and what is refused."""
+"""``protclip ppi`` at the shell: split, fit, evaluate, predict, and what is refused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,16 @@ def table(text):
 def test_from_a_list_to_a_head_and_its_figures(ppi, place, tmp_path):
     parts = tmp_path / "parts.tsv"
     done = ppi(
-        "split", "pairs.tsv", "--method", "c3", "--valid", "0.25", "--test", "0.3", "-o", parts
+        "split",
+        "pairs.tsv",
+        "--split",
+        "c3",
+        "--valid-share",
+        "0.25",
+        "--test-share",
+        "0.3",
+        "-o",
+        parts,
     )
     assert done.rc == 0, done.err
     assert "test pairs by proteins that training has seen (names compared): both 0 (0%)" in done.err
@@ -66,7 +75,7 @@ def test_from_a_list_to_a_head_and_its_figures(ppi, place, tmp_path):
     assert len(rows) == len(A)
     assert {row["split"] for row in rows} == {"train", "valid", "test", "unused"}
     head = tmp_path / "t.head"
-    done = ppi("train", parts, "--embeddings", "x.h5", "-o", head, "--plot", tmp_path / "curves")
+    done = ppi("fit", parts, "--embeddings", "x.h5", "-o", head, "--plot", tmp_path / "curves")
     assert done.rc == 0, done.err
     assert "(split: the list's own)" in done.err and "0 test pairs were training" in done.err
     figures = {(row["part"], row["metric"]): row for row in table(done.out)}
@@ -79,8 +88,8 @@ def test_from_a_list_to_a_head_and_its_figures(ppi, place, tmp_path):
     again = {row["metric"]: row["value"] for row in table(done.out) if row["part"] == "all"}
     assert again["auroc"] == auroc["value"]
     assert "the list has splits" in done.err and "none" in done.err
-    done = ppi("train", parts, "--embeddings", "x.h5", "-o", head)
-    one_error(done, 2, "is there already")
+    done = ppi("fit", parts, "--embeddings", "x.h5", "-o", head)
+    one_error(done, 2, "out.tsv", code="usage.output_exists")
 
 
 def test_the_default_head_on_sequences(ppi, tmp_path):
@@ -141,10 +150,10 @@ def test_groups_partners_and_a_file(ppi, tmp_path):
         (a, b) for a in ("P1", "P2") for b in ("P3", "P4", "P5")
     ]
     out = tmp_path / "out.tsv"
-    done = ppi("predict", "--all", *given, "--top-partners", "2", "-o", out)
+    done = ppi("predict", "--all", *given, "--top-k", "2", "-o", out)
     assert (done.rc, done.out) == (0, "")
     assert len(table(out.read_text())) == 2 * COUNT
-    one_error(ppi("predict", "--all", *given, "-o", out), 2, "is there already")
+    one_error(ppi("predict", "--all", *given, "-o", out), 2, "out.tsv", code="usage.output_exists")
 
 
 def test_a_pipe(ppi):
@@ -174,15 +183,15 @@ def test_what_is_refused_in_one_line(ppi, place, tmp_path):
 
 def test_no_input_is_replaced(ppi, place):
     before = {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
-    told, given = "is an input as well as the output", ("--embeddings", "x.h5", "--overwrite")
+    given = ("--embeddings", "x.h5", "--overwrite")
     for asked in (
         ("split", "pairs.tsv", "-o", "pairs.tsv", "--overwrite"),
         ("split", "pairs.tsv", "--sequences", "example.fasta", "-o", "example.fasta"),
         ("predict", "pairs.tsv", "-o", "pairs.tsv", *given),
         ("predict", "--all", "-o", "x.h5", *given),
         ("predict", "--all", "--head", "x.head", "-o", "x.head", *given),
-        ("train", "pairs.tsv", "-o", "pairs.tsv", *given),
-        ("train", "pairs.tsv", "--test", "x.head", "-o", "x.head", *given),
+        ("fit", "pairs.tsv", "-o", "pairs.tsv", *given),
+        ("fit", "pairs.tsv", "--test", "x.head", "-o", "x.head", *given),
     ):
-        one_error(ppi(*asked), 2, told)
+        one_error(ppi(*asked), 2, code="usage.output_is_input")
     assert before == {name: (place / name).read_bytes() for name in before}

@@ -76,7 +76,7 @@ def test_json_lines_of_the_best_partners_against_a_file(similarity, place):
     assert [row["protein_a"] for row in rows] == IDS
     assert [row["protein_b"] for row in rows[3:6]] == IDS[3:6]
     least = similarity(
-        "x.h5", "--against", "-", "--min", "0.9999", stdin=b">z\n" + b"W" * 9 + b"\n"
+        "x.h5", "--against", "-", "--min-similarity", "0.9999", stdin=b">z\n" + b"W" * 9 + b"\n"
     )
     assert (least.rc, rows_of(least.out)) == (0, [])
 
@@ -114,7 +114,9 @@ def test_a_picture_beside_the_pairs(similarity, place):
     assert done.out == similarity("x.h5").out
     text = (place / "x.svg").read_text("utf-8")
     assert text.count(">prot13<") == 2 and "encoder space of tiny" in text
-    one_error(similarity("x.h5", "--plot", "x.svg"), 2, "x.svg: is there already", "--overwrite")
+    one_error(
+        similarity("x.h5", "--plot", "x.svg"), 2, "x.svg", "--overwrite", code="usage.output_exists"
+    )
     one_error(similarity("x.h5", "--plot", "x.gif"), 2, "cannot be written as .gif")
     assert similarity("x.h5", "--plot", "x.svg", "--overwrite").rc == 0
 
@@ -130,12 +132,12 @@ def test_a_reader_that_goes_away(similarity):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["x.h5", "--format", "matrix", "--min", "0"], 2, "a matrix has all pairs"),
+        (["x.h5", "--format", "matrix", "--min-similarity", "0"], 2, "a matrix has all pairs"),
         (["x.h5", "--pairs", "p.tsv", "--top-k", "1"], 2, "listed pairs are all answered"),
         (["x.h5", "--metric", "euclid"], 2, "'--metric'"),
         (["x.h5", "x.fa"], 2, "x.h5: is a store, and other inputs"),
         (["-", "--against", "-"], 2, "can be read once only"),
-        (["-", "--pairs", "-"], 2, "can be read once only"),
+        (["-", "--pairs", "-"], 2, "[usage.stdin_twice]"),
         (["x.h5", "--pairs", "nosuch"], 3, "nosuch: no such file"),
         (["x.h5", "--pairs", "-"], 3, "<stdin>: lists no pairs"),
         (["nosuch.h5"], 4, "nosuch.h5: no such file"),
