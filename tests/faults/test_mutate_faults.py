@@ -59,7 +59,9 @@ def test_ten_bad_variants_each_have_their_reason(mutate):
 
 
 def test_strict_refuses_them_before_a_model_is_loaded(mutate):
-    done = mutate(SEQUENCE, [line for line, _, _ in BAD], "--strict", model="protclip-mini")
+    done = mutate(
+        SEQUENCE, [line for line, _, _ in BAD], "--on-error", "fail", model="protclip-mini"
+    )
     assert (done.rc, done.out) == (3, "")
     assert done.err.count("error: v.tsv:line ") == 5
     assert "8 of 10 variants cannot be scored" in done.err.splitlines()[-1]
