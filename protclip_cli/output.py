@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TextIO, TypeVar
 
 from protclip_core.errors import ResourceError, UsageError
-from protclip_core.options import OUTPUT, Opt
+from protclip_core.options import OUTPUT, Opt, Overwrite
 from protclip_core.records import printable
 
 __all__ = [
@@ -44,10 +44,11 @@ Format = Annotated[
     Opt("auto: by the suffix of -o, else a table on a terminal and TSV elsewhere.", panel=OUTPUT),
 ]
 Output = Annotated[
-    str | None, Opt("File to write.", "-o", "--output", panel=OUTPUT, default="standard output")
+    str | None, Opt("File to write.", "-o", "--output", panel=OUTPUT, shown="standard output")
 ]
 Value = str | int | float | None
 _Row = TypeVar("_Row")
+_Paths = Iterable[str | Path | None]
 _BREAKS = re.compile(r"[\t\r\n\v\f\x85\u2028\u2029]")
 #: What a suffix of a file says about its form; a file without one is TSV.
 _SUFFIXES = {
@@ -78,6 +79,19 @@ def stdout() -> TextIO:
             hint="redirect it to a file or a pipe",
         )
     return sys.stdout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Options of every command that prints rows."""
+
+    format: Format = "auto"
+    output: Output = None
+    overwrite: Overwrite = False
+
+    def target(self, *inputs: str | Path | None) -> Target:
+        """Say where results go; ``inputs`` are all paths that are read. Errors as `target`."""
+        return target(self.output, self.format, overwrite=self.overwrite, inputs=inputs)
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,15 @@ class Target:
             yield text
             text.flush()
             text.detach()
+
+    def write(self, rows: Iterable[object], columns: Sequence[str], **renamed: str) -> None:
+        """Write rows as `write_rows` does.
+
+        A row is a mapping, or an object whose attributes are the columns; ``renamed`` are columns
+        whose attributes have another name.
+        """
+        with self.open() as out:
+            write_rows((_cells(row, columns, renamed) for row in rows), columns, self.form, out)
 
     @property
     def screen(self) -> TextIO | None:
@@ -213,6 +236,19 @@ def check_picture(
     check_outputs(inputs, (path, other), hint="choose another --plot")
     check_writable_target(path)
     refuse_existing(path, overwrite=overwrite, other="--plot")
+
+
+def _cells(row: object, columns: Sequence[str], renamed: Mapping[str, str]) -> Mapping[str, Value]:
+    if isinstance(row, Mapping):
+        return row
+    values = {column: getattr(row, renamed.get(column, column)) for column in columns}
+    return {column: _plain(value) for column, value in values.items()}
+
+
+def _plain(value: Any) -> Value:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return defined(value) if isinstance(value, float) else value
 
 
 def begun(rows: Iterable[_Row]) -> Iterator[_Row]:

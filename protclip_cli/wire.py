@@ -68,7 +68,7 @@ class _Field:
         elif self.is_list:
             kind = list[get_args(kind)[0]] | None  # type: ignore[misc]
             default = None if default == () else default
-        words = opt.default
+        words = opt.shown
         if words is None and default not in (None, _EMPTY, False, ""):
             words = "on" if default is True else str(default)
         if words:
@@ -94,11 +94,9 @@ class _Field:
         return inputs_or_pipe(given) if self.opt.pipe else given
 
 
-def _field(name: str, hint: Any, default: Any) -> _Field | None:
-    if get_origin(hint) is not Annotated:
-        return None
-    kind, *marks = get_args(hint)
-    opts = [mark for mark in marks if isinstance(mark, Opt)]
+def _field(name: str, hint: Any, default: Any, opt: Opt | None = None) -> _Field | None:
+    kind, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    opts = [mark for mark in (*marks, opt) if isinstance(mark, Opt)]
     return _Field(name, kind, opts[-1], default) if opts else None
 
 
@@ -122,7 +120,8 @@ class Spec:
         names = []
         for one in dataclasses.fields(request):
             default = _EMPTY if one.default is dataclasses.MISSING else one.default
-            if field := _field(one.name, hints[one.name], default):
+            field = _field(one.name, hints[one.name], default, one.metadata.get("opt"))
+            if field is not None:
                 self.fields[one.name] = field
                 names.append(one.name)
         self.requests[name] = (request, names)
@@ -140,7 +139,7 @@ class Spec:
             default = None if not is_switch else False
             kind = kind if is_switch else kind | None
             parameters.append(parameter(f"old_{number}", Annotated[kind, option], default))
-        if self.requests:
+        if "request" in self.requests:
             load = typer.Option(
                 "--job",
                 metavar="FILE",

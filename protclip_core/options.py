@@ -11,6 +11,7 @@ This module knows nothing of the terminal and imports nothing that takes time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,7 +38,7 @@ class Opt:
     panel
         Heading in the help; default: "Input" where the metavar says that something is read, else
         "Options".
-    default
+    shown
         The default in words, where it is more than the value; "" shows none.
     min, max
         Bounds of a number.
@@ -60,7 +61,7 @@ class Opt:
         *flags: str,
         metavar: str | None = None,
         panel: str | None = None,
-        default: str | None = None,
+        shown: str | None = None,
         min: float | None = None,
         max: float | None = None,
         argument: bool = False,
@@ -71,9 +72,18 @@ class Opt:
     ) -> None:
         self.help, self.flags, self.metavar = help, flags, metavar
         self.panel = panel or (INPUT if metavar in _READ else "Options")
-        self.default, self.min, self.max = default, min, max
+        self.shown, self.min, self.max = shown, min, max
         self.argument, self.pipe, self.read = argument, pipe, read
         self.choices, self.old = choices, old
+
+
+def opt(default: Any, help: str, *flags: str, **more: Any) -> Any:
+    """Return a field of a request with its default and its `Opt`.
+
+    Types that several requests share carry an `Opt` as ``Annotated`` instead; where a field has
+    both, this one counts.
+    """
+    return field(default=default, metadata={"opt": Opt(help, *flags, **more)})
 
 
 def read_list(text: str) -> tuple[str, ...]:
@@ -159,7 +169,7 @@ Annotations = Annotated[
     str | None, Opt("GO terms of known proteins: GAF, or protein<TAB>term.", metavar="FILE")
 ]
 VariantColumn = Annotated[
-    str | None, Opt("Column with the variants.", metavar="NAME", default="detected")
+    str | None, Opt("Column with the variants.", metavar="NAME", shown="detected")
 ]
 HeadFile = Annotated[Path, Opt("Head to use.", "--head", metavar="HEAD")]
 HeadOutput = Annotated[
@@ -171,15 +181,14 @@ Overwrite = Annotated[
 
 Model = Annotated[
     str | None,
-    Opt("Name or path of a model.", panel=COMPUTE, default="the store's own, else protclip-mini"),
+    Opt("Name or path of a model.", panel=COMPUTE, shown="the store's own, else protclip-mini"),
 ]
 FitModel = Annotated[
     str | None,
-    Opt("Name or path of the model for FASTA input.", panel=COMPUTE, default="protclip-mini"),
+    Opt("Name or path of the model for FASTA input.", panel=COMPUTE, shown="protclip-mini"),
 ]
 HeadModel = Annotated[
-    str | None,
-    Opt("Name or path of the model for FASTA input.", panel=COMPUTE, default="the head's"),
+    str | None, Opt("Name or path of the model for FASTA input.", panel=COMPUTE, shown="the head's")
 ]
 VectorsModel = Annotated[
     str | None,
@@ -187,7 +196,7 @@ VectorsModel = Annotated[
 ]
 Space = Literal["encoder", "joint"]
 Device = Annotated[str, Opt("auto, cpu, cuda, cuda:N or mps.", panel=COMPUTE)]
-Workers = Annotated[int | None, Opt("CPU workers.", min=1, panel=COMPUTE, default="one per core")]
+Workers = Annotated[int | None, Opt("CPU workers.", min=1, panel=COMPUTE, shown="one per core")]
 Threads = Annotated[int, Opt("Threads for fitting.", min=1, panel=COMPUTE)]
 Seed = Annotated[int, Opt("Random seed.", min=0)]
 Resamples = Annotated[
@@ -211,9 +220,9 @@ PairOnError = Annotated[
         choices=("fail", "skip"),
     ),
 ]
-TopK = Annotated[int | None, Opt("List at most this many.", metavar="K", default="")]
+TopK = Annotated[int | None, Opt("List at most this many.", metavar="K", shown="")]
 MinProbability = Annotated[
-    float | None, Opt("List only what has at least this probability.", default="")
+    float | None, Opt("List only what has at least this probability.", shown="")
 ]
 ExcludeSelf = Annotated[bool, Opt("Ignore a match with the same id.", "--exclude-self")]
 Ratio = Annotated[float, Opt("Negatives to sample per interaction, if the list has none.")]

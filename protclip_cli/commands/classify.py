@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING
 
 from protclip_cli.figures import SCORE_COLUMNS, Curves, check_folder, draw, score_rows
 from protclip_cli.groups import Entry, new_group
-from protclip_cli.output import Format, Output, Value, begun, target, write_rows
+from protclip_cli.output import Format, Results, begun, write_rows
 from protclip_cli.terminal import Terminal, end_partial
-from protclip_core.options import Overwrite
 from protclip_core.tasks.classify.request import EvaluateRequest, FitRequest, PredictRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from protclip_core.tasks.classify.fit import FitReport
-    from protclip_core.tasks.classify.predict import Prediction
 
 
 def fit(
@@ -36,69 +33,38 @@ def fit(
     end_partial(report.num_failures, report.first_failures)
 
 
-def predict(
-    terminal: Terminal,
-    request: PredictRequest,
-    *,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
-) -> None:
+def predict(terminal: Terminal, request: PredictRequest, results: Results) -> None:
     """Predict the labels of proteins."""
     from protclip_core.tasks.classify.predict import Predicting
 
     read = (*request.inputs, str(request.head))
-    to = target(output, format, overwrite=overwrite, inputs=read)
+    to = results.target(*read)
     with Predicting(request) as predicting:
         rows = begun(predicting.predictions(terminal.progress(to.screen)))
-        with to.open() as out:
-            if predicting.is_regression:
-                write_rows(_value_rows(rows), ("protein_id", "value"), to.form, out)
-            else:
-                columns = ("protein_id", "label", "probability", "rank")
-                write_rows(_prediction_rows(rows), columns, to.form, out)
+        if predicting.is_regression:
+            to.write(rows, ("protein_id", "value"), value="probability")
+        else:
+            to.write(rows, ("protein_id", "label", "probability", "rank"))
     what = "a value" if predicting.is_regression else "labels"
     terminal.tell(f"{what} for {predicting.listed:,} of {predicting.proteins:,} proteins")
     end_partial(predicting.num_failures, predicting.first_failures)
 
 
 def evaluate(
-    terminal: Terminal,
-    request: EvaluateRequest,
-    *,
-    plot: Curves = None,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
+    terminal: Terminal, request: EvaluateRequest, *, plot: Curves = None, results: Results
 ) -> None:
     """Measure a head on labels that it has not seen."""
     from protclip_core.tasks.classify.evaluate import evaluate as run
 
     read = (request.labels, *request.inputs, request.head, request.sequences)
     check_folder(plot, read)
-    to = target(output, format, overwrite=overwrite, inputs=read)
+    to = results.target(*read)
     report = run(request, terminal.progress())
-    with to.open() as out:
-        write_rows(score_rows(report.scores), SCORE_COLUMNS, to.form, out)
+    to.write(score_rows(report.scores), SCORE_COLUMNS)
     if plot is not None:
         title = f"{request.head.name}, {request.labels}"
         draw(plot, report.truth, report.said, title, terminal)
     end_partial(report.num_failures, report.first_failures)
-
-
-def _prediction_rows(found: Iterable[Prediction]) -> Iterator[dict[str, Value]]:
-    for one in found:
-        yield {
-            "protein_id": one.protein_id,
-            "label": one.label,
-            "probability": one.probability,
-            "rank": one.rank,
-        }
-
-
-def _value_rows(found: Iterable[Prediction]) -> Iterator[dict[str, Value]]:
-    for one in found:
-        yield {"protein_id": one.protein_id, "value": one.probability}
 
 
 def _tell_fit(report: FitReport, output: Path, terminal: Terminal) -> None:

@@ -21,7 +21,7 @@ def pull(
     terminal: Terminal,
     *,
     url: Annotated[
-        str | None, Opt("Address of another OBO file.", default="the GO consortium's")
+        str | None, Opt("Address of another OBO file.", shown="the GO consortium's")
     ] = None,
     force: Annotated[bool, Opt("Fetch the latest release even if one is already here.")] = False,
     cache: Cache = None,
@@ -37,19 +37,19 @@ def build(
     terminal: Terminal,
     source: Annotated[
         Path | None,
-        Opt("OBO file, or GO table.", metavar="OBO", argument=True, default="what pull fetched"),
+        Opt("OBO file, or GO table.", metavar="OBO", argument=True, shown="what pull fetched"),
     ] = None,
     *,
     model: Annotated[str, Opt("Name or path of a ProtCLIP model.", panel=COMPUTE)] = DEFAULT_MODEL,
     output: Annotated[
-        Path | None, Opt("Index to write.", "-o", "--output", panel=OUTPUT, default="in the cache")
+        Path | None, Opt("Index to write.", "-o", "--output", panel=OUTPUT, shown="in the cache")
     ] = None,
     overwrite: Overwrite = False,
     template: Annotated[
         str | None,
         Opt(
             "Text of a term: name, definition or both.",
-            default="as in the model's own index, else both",
+            shown="as in the model's own index, else both",
         ),
     ] = None,
     device: Device = "auto",

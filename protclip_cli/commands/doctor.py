@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from protclip_cli.output import Format, Output, Value, target, write_rows
+from protclip_cli.output import Results
 from protclip_cli.terminal import Terminal
-from protclip_core.options import Opt, Overwrite
+from protclip_core.options import Opt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +29,10 @@ def doctor(
         Opt(
             "Where models are kept.",
             metavar="DIR",
-            default="PROTCLIP_CACHE, else the system's cache folder",
+            shown="PROTCLIP_CACHE, else the system's cache folder",
         ),
     ] = None,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
+    results: Results,
 ) -> None:
     """Test this installation: versions, devices, folders, and whether the numbers are right.
 
@@ -43,20 +41,14 @@ def doctor(
     """
     from protclip_core.tasks.doctor.task import run_checks, verdict
 
-    to = target(output, format, overwrite=overwrite)
+    to = results.target()
     seen: list[Check] = []
 
-    def rows() -> Iterator[dict[str, Value]]:
+    def rows() -> Iterator[Check]:
         for check in run_checks(cache=cache):
             seen.append(check)
-            yield {
-                "check": check.name,
-                "status": check.status,
-                "found": check.found,
-                "advice": check.advice,
-            }
+            yield check
 
-    with to.open() as out:
-        write_rows(rows(), ["check", "status", "found", "advice"], to.form, out)
+    to.write(rows(), ["check", "status", "found", "advice"], check="name")
     if error := verdict(seen):
         raise error

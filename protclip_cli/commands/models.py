@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from protclip_cli.boundary import say
 from protclip_cli.groups import Entry, new_group
-from protclip_cli.output import Format, Output, Value, stdout, target, write_rows
+from protclip_cli.output import Results, Value, stdout
 from protclip_cli.terminal import Terminal
 from protclip_core.errors import ModelError
-from protclip_core.options import Opt, Overwrite
+from protclip_core.options import Opt
 from protclip_core.records import printable
 
 if TYPE_CHECKING:
@@ -29,14 +29,12 @@ def list_(
     *,
     installed: Annotated[bool, Opt("Only those that are installed.")] = False,
     cache: Cache = None,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
+    results: Results,
 ) -> None:
     """List bundled, installed and available models."""
     from protclip_core.tasks.models.task import list_models
 
-    to = target(output, format, overwrite=overwrite)
+    to = results.target()
     rows: list[dict[str, Value]] = []
     for row in list_models(cache):
         if installed and row.state == "available":
@@ -56,8 +54,7 @@ def list_(
             }
         )
     columns = ["name", "state", "contents", "parameters", "MB", "license", "summary"]
-    with to.open() as out:
-        write_rows(rows, columns, to.form, out)
+    to.write(rows, columns)
 
 
 def info(
@@ -66,16 +63,14 @@ def info(
     *,
     card: Annotated[bool, Opt("Print the model card instead.")] = False,
     cache: Cache = None,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
+    results: Results,
 ) -> None:
     """Show what a model is, where it came from, and where it is kept."""
     from protclip_core.fetch.cache import is_installed
     from protclip_core.fetch.catalog import find_entry
     from protclip_core.models.info import describe_model
 
-    to = target(output, format, overwrite=overwrite)
+    to = results.target()
     try:
         described = describe_model(name, cache)
     except ModelError:
@@ -99,9 +94,8 @@ def info(
         from protclip_core.terms.vocabularies import index_facts
 
         facts = {**dict(described.facts()), **dict(index_facts(described))}
-    with to.open() as out:
-        rows = [{"what": k, "value": v} for k, v in facts.items()]
-        write_rows(rows, ["what", "value"], to.form, out)
+    rows = [{"what": k, "value": v} for k, v in facts.items()]
+    to.write(rows, ["what", "value"])
 
 
 def _print_card(path: Path) -> None:
@@ -126,7 +120,7 @@ def pull(
             "doi:…, hub:OWNER/REPO[@REVISION] or https://….",
             "--from",
             metavar="SOURCE",
-            default="the catalog's",
+            shown="the catalog's",
         ),
     ] = None,
     sha256: Annotated[str | None, Opt("Hash that the file of a URL must have.")] = None,
@@ -205,18 +199,16 @@ def verify(
     terminal: Terminal,
     names: Annotated[
         tuple[str, ...],
-        Opt("Models to check.", metavar="NAME", argument=True, default="all installed"),
+        Opt("Models to check.", metavar="NAME", argument=True, shown="all installed"),
     ] = (),
     *,
     cache: Cache = None,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
+    results: Results,
 ) -> None:
     """Compare every file of models with its hash."""
     from protclip_core.tasks.models.task import list_models, verify_model
 
-    to = target(output, format, overwrite=overwrite)
+    to = results.target()
     chosen = names or [row.name for row in list_models(cache) if row.state != "available"]
     rows: list[dict[str, Value]] = []
     problems = []
@@ -230,8 +222,7 @@ def verify(
             rows.append({"model": name, "file": file, "state": problem or "sound"})
             if problem:
                 problems.append(f"{name}: {file}: {problem}")
-    with to.open() as out:
-        write_rows(rows, ["model", "file", "state"], to.form, out)
+    to.write(rows, ["model", "file", "state"])
     if problems:
         raise ModelError(
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found",

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from protclip_cli.boundary import say
 from protclip_cli.groups import Entry, new_group
-from protclip_cli.output import (
-    Format,
-    Output,
-    Value,
-    refuse_existing,
-    target,
-    write_rows,
-    write_values,
-)
+from protclip_cli.output import Results, Value, refuse_existing, target, write_values
 from protclip_cli.terminal import Terminal, command_line
 from protclip_core.errors import ModelError
 from protclip_core.options import OUTPUT, Opt, Overwrite
@@ -26,18 +18,11 @@ if TYPE_CHECKING:
 StorePath = Annotated[Path, Opt("A store that embed wrote.", metavar="STORE", argument=True)]
 
 
-def info(
-    terminal: Terminal,
-    path: StorePath,
-    *,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
-) -> None:
+def info(terminal: Terminal, path: StorePath, *, results: Results) -> None:
     """Show what a store holds and how it was made."""
     from protclip_core.store.reader import EmbeddingStore
 
-    to = target(output, format, overwrite=overwrite, inputs=(path,))
+    to = results.target(path)
     with EmbeddingStore.open(path) as store:
         facts: dict[str, Value] = {
             "file": str(path),
@@ -50,8 +35,7 @@ def info(
         }
         facts |= {n: v for n, v in store.attributes.items() if n not in _FORMAT_ATTRIBUTES}
     rows = [{"what": what, "value": value} for what, value in facts.items()]
-    with to.open() as out:
-        write_rows(rows, ["what", "value"], to.form, out)
+    to.write(rows, ["what", "value"])
 
 
 _FORMAT_ATTRIBUTES = {"layout", "dim", "per_residue", "flags_meaning", "ids_sha256"}
@@ -63,16 +47,14 @@ def show(
     ids: Annotated[tuple[str, ...], Opt("Proteins to show.", metavar="ID", argument=True)] = (),
     *,
     head: Annotated[int, Opt("Proteins to show if no id is given.", min=1)] = 20,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
+    results: Results,
 ) -> None:
     """Show proteins with their length, flags, norm and first numbers."""
     import numpy as np
 
     from protclip_core.store.reader import EmbeddingStore
 
-    to = target(output, format, overwrite=overwrite, inputs=(path,))
+    to = results.target(path)
     with EmbeddingStore.open(path) as store:
         chosen = [store.row(id) for id in ids] if ids else list(range(min(head, len(store))))
         vectors = store.read(np.array(chosen, np.int64))
@@ -88,9 +70,7 @@ def show(
                     "embedding": f"{first} …" if len(vector) > 4 else first,
                 }
             )
-        with to.open() as out:
-            columns = ["protein_id", "length", "flags", "norm", "embedding"]
-            write_rows(rows, columns, to.form, out)
+        to.write(rows, ["protein_id", "length", "flags", "norm", "embedding"])
         if not ids and len(store) > len(chosen):
             say(f"{len(chosen)} of {len(store):,} proteins (more with --head)")
 
@@ -105,14 +85,12 @@ def verify(
     terminal: Terminal,
     paths: Annotated[tuple[Path, ...], Opt("Stores to check.", metavar="STORE", argument=True)],
     *,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
+    results: Results,
 ) -> None:
     """Check stores byte by byte; any flipped, missing or added byte is found."""
     from protclip_core.store.tools import verify_store
 
-    to = target(output, format, overwrite=overwrite, inputs=paths)
+    to = results.target(*paths)
     problems = []
     sound: list[dict[str, Value]] = []
     for path in paths:
@@ -124,8 +102,7 @@ def verify(
         if not found:
             sound.append({"file": str(path), "state": "sound"})
     if sound:
-        with to.open() as out:
-            write_rows(sound, ["file", "state"], to.form, out)
+        to.write(sound, ["file", "state"])
     if problems:
         raise ModelError(
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found",

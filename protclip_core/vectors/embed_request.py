@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from protclip_core import options as opts
 from protclip_core.models.info import DEFAULT_MODEL
-from protclip_core.options import Opt
+from protclip_core.options import Opt, opt
 
 __all__ = ["EmbedRequest"]
 
@@ -26,69 +26,54 @@ class EmbedRequest:
             pipe=True,
         ),
     ]
-    output: Annotated[
-        Path | None,
-        Opt(
-            "Store to write; '-' prints TSV instead.",
-            "-o",
-            "--output",
-            panel=opts.OUTPUT,
-            default="the input's name with .h5",
-        ),
-    ] = None
-    model: Annotated[
-        str,
-        Opt("Name of a model, a bundle, an ESM-2 folder, or a fair-esm .pt.", panel=opts.COMPUTE),
-    ] = DEFAULT_MODEL
-    pooling: Annotated[
-        Literal["tokens", "residues"] | None,
-        Opt("Average residues, or tokens (with BOS and EOS).", default="the model's"),
-    ] = None
-    space: Annotated[
-        str,
-        Opt(
-            "Encoder vectors, or vectors projected into the joint space with texts.",
-            choices=("encoder", "joint"),
-        ),
-    ] = "encoder"
-    layer: Annotated[
-        int | None, Opt("Encoder layer, 0 to the last; -1 is the last.", default="last")
-    ] = None
-    per_residue: Annotated[
-        bool, Opt("Also store the vector of every residue.", panel=opts.OUTPUT)
-    ] = False
-    dtype: Annotated[
-        Literal["float32", "bfloat16"],
-        Opt("bfloat16: faster where the processor supports it.", panel=opts.COMPUTE),
-    ] = "float32"
-    store_dtype: Annotated[
-        Literal["float32", "float16"], Opt("Type of the stored vectors.", panel=opts.OUTPUT)
-    ] = "float32"
+    output: Path | None = opt(
+        None,
+        "Store to write; '-' prints TSV instead.",
+        "-o",
+        "--output",
+        panel=opts.OUTPUT,
+        shown="the input's name with .h5",
+    )
+    model: str = opt(
+        DEFAULT_MODEL,
+        "Name of a model, a bundle, an ESM-2 folder, or a fair-esm .pt.",
+        panel=opts.COMPUTE,
+    )
+    pooling: Literal["tokens", "residues"] | None = opt(
+        None, "Average residues, or tokens (with BOS and EOS).", shown="the model's"
+    )
+    space: str = opt(
+        "encoder",
+        "Encoder vectors, or vectors projected into the joint space with texts.",
+        choices=("encoder", "joint"),
+    )
+    layer: int | None = opt(None, "Encoder layer, 0 to the last; -1 is the last.", shown="last")
+    per_residue: bool = opt(False, "Also store the vector of every residue.", panel=opts.OUTPUT)
+    dtype: Literal["float32", "bfloat16"] = opt(
+        "float32", "bfloat16: faster where the processor supports it.", panel=opts.COMPUTE
+    )
+    store_dtype: Literal["float32", "float16"] = opt(
+        "float32", "Type of the stored vectors.", panel=opts.OUTPUT
+    )
     device: opts.Device = "auto"
     workers: opts.Workers = None
-    batch_tokens: Annotated[
-        int | None,
-        Opt(
-            "Tokens per batch; halved when memory runs out.",
-            panel=opts.COMPUTE,
-            default="auto",
-            read=opts.read_tokens,
-        ),
-    ] = None
-    long: Annotated[
-        Literal["window", "truncate", "skip", "error"],
-        Opt("How to handle proteins longer than one window."),
-    ] = "window"
-    max_residues: Annotated[
-        int | None, Opt("Residues per window.", "--max-length", default="the model's limit")
-    ] = None
+    batch_tokens: int | None = opt(
+        None,
+        "Tokens per batch; halved when memory runs out.",
+        panel=opts.COMPUTE,
+        shown="auto",
+        read=opts.read_tokens,
+    )
+    long: Literal["window", "truncate", "skip", "error"] = opt(
+        "window", "How to handle proteins longer than one window."
+    )
+    max_residues: int | None = opt(
+        None, "Residues per window.", "--max-length", shown="the model's limit"
+    )
     on_error: opts.OnError = "fail"
-    resume: Annotated[
-        bool, Opt("Continue an interrupted run, or add to a store.", panel=opts.OUTPUT)
-    ] = False
+    resume: bool = opt(False, "Continue an interrupted run, or add to a store.", panel=opts.OUTPUT)
     overwrite: opts.Overwrite = False
-    layout: Annotated[
-        Literal["packed", "per-protein"],
-        Opt("packed: one matrix; per-protein: one dataset per id.", panel=opts.OUTPUT),
-    ] = "packed"
+    layout: Literal["packed", "per-protein"] = opt(
+        "packed", "packed: one matrix; per-protein: one dataset per id.", panel=opts.OUTPUT
+    )
     command: opts.Command = ""

@@ -62,7 +62,7 @@ def annotate(
         ),
     ] = None,
     protein: Annotated[
-        str | None, Opt("The protein to draw.", metavar="ID", panel=OUTPUT, default="the only one")
+        str | None, Opt("The protein to draw.", metavar="ID", panel=OUTPUT, shown="the only one")
     ] = None,
     format: Annotated[
         Literal["auto", "table", "tsv", "csv", "jsonl", "json", "gaf", "cafa", "topgo"],

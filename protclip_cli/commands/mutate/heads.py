@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protclip_cli.commands.mutate.score import end_unanswered
-from protclip_cli.output import Format, Output, Value, defined, target, write_rows
+from protclip_cli.output import Format, Results, Value, defined, write_rows
 from protclip_cli.terminal import Terminal
-from protclip_core.options import Overwrite
 from protclip_core.tasks.mutate.request import FitRequest, PredictRequest
 
 if TYPE_CHECKING:
     from protclip_core.tasks.mutate.fit import FitReport, SplitScore
-    from protclip_core.tasks.mutate.predict import FitnessRow
 
 FIT_COLUMNS = ("split", "predictor", "spearman", "low", "high", "train", "test")
 PREDICT_COLUMNS = ("protein_id", "variant", "predicted_fitness", "flags", "reason")
@@ -54,23 +52,15 @@ def fit(terminal: Terminal, request: FitRequest, *, format: Format = "auto") -> 
         end_unanswered(report.left_out, report.first_reasons, "left out")
 
 
-def predict(
-    terminal: Terminal,
-    request: PredictRequest,
-    *,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
-) -> None:
+def predict(terminal: Terminal, request: PredictRequest, results: Results) -> None:
     """Predict the effects of variants with a fitted head."""
     from protclip_core.tasks.mutate.predict import Fitness
 
     read = (request.variants, request.head, request.fasta, request.embeddings)
-    to = target(output, format, overwrite=overwrite, inputs=read)
+    to = results.target(*read)
     fitness = Fitness(request)
     rows = fitness.predictions(terminal.progress(to.screen))
-    with to.open() as out:
-        write_rows(_fitness_rows(rows), PREDICT_COLUMNS, to.form, out)
+    to.write(rows, PREDICT_COLUMNS, predicted_fitness="fitness")
     done = fitness.rows - fitness.unpredicted
     terminal.tell(f"{done:,} of {fitness.rows:,} variants predicted")
     if fitness.unpredicted:
@@ -88,17 +78,6 @@ def _score_rows(scores: Iterable[SplitScore]) -> Iterator[dict[str, Value]]:
             "high": defined(score.spearman.high),
             "train": score.train,
             "test": score.test,
-        }
-
-
-def _fitness_rows(rows: Iterable[FitnessRow]) -> Iterator[dict[str, Value]]:
-    for row in rows:
-        yield {
-            "protein_id": row.protein_id,
-            "variant": row.variant,
-            "predicted_fitness": row.fitness,
-            "flags": ",".join(row.flags),
-            "reason": row.reason,
         }
 
 

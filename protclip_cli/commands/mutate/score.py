@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 from protclip_cli.boundary import EXIT_PARTIAL, say
-from protclip_cli.output import Format, Output, Value, check_picture, target, write_json, write_rows
+from protclip_cli.output import Results, Value, check_picture, write_json, write_rows
 from protclip_cli.terminal import Terminal, inputs_or_pipe
 from protclip_core.errors import UsageError
-from protclip_core.options import OUTPUT, Opt, Overwrite
+from protclip_core.options import OUTPUT, Opt
 from protclip_core.tasks.mutate.request import MutateRequest
 
 if TYPE_CHECKING:
@@ -44,17 +44,15 @@ def mutate(
     plot: Annotated[
         Path | None, Opt("Heat map of a scan of one protein: .png.", metavar="FILE", panel=OUTPUT)
     ] = None,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
+    results: Results,
 ) -> None:
     """Score protein variants with a language model, or scan a protein."""
     from protclip_core.tasks.mutate.task import Mutation
 
     read = (*(request.inputs or ("-",)), request.variants, *request.models)
-    to = target(output, format, overwrite=overwrite, inputs=read)
+    to = results.target(*read)
     if plot is not None:
-        _check_plot(plot, request, read, to.path, overwrite=overwrite)
+        _check_plot(plot, request, read, to.path, overwrite=results.overwrite)
     request = replace(request, inputs=_inputs(request.inputs, request.variants))
     mutation = Mutation(request)
     if plot is not None and len(mutation.proteins) != 1:

@@ -18,9 +18,9 @@ from protclip_cli.commands.ppi.report import (
     tell_predicted,
 )
 from protclip_cli.figures import Curves, check_folder
-from protclip_cli.output import Format, Output, Value, begun, target, write_rows
+from protclip_cli.output import Format, Results, Value, begun, write_rows
 from protclip_cli.terminal import Terminal
-from protclip_core.options import Opt, Overwrite
+from protclip_core.options import Opt
 from protclip_core.tasks.ppi.request import (
     EvaluateRequest,
     PredictRequest,
@@ -65,15 +65,13 @@ def predict(
     request: PredictRequest,
     *,
     all_types: Annotated[bool, Opt("A row for each type, not only for the best one.")] = False,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
+    results: Results,
 ) -> None:
     """Predict interactions of listed pairs, of two groups, or of all proteins."""
     from protclip_core.tasks.ppi.predict import Prediction
 
     read = (request.pairs, *(request.bipartite or ()), *request.inputs, request.head)
-    to = target(output, format, overwrite=overwrite, inputs=read)
+    to = results.target(*read)
     prediction = Prediction(request, terminal.progress(to.screen))
     if request.head is None:
         tell_default(prediction.head, terminal)
@@ -95,27 +93,20 @@ def predict(
 
 
 def evaluate(
-    terminal: Terminal,
-    request: EvaluateRequest,
-    *,
-    plot: Curves = None,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
+    terminal: Terminal, request: EvaluateRequest, *, plot: Curves = None, results: Results
 ) -> None:
     """Measure a head on pairs, and say which of them it was trained on."""
     from protclip_core.tasks.ppi.evaluate import evaluate as run
 
     read = (request.pairs, *request.inputs, request.head)
     check_folder(plot, read)
-    to = target(output, format, overwrite=overwrite, inputs=read)
+    to = results.target(*read)
     report = run(request, terminal.progress())
     assert report.measured is not None
     assert report.head is not None
     if request.head is None:
         tell_default(report.head, terminal)
-    with to.open() as out:
-        write_rows(figure_rows(report.measured), FIGURE_COLUMNS, to.form, out)
+    to.write(figure_rows(report.measured), FIGURE_COLUMNS)
     tell_counts(report.counts, terminal)
     if report.drawn:
         how = f"({request.negatives}, seed {request.seed})"
@@ -128,19 +119,12 @@ def evaluate(
     end_partial([report.counts])
 
 
-def split(
-    terminal: Terminal,
-    request: SplitRequest,
-    *,
-    format: Format = "auto",
-    output: Output = None,
-    overwrite: Overwrite = False,
-) -> None:
+def split(terminal: Terminal, request: SplitRequest, results: Results) -> None:
     """Split pairs into train, valid and test, and report what these share."""
     from protclip_core.tasks.ppi.split_list import split_list
 
     read = (request.pairs, request.sequences)
-    to = target(output, format, overwrite=overwrite, inputs=read)
+    to = results.target(*read)
     report = split_list(request)
     found = report.pairs
     columns = ["protein_a", "protein_b"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from protclip_core import options as opts
 from protclip_core.errors import UsageError
-from protclip_core.options import Opt
+from protclip_core.options import opt
 
 __all__ = ["AnnotateRequest", "TransferRequest"]
 _VOCABULARIES, _RELATIVES, _SELECTION = "Vocabularies", "Annotated relatives", "Which terms to list"
@@ -37,100 +36,79 @@ class AnnotateRequest:
     """
 
     inputs: opts.Inputs
-    go: Annotated[bool, Opt("Terms of the Gene Ontology.", panel=_VOCABULARIES)] = False
-    ec: Annotated[bool, Opt("Enzyme numbers and classes.", panel=_VOCABULARIES)] = False
-    location: Annotated[bool, Opt("Subcellular locations.", panel=_VOCABULARIES)] = False
-    keywords: Annotated[bool, Opt("UniProt keywords.", panel=_VOCABULARIES)] = False
-    vocabulary_files: Annotated[
-        tuple[str, ...],
-        Opt(
-            "Your own phrases, or 'id<TAB>phrase', one a line; repeatable.",
-            "--vocab",
-            metavar="FILE",
-            panel=_VOCABULARIES,
-        ),
-    ] = ()
-    labels: Annotated[
-        tuple[str, ...], Opt("A phrase of your own; repeatable.", "--label", panel=_VOCABULARIES)
-    ] = ()
-    aspects: Annotated[
-        tuple[str, ...] | None,
-        Opt(
-            "GO aspects: MF (function), BP (process), CC (component), separated by commas.",
-            "--aspect",
-            panel=_SELECTION,
-            default="MF,BP,CC",
-            read=_aspects,
-        ),
-    ] = None
-    top_k: Annotated[
-        int | None,
-        Opt(
-            "List at most this many terms per aspect; alone: the K best.",
-            metavar="K",
-            panel=_SELECTION,
-        ),
-    ] = None
-    min_probability: Annotated[
-        opts.MinProbability,
-        Opt("List only terms with at least this probability.", panel=_SELECTION, default="0.3"),
-    ] = None
-    fdr: Annotated[
-        float | None,
-        Opt(
-            "Choose cutoffs so that at most this expected share of the listed terms is wrong.",
-            panel=_SELECTION,
-        ),
-    ] = None
-    propagate: Annotated[
-        bool, Opt("List the ancestors of each term as well.", panel=_SELECTION)
-    ] = False
-    specific: Annotated[
-        bool,
-        Opt("List only terms without a listed descendant of the same aspect.", panel=_SELECTION),
-    ] = False
-    slim: Annotated[
-        str | None,
-        Opt(
-            "List the closest terms of this GO slim (OBO, or ids) instead.",
-            metavar="FILE",
-            panel=_SELECTION,
-        ),
-    ] = None
-    annotations: Annotated[
-        opts.Annotations,
-        Opt(
-            "GO terms of known proteins (GAF, or protein<TAB>term) to learn from as well.",
-            metavar="FILE",
-            panel=_RELATIVES,
-        ),
-    ] = None
-    neighbours: Annotated[
-        Path | None,
-        Opt(
-            "Learn from the nearest of these vectors, made by the same model.",
-            metavar="STORE",
-            panel=_RELATIVES,
-        ),
-    ] = None
-    homology: Annotated[
-        str | None,
-        Opt(
-            "Learn from the most similar of these sequences; needs diamond or mmseqs.",
-            metavar="FASTA",
-            panel=_RELATIVES,
-        ),
-    ] = None
-    aligner: Annotated[
-        str | None, Opt("diamond or mmseqs.", panel=_RELATIVES, default="whichever is installed")
-    ] = None
-    exclude_self: Annotated[
-        opts.ExcludeSelf, Opt("Learn nothing from a protein with the same id.", panel=_RELATIVES)
-    ] = False
-    go_index: Annotated[
-        Path | None,
-        Opt("GO index made by protclip data go build.", metavar="FILE", default="the model's"),
-    ] = None
+    go: bool = opt(False, "Terms of the Gene Ontology.", panel=_VOCABULARIES)
+    ec: bool = opt(False, "Enzyme numbers and classes.", panel=_VOCABULARIES)
+    location: bool = opt(False, "Subcellular locations.", panel=_VOCABULARIES)
+    keywords: bool = opt(False, "UniProt keywords.", panel=_VOCABULARIES)
+    vocabulary_files: tuple[str, ...] = opt(
+        (),
+        "Your own phrases, or 'id<TAB>phrase', one a line; repeatable.",
+        "--vocab",
+        metavar="FILE",
+        panel=_VOCABULARIES,
+    )
+    labels: tuple[str, ...] = opt(
+        (), "A phrase of your own; repeatable.", "--label", panel=_VOCABULARIES
+    )
+    aspects: tuple[str, ...] | None = opt(
+        None,
+        "GO aspects: MF (function), BP (process), CC (component), separated by commas.",
+        "--aspect",
+        panel=_SELECTION,
+        shown="MF,BP,CC",
+        read=_aspects,
+    )
+    top_k: int | None = opt(
+        None,
+        "List at most this many terms per aspect; alone: the K best.",
+        metavar="K",
+        panel=_SELECTION,
+    )
+    min_probability: opts.MinProbability = opt(
+        None, "List only terms with at least this probability.", panel=_SELECTION, shown="0.3"
+    )
+    fdr: float | None = opt(
+        None,
+        "Choose cutoffs so that at most this expected share of the listed terms is wrong.",
+        panel=_SELECTION,
+    )
+    propagate: bool = opt(False, "List the ancestors of each term as well.", panel=_SELECTION)
+    specific: bool = opt(
+        False, "List only terms without a listed descendant of the same aspect.", panel=_SELECTION
+    )
+    slim: str | None = opt(
+        None,
+        "List the closest terms of this GO slim (OBO, or ids) instead.",
+        metavar="FILE",
+        panel=_SELECTION,
+    )
+    annotations: opts.Annotations = opt(
+        None,
+        "GO terms of known proteins (GAF, or protein<TAB>term) to learn from as well.",
+        metavar="FILE",
+        panel=_RELATIVES,
+    )
+    neighbours: Path | None = opt(
+        None,
+        "Learn from the nearest of these vectors, made by the same model.",
+        metavar="STORE",
+        panel=_RELATIVES,
+    )
+    homology: str | None = opt(
+        None,
+        "Learn from the most similar of these sequences; needs diamond or mmseqs.",
+        metavar="FASTA",
+        panel=_RELATIVES,
+    )
+    aligner: str | None = opt(
+        None, "diamond or mmseqs.", panel=_RELATIVES, shown="whichever is installed"
+    )
+    exclude_self: opts.ExcludeSelf = opt(
+        False, "Learn nothing from a protein with the same id.", panel=_RELATIVES
+    )
+    go_index: Path | None = opt(
+        None, "GO index made by protclip data go build.", metavar="FILE", shown="the model's"
+    )
     model: opts.Model = None
     device: opts.Device = "auto"
     workers: opts.Workers = None

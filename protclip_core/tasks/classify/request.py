@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from protclip_core import options as opts
-from protclip_core.options import Opt
+from protclip_core.options import Opt, opt
 
 if TYPE_CHECKING:
     from protclip_core.heads import FitSettings
@@ -24,42 +24,33 @@ class FitRequest:
     inputs: opts.Vectors
     output: opts.HeadOutput
     overwrite: opts.Overwrite = False
-    task: Annotated[
-        Literal["auto", "classes", "labels", "regression"],
-        Opt("auto: labels if a protein has several, else classes."),
-    ] = "auto"
-    kind: Annotated[
-        Literal["auto", "logistic", "ridge", "mlp", "boosting"],
-        Opt("auto: logistic, or ridge for a regression."),
-    ] = "auto"
-    split: Annotated[
-        Literal["auto", "column", "cluster", "random", "none"],
-        Opt(
-            "Splitting scheme: the column split; clusters of similar sequences (needs mmseqs or "
-            "diamond, and sequences); random; none: figures from folds. auto: the first of these "
-            "that can be done."
-        ),
-    ] = "auto"
-    test_share: Annotated[float, Opt("Share of proteins to test on, where a split is made.")] = 0.2
-    min_members: Annotated[
-        int, Opt("Leave out labels with fewer proteins than this to fit on.")
-    ] = 5
-    class_weight: Annotated[
-        Literal["auto", "balanced", "none"],
-        Opt("Give rare classes more weight; auto: if they are three times rarer."),
-    ] = "auto"
-    search: Annotated[bool, Opt("Search a small grid of parameters.", "--search/--no-search")] = (
-        True
+    task: Literal["auto", "classes", "labels", "regression"] = opt(
+        "auto", "auto: labels if a protein has several, else classes."
     )
+    kind: Literal["auto", "logistic", "ridge", "mlp", "boosting"] = opt(
+        "auto", "auto: logistic, or ridge for a regression."
+    )
+    split: Literal["auto", "column", "cluster", "random", "none"] = opt(
+        "auto",
+        "Splitting scheme: the column split; clusters of similar sequences (needs mmseqs or "
+        "diamond, and sequences); random; none: figures from folds. auto: the first of these "
+        "that can be done.",
+    )
+    test_share: float = opt(0.2, "Share of proteins to test on, where a split is made.")
+    min_members: int = opt(5, "Leave out labels with fewer proteins than this to fit on.")
+    class_weight: Literal["auto", "balanced", "none"] = opt(
+        "auto", "Give rare classes more weight; auto: if they are three times rarer."
+    )
+    search: bool = opt(True, "Search a small grid of parameters.", "--search/--no-search")
     seed: opts.Seed = 0
     threads: opts.Threads = 1
     sequences: Proteins = None
     resamples: opts.Resamples = opts.RESAMPLES
     model: opts.FitModel = None
     vectors_model: opts.VectorsModel = None
-    space: Annotated[
-        opts.Space, Opt("Vectors to make from FASTA: the encoder's, or the joint space's.")
-    ] = "encoder"
+    space: opts.Space = opt(
+        "encoder", "Vectors to make from FASTA: the encoder's, or the joint space's."
+    )
     device: opts.Device = "auto"
     workers: opts.Workers = None
     on_error: opts.OnError = "fail"
@@ -85,14 +76,12 @@ class PredictRequest:
 
     inputs: opts.Inputs
     head: opts.HeadFile
-    top_k: Annotated[
-        int | None,
-        Opt(
-            "List at most this many labels per protein.",
-            metavar="K",
-            default="1, or all with --min-probability",
-        ),
-    ] = None
+    top_k: int | None = opt(
+        None,
+        "List at most this many labels per protein.",
+        metavar="K",
+        shown="1, or all with --min-probability",
+    )
     min_probability: opts.MinProbability = None
     model: opts.HeadModel = None
     vectors_model: opts.VectorsModel = None
@@ -108,9 +97,7 @@ class EvaluateRequest:
     labels: opts.Labels
     inputs: opts.Inputs
     head: opts.HeadFile
-    include_seen: Annotated[bool, Opt("Also measure on proteins that the head was fitted on.")] = (
-        False
-    )
+    include_seen: bool = opt(False, "Also measure on proteins that the head was fitted on.")
     sequences: Proteins = None
     resamples: opts.Resamples = opts.RESAMPLES
     model: opts.HeadModel = None

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from protclip_core import options as opts
 from protclip_core.models.info import DEFAULT_MODEL
-from protclip_core.options import Opt
+from protclip_core.options import Opt, opt
 
 __all__ = ["FitRequest", "MutateRequest", "PredictRequest"]
 
@@ -25,77 +25,60 @@ ZeroShot = Literal["masked-marginals", "wt-marginals"]
 class MutateRequest:
     """Variants to score, and how; the `Opt` of a field says what it is."""
 
-    inputs: Annotated[
-        tuple[str, ...],
-        Opt(
-            "FASTA files, plain or compressed; '-', or nothing and a pipe: standard input. Not "
-            "needed if the variants come with their wild type.",
-            metavar="PROTEINS",
-            argument=True,
-        ),
-    ] = ()
-    variants: Annotated[
-        str | None, Opt("Variants to score; '-': standard input.", metavar="FILE")
-    ] = None
-    scan: Annotated[bool, Opt("Score all single substitutions instead.")] = False
-    region: Annotated[
-        tuple[int, int] | None,
-        Opt("First and last position of a scan.", metavar="A-B", read=opts.read_range),
-    ] = None
-    method: Annotated[
-        Literal["masked-marginals", "wt-marginals", "pll", "joint", "embedding-shift"],
-        Opt(
-            "masked-marginals: one forward pass per position. wt-marginals: one per protein. "
-            "joint: positions of a variant masked together. pll: for insertions and deletions "
-            "too, one pass per residue. embedding-shift: how far the protein's vector moves."
-        ),
-    ] = "masked-marginals"
-    toward: Annotated[
-        str | None,
-        Opt(
-            "With embedding-shift: also how much closer the protein moves to this text.",
-            metavar="TEXT",
-        ),
-    ] = None
-    models: Annotated[
-        tuple[str, ...],
-        Opt(
-            "Name or path of a model; repeated: each model's scores and the mean of their "
-            "standardised scores.",
-            "--model",
-            panel=opts.COMPUTE,
-            default=DEFAULT_MODEL,
-        ),
-    ] = (DEFAULT_MODEL,)
-    prior: Annotated[
-        Literal["auto", "blosum62", "none"],
-        Opt(
-            "Add BLOSUM62 and hydropathy to each substitution; auto: for k-mer models, whose own "
-            "probabilities are weak."
-        ),
-    ] = "auto"
-    percentile: Annotated[
-        Literal["auto", "scan", "wt", "none"],
-        Opt(
-            "auto: among a scan of the protein where that is cheap, else among its wild-type "
-            "marginals (flag wt-percentile)."
-        ),
-    ] = "auto"
+    inputs: tuple[str, ...] = opt(
+        (),
+        "FASTA files, plain or compressed; '-', or nothing and a pipe: standard input. Not "
+        "needed if the variants come with their wild type.",
+        metavar="PROTEINS",
+        argument=True,
+    )
+    variants: str | None = opt(None, "Variants to score; '-': standard input.", metavar="FILE")
+    scan: bool = opt(False, "Score all single substitutions instead.")
+    region: tuple[int, int] | None = opt(
+        None, "First and last position of a scan.", metavar="A-B", read=opts.read_range
+    )
+    method: Literal["masked-marginals", "wt-marginals", "pll", "joint", "embedding-shift"] = opt(
+        "masked-marginals",
+        "masked-marginals: one forward pass per position. wt-marginals: one per protein. "
+        "joint: positions of a variant masked together. pll: for insertions and deletions "
+        "too, one pass per residue. embedding-shift: how far the protein's vector moves.",
+    )
+    toward: str | None = opt(
+        None,
+        "With embedding-shift: also how much closer the protein moves to this text.",
+        metavar="TEXT",
+    )
+    models: tuple[str, ...] = opt(
+        (DEFAULT_MODEL,),
+        "Name or path of a model; repeated: each model's scores and the mean of their "
+        "standardised scores.",
+        "--model",
+        panel=opts.COMPUTE,
+        shown=DEFAULT_MODEL,
+    )
+    prior: Literal["auto", "blosum62", "none"] = opt(
+        "auto",
+        "Add BLOSUM62 and hydropathy to each substitution; auto: for k-mer models, whose own "
+        "probabilities are weak.",
+    )
+    percentile: Literal["auto", "scan", "wt", "none"] = opt(
+        "auto",
+        "auto: among a scan of the protein where that is cheap, else among its wild-type "
+        "marginals (flag wt-percentile).",
+    )
     offset: Offset = 0
     variant_column: opts.VariantColumn = None
-    protein_column: Annotated[
-        str | None, Opt("Column with the proteins.", metavar="NAME", default="detected")
-    ] = None
-    on_error: Annotated[
-        str,
-        Opt(
-            "Variants that cannot be scored: stop without results, or give the reason in their row "
-            "and exit with 6.",
-            panel=opts.INPUT,
-            choices=("fail", "skip"),
-            old=("--strict=fail",),
-        ),
-    ] = "skip"
+    protein_column: str | None = opt(
+        None, "Column with the proteins.", metavar="NAME", shown="detected"
+    )
+    on_error: str = opt(
+        "skip",
+        "Variants that cannot be scored: stop without results, or give the reason in their row "
+        "and exit with 6.",
+        panel=opts.INPUT,
+        choices=("fail", "skip"),
+        old=("--strict=fail",),
+    )
     device: opts.Device = "auto"
     workers: opts.Workers = None
 
@@ -108,25 +91,23 @@ class FitRequest:
         str, Opt("Table of measured variants; '-': standard input.", metavar="ASSAY", argument=True)
     ]
     output: opts.HeadOutput
-    fasta: Annotated[
-        str | None,
-        Opt(
-            "The wild type. Without it the head gets no zero-shot score as input.", metavar="FASTA"
-        ),
-    ] = None
+    fasta: str | None = opt(
+        None,
+        "The wild type. Without it the head gets no zero-shot score as input.",
+        metavar="FASTA",
+    )
     embeddings: MutantVectors = None
-    kind: Annotated[
-        Literal["auto", "ridge", "gp"],
-        Opt("auto: a Gaussian process up to 1,500 variants, ridge beyond."),
-    ] = "auto"
-    score_column: Annotated[
-        str | None, Opt("Column with the measured values.", metavar="NAME", default="detected")
-    ] = None
+    kind: Literal["auto", "ridge", "gp"] = opt(
+        "auto", "auto: a Gaussian process up to 1,500 variants, ridge beyond."
+    )
+    score_column: str | None = opt(
+        None, "Column with the measured values.", metavar="NAME", shown="detected"
+    )
     variant_column: opts.VariantColumn = None
     offset: Offset = 0
-    max_rows: Annotated[int, Opt("Fit on at most this many variants, sampled at random.")] = 5000
-    model: Annotated[str, Opt("Model of the zero-shot score.", panel=opts.COMPUTE)] = DEFAULT_MODEL
-    method: Annotated[ZeroShot, Opt("How the zero-shot score is computed.")] = "masked-marginals"
+    max_rows: int = opt(5000, "Fit on at most this many variants, sampled at random.")
+    model: str = opt(DEFAULT_MODEL, "Model of the zero-shot score.", panel=opts.COMPUTE)
+    method: ZeroShot = opt("masked-marginals", "How the zero-shot score is computed.")
     seed: opts.Seed = 0
     threads: opts.Threads = 1
     resamples: opts.Resamples = opts.RESAMPLES
@@ -144,25 +125,19 @@ class PredictRequest:
         str, Opt("Variants, in any form; '-': standard input.", metavar="VARIANTS", argument=True)
     ]
     head: opts.HeadFile
-    fasta: Annotated[
-        str | None,
-        Opt("The wild type, to name it and to check that it is the head's.", metavar="FASTA"),
-    ] = None
+    fasta: str | None = opt(
+        None, "The wild type, to name it and to check that it is the head's.", metavar="FASTA"
+    )
     embeddings: MutantVectors = None
-    offset: Annotated[
-        int | None,
-        Opt(
-            "Position in the variants minus position in the sequence.",
-            panel=opts.INPUT,
-            default="the head's",
-        ),
-    ] = None
-    model: Annotated[
-        str | None,
-        Opt(
-            "Name or path of the head's model.", panel=opts.COMPUTE, default="the name in the head"
-        ),
-    ] = None
+    offset: int | None = opt(
+        None,
+        "Position in the variants minus position in the sequence.",
+        panel=opts.INPUT,
+        shown="the head's",
+    )
+    model: str | None = opt(
+        None, "Name or path of the head's model.", panel=opts.COMPUTE, shown="the name in the head"
+    )
     variant_column: opts.VariantColumn = None
     device: opts.Device = "auto"
     workers: opts.Workers = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from protclip_core import options as opts
-from protclip_core.options import Opt
+from protclip_core.options import Opt, opt
 
 if TYPE_CHECKING:
     from protclip_core.tasks.ppi.split import SplitSettings
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["EvaluateRequest", "PredictRequest", "SplitRequest", "TrainRequest"]
 
 Head = Annotated[
-    Path | None, Opt("Head to use.", "--head", metavar="HEAD", default="protclip-mini's own")
+    Path | None, Opt("Head to use.", "--head", metavar="HEAD", shown="protclip-mini's own")
 ]
 Scheme = Literal["random", "c1", "c2", "c3", "bfs", "dfs", "cluster"]
 
@@ -56,39 +56,33 @@ class TrainRequest(_Embedded):
     pairs: opts.Pairs
     output: opts.HeadOutput
     overwrite: opts.Overwrite = False
-    valid: Annotated[
-        str | None, Opt("Validation pairs (model selection, calibration).", metavar="PAIRS")
-    ] = None
-    test: Annotated[str | None, Opt("Test pairs.", metavar="PAIRS")] = None
-    task: Annotated[
-        Literal["auto", "interaction", "types"],
-        Opt("auto: types if the list has types and no labels."),
-    ] = "auto"
-    features: Annotated[
-        Literal["difference", "squares"],
-        Opt(
-            "Sum, product and cosine of two vectors, with their absolute difference or their "
-            "squares, which makes --all faster."
-        ),
-    ] = "difference"
-    kind: Annotated[Literal["auto", "logistic", "mlp", "boosting"], Opt("auto: logistic.")] = "auto"
-    split: Annotated[
-        Scheme,
-        Opt("Splitting scheme for validation if PAIRS has no split; see protclip ppi split."),
-    ] = "c2"
-    valid_share: Annotated[float, Opt("Share of pairs to hold out for validation.")] = 0.15
+    valid: str | None = opt(
+        None, "Validation pairs (model selection, calibration).", metavar="PAIRS"
+    )
+    test: str | None = opt(None, "Test pairs.", metavar="PAIRS")
+    task: Literal["auto", "interaction", "types"] = opt(
+        "auto", "auto: types if the list has types and no labels."
+    )
+    features: Literal["difference", "squares"] = opt(
+        "difference",
+        "Sum, product and cosine of two vectors, with their absolute difference or their "
+        "squares, which makes --all faster.",
+    )
+    kind: Literal["auto", "logistic", "mlp", "boosting"] = opt("auto", "auto: logistic.")
+    split: Scheme = opt(
+        "c2", "Splitting scheme for validation if PAIRS has no split; see protclip ppi split."
+    )
+    valid_share: float = opt(0.15, "Share of pairs to hold out for validation.")
     ratio: opts.Ratio = 1.0
     negatives: opts.Negatives = "uniform"
-    max_pairs: Annotated[
-        int, Opt("Fit on at most this many pairs, sampled at random.", min=2, old=("--most-pairs",))
-    ] = 200_000
+    max_pairs: int = opt(
+        200_000, "Fit on at most this many pairs, sampled at random.", min=2, old=("--most-pairs",)
+    )
     seed: opts.Seed = 0
     threads: opts.Threads = 1
-    note: Annotated[str, Opt("Where the pairs are from, for the model card.")] = ""
+    note: str = opt("", "Where the pairs are from, for the model card.")
     model: opts.FitModel = None
-    space: Annotated[
-        opts.Space | None, Opt("Which vectors to use.", default="joint if the model has it")
-    ] = None
+    space: opts.Space | None = opt(None, "Which vectors to use.", shown="joint if the model has it")
     command: opts.Command = ""
 
     @property
@@ -103,21 +97,17 @@ class TrainRequest(_Embedded):
 class PredictRequest(_Embedded):
     """Pairs to predict: a list, two groups, or all; the `Opt` of a field says what it is."""
 
-    pairs: Annotated[
-        str | None, Opt("List of pairs; '-': standard input.", metavar="PAIRS", argument=True)
-    ] = None
+    pairs: str | None = opt(
+        None, "List of pairs; '-': standard input.", metavar="PAIRS", argument=True
+    )
     head: Head = None
-    bipartite: Annotated[
-        tuple[str, str] | None,
-        Opt("Each protein of list A with each of list B; one id a line.", metavar="A B"),
-    ] = None
-    every: Annotated[
-        bool, Opt("Each protein with each other protein.", "--all", panel=opts.INPUT)
-    ] = False
-    top_k: Annotated[
-        int | None,
-        Opt("List the K best partners of each protein.", metavar="K", old=("--top-partners",)),
-    ] = None
+    bipartite: tuple[str, str] | None = opt(
+        None, "Each protein of list A with each of list B; one id a line.", metavar="A B"
+    )
+    every: bool = opt(False, "Each protein with each other protein.", "--all", panel=opts.INPUT)
+    top_k: int | None = opt(
+        None, "List the K best partners of each protein.", metavar="K", old=("--top-partners",)
+    )
     min_probability: opts.MinProbability = None
 
     @property
@@ -145,16 +135,14 @@ class SplitRequest:
     """Pairs to split into train, valid and test; the `Opt` of a field says what it is."""
 
     pairs: opts.Pairs
-    split: Annotated[Scheme, Opt("Splitting scheme, see below.", old=("--method",))] = "c3"
-    valid_share: Annotated[float, Opt("Share for validation.", old=("--valid",))] = 0.1
-    test_share: Annotated[float, Opt("Share for the test.", old=("--test",))] = 0.2
-    sequences: Annotated[
-        opts.Sequences,
-        Opt(
-            "Sequences of the proteins: identical ones under two names count as one.",
-            metavar="FASTA",
-        ),
-    ] = None
+    split: Scheme = opt("c3", "Splitting scheme, see below.", old=("--method",))
+    valid_share: float = opt(0.1, "Share for validation.", old=("--valid",))
+    test_share: float = opt(0.2, "Share for the test.", old=("--test",))
+    sequences: opts.Sequences = opt(
+        None,
+        "Sequences of the proteins: identical ones under two names count as one.",
+        metavar="FASTA",
+    )
     seed: opts.Seed = 0
 
     @property

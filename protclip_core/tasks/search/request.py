@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from protclip_core import options as opts
-from protclip_core.options import Opt
+from protclip_core.options import Opt, opt
 
 __all__ = ["SearchRequest"]
 
@@ -17,64 +17,46 @@ class SearchRequest:
     """What to look for, and where; the `Opt` of a field says what it is."""
 
     store: Annotated[Path, Opt("A store that embed wrote.", metavar="STORE", argument=True)]
-    texts: Annotated[
-        tuple[str, ...], Opt("What to look for, in words.", metavar="TEXT", argument=True)
-    ] = ()
-    query_file: Annotated[
-        str | None,
-        Opt(
-            "More texts, one a line: 'id<TAB>text', or just the text; '-': standard input.",
-            metavar="FILE",
-        ),
-    ] = None
-    like: Annotated[
-        tuple[str, ...],
-        Opt(
-            "Find proteins like this one of the store, or like those in a file; repeatable.",
-            metavar="ID|FASTA",
-        ),
-    ] = ()
-    against: Annotated[
-        str | None,
-        Opt(
-            "Find texts from this file for each protein of STORE (or of --like).",
-            "--texts",
-            metavar="FILE",
-        ),
-    ] = None
-    top_k: Annotated[int, Opt("List at most this many hits per query.", metavar="K")] = 10
-    min_cosine: Annotated[
-        float | None, Opt("List only hits with at least this cosine.", default="")
-    ] = None
-    exclude_self: Annotated[
-        bool | None,
-        Opt(
-            "Whether a protein may find its own id.",
-            "--exclude-self/--include-self",
-            default="exclude where --like names an id",
-        ),
-    ] = None
-    space: Annotated[
-        opts.Space | None,
-        Opt(
-            "Where --like compares: the joint space with texts, or the encoder's.",
-            default="joint if the model takes texts",
-        ),
-    ] = None
-    model: Annotated[
-        str | None,
-        Opt(
-            "Name or path of the model that made the store.",
-            panel=opts.COMPUTE,
-            default="the name in the store",
-        ),
-    ] = None
+    texts: tuple[str, ...] = opt((), "What to look for, in words.", metavar="TEXT", argument=True)
+    query_file: str | None = opt(
+        None,
+        "More texts, one a line: 'id<TAB>text', or just the text; '-': standard input.",
+        metavar="FILE",
+    )
+    like: tuple[str, ...] = opt(
+        (),
+        "Find proteins like this one of the store, or like those in a file; repeatable.",
+        metavar="ID|FASTA",
+    )
+    against: str | None = opt(
+        None,
+        "Find texts from this file for each protein of STORE (or of --like).",
+        "--texts",
+        metavar="FILE",
+    )
+    top_k: int = opt(10, "List at most this many hits per query.", metavar="K")
+    min_cosine: float | None = opt(None, "List only hits with at least this cosine.", shown="")
+    exclude_self: bool | None = opt(
+        None,
+        "Whether a protein may find its own id.",
+        "--exclude-self/--include-self",
+        shown="exclude where --like names an id",
+    )
+    space: opts.Space | None = opt(
+        None,
+        "Where --like compares: the joint space with texts, or the encoder's.",
+        shown="joint if the model takes texts",
+    )
+    model: str | None = opt(
+        None,
+        "Name or path of the model that made the store.",
+        panel=opts.COMPUTE,
+        shown="the name in the store",
+    )
     device: opts.Device = "auto"
-    backend: Annotated[
-        Literal["auto", "exact", "faiss"],
-        Opt(
-            "exact finds all hits; faiss (an extra) may miss some and writes STORE.faiss once; "
-            "auto is exact below a million proteins or without that index.",
-            panel=opts.COMPUTE,
-        ),
-    ] = "auto"
+    backend: Literal["auto", "exact", "faiss"] = opt(
+        "auto",
+        "exact finds all hits; faiss (an extra) may miss some and writes STORE.faiss once; "
+        "auto is exact below a million proteins or without that index.",
+        panel=opts.COMPUTE,
+    )
