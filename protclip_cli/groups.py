@@ -23,30 +23,33 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 
 @dataclass(frozen=True)
 class Entry:
-    """A command by the place of its function, so that listing it imports nothing.
+    """A command of a group.
 
     Attributes
     ----------
     place
-        ``"module:function"``, or ``"module:group"`` for a `Group`.
-    help
-        One line, for the list of commands.
+        Its function or `Group`; or where that is, ``"module:name"``, so that listing the command
+        imports nothing.
     epilog
         Columns and examples, shown as they are; default: ``EPILOG`` of the module.
+    help
+        One line for the list of commands; default: the first of the function's description.
     hidden
         Whether the list leaves it out (another name of a command).
     instead
         Of an earlier name: the present one.
     """
 
-    place: str
-    help: str = ""
+    place: Any
     epilog: str = ""
+    help: str = ""
     hidden: bool = False
     instead: str = ""
 
     def load(self) -> Any:
-        """Import what the entry names."""
+        """Return the function or group, imported if need be."""
+        if not isinstance(self.place, str):
+            return self.place
         module, _, name = self.place.partition(":")
         return getattr(import_module(module), name)
 
@@ -113,7 +116,8 @@ class Group(typer.core.TyperGroup):
 
     def lines(self) -> list[tuple[str, str]]:
         """Give the commands with their lines, without building them."""
-        return [(name, one.help) for name, one in self.entries.items() if not one.hidden]
+        shown = {name: one for name, one in self.entries.items() if not one.hidden}
+        return [(name, one.help or _first_line(one.load())) for name, one in shown.items()]
 
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **more: Any) -> Any:
         """Hand over to the default command where no other one is named."""
@@ -132,6 +136,11 @@ class Group(typer.core.TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise OutputClosed from error
+
+
+def _first_line(found: Any) -> str:
+    text = found.help if isinstance(found, Group) else inspect.getdoc(found)
+    return str(text).partition("\n")[0]
 
 
 def _flags(option: Any) -> tuple[str, ...]:

@@ -33,29 +33,29 @@ app = new_group(
     "Exit codes: 0 done, 2 usage, 3 bad input, 4 bad model or data file, 5 disk or memory, "
     "6 done but some records were skipped, 7 another process writes the file.",
     {
-        "embed": Entry(f"{_HERE}.embed:embed", "Embed proteins: FASTA in, vectors out."),
-        "search": Entry(f"{_HERE}.search:search", "Search a store by words or by likeness."),
+        "embed": Entry(f"{_HERE}.embed:embed", help="Embed proteins: FASTA in, vectors out."),
+        "search": Entry(f"{_HERE}.search:search", help="Search a store by words or by likeness."),
         "annotate": Entry(
             f"{_HERE}.annotate.command:annotate",
-            "Annotate proteins with GO terms, EC numbers, locations, keywords or phrases.",
+            help="Annotate proteins with GO terms, EC numbers, locations, keywords or phrases.",
         ),
         "mutate": Entry(
-            f"{_HERE}.mutate:mutate_group", "Score protein variants, or scan a protein."
+            f"{_HERE}.mutate:mutate_group", help="Score protein variants, or scan a protein."
         ),
         "similarity": Entry(
-            f"{_HERE}.similarity:similarity_group", "Compare proteins by their vectors."
+            f"{_HERE}.similarity:similarity_group", help="Compare proteins by their vectors."
         ),
-        "doctor": Entry(f"{_HERE}.doctor:doctor", "Test this installation."),
+        "doctor": Entry(f"{_HERE}.doctor:doctor", help="Test this installation."),
         "classify": Entry(
-            f"{_HERE}.classify:classify_group", "Fit a protein classifier to your own labels."
+            f"{_HERE}.classify:classify_group", help="Fit a protein classifier to your own labels."
         ),
-        "data": Entry(f"{_HERE}.data:data_group", "Fetch and prepare data."),
+        "data": Entry(f"{_HERE}.data:data_group", help="Fetch and prepare data."),
         "models": Entry(
-            f"{_HERE}.models:models_group", "List, fetch, import, check and remove models."
+            f"{_HERE}.models:models_group", help="List, fetch, import, check and remove models."
         ),
-        "ppi": Entry(f"{_HERE}.ppi:ppi_group", "Predict which proteins interact."),
+        "ppi": Entry(f"{_HERE}.ppi:ppi_group", help="Predict which proteins interact."),
         "store": Entry(
-            f"{_HERE}.store:store_group", "Inspect, check, export and join embedding stores."
+            f"{_HERE}.store:store_group", help="Inspect, check, export and join embedding stores."
         ),
     },
     completion=True,

@@ -82,13 +82,11 @@ def _tell_fit(report: FitReport, output: Path, terminal: Terminal) -> None:
     terminal.tell(f"{output}: {fitted['kind']} head of {what} ({chosen}){error}")
 
 
-_HERE = "protclip_cli.commands.classify"
 classify_group = new_group(
     "Fit a protein classifier to your own labels, measure it, and predict with it.",
     {
         "fit": Entry(
-            f"{_HERE}:fit",
-            "Fit a head to labels, and measure it next to baselines.",
+            fit,
             """\
 LABELS has tab-separated columns: protein_id, label and, optionally, split (train,
 valid, test). A protein with several labels has several lines, or ';' between them.
@@ -102,8 +100,7 @@ Examples:
     composition  accuracy  0.644  0.584  0.700  test  250""",
         ),
         "predict": Entry(
-            f"{_HERE}:predict",
-            "Predict the labels of proteins.",
+            predict,
             """\
 Columns: protein_id label probability rank; of a regression: protein_id value.
 
@@ -114,8 +111,7 @@ Examples:
     P69905      cytosol  0.913        1""",
         ),
         "evaluate": Entry(
-            f"{_HERE}:evaluate",
-            "Measure a head on labels that it has not seen.",
+            evaluate,
             """\
 Proteins that the head was fitted on are left out. If LABELS has splits, the head is
 measured on its test.

@@ -78,21 +78,18 @@ def build(
         terminal.tell(f"use it with: protclip annotate --go --go-index {made.path}")
 
 
-_HERE = "protclip_cli.commands.data"
 go_group = new_group(
     "GO releases, and indexes of them for models.",
     {
         "pull": Entry(
-            f"{_HERE}:pull",
-            "Fetch the latest GO release into the cache.",
+            pull,
             """\
 Example:
   protclip data go pull && protclip data go build
     ~/.cache/protclip/go/go-basic.obo: GO release 2026-01-15, 39,906 terms""",
         ),
         "build": Entry(
-            f"{_HERE}:build",
-            "Embed the text of every GO term once.",
+            build,
             """\
 Examples:
   protclip data go build                 the release that was pulled
@@ -101,7 +98,4 @@ Examples:
         ),
     },
 )
-data_group = new_group(
-    "Fetch and prepare data.",
-    {"go": Entry(f"{_HERE}:go_group", "GO releases, and indexes of them for models.")},
-)
+data_group = new_group("Fetch and prepare data.", {"go": Entry(go_group)})

@@ -252,13 +252,11 @@ def path(terminal: Terminal, name: Name, *, cache: Cache = None) -> None:
     stdout().write(f"{describe_model(name, cache).path}\n")
 
 
-_HERE = "protclip_cli.commands.models"
 models_group = new_group(
     "List, fetch, import, check and remove models.",
     {
         "list": Entry(
-            f"{_HERE}:list_",
-            "List bundled, installed and available models.",
+            list_,
             """\
 Example:
   protclip models list
@@ -266,8 +264,7 @@ Example:
     protclip-mini  bundled  protein + text  11,027,201  25.7  Apache-2.0""",
         ),
         "info": Entry(
-            f"{_HERE}:info",
-            "Show what a model is and where it is kept.",
+            info,
             """\
 Example:
   protclip models info protclip-mini
@@ -276,8 +273,7 @@ Example:
     contents  protein + text""",
         ),
         "pull": Entry(
-            f"{_HERE}:pull",
-            "Fetch a model, check it and install it.",
+            pull,
             """\
 Examples:
   protclip models pull my-esm --from hub:owner/repository@revision
@@ -287,8 +283,7 @@ Examples:
     esm2-650m: 2,609.5 MB from hub:facebook/esm2_t33_650M_UR50D""",
         ),
         "import": Entry(
-            f"{_HERE}:import_",
-            "Install a model from files.",
+            import_,
             """\
 Examples:
   protclip models import esm2_t33_650M_UR50D --name esm2-650m   from torch's hub cache
@@ -296,8 +291,7 @@ Examples:
     protclip-650m: installed in ~/.cache/protclip/models/protclip-650m""",
         ),
         "verify": Entry(
-            f"{_HERE}:verify",
-            "Compare every file of models with its hash.",
+            verify,
             """\
 Example:
   protclip models verify esm2-650m
@@ -305,16 +299,14 @@ Example:
     esm2-650m  model.safetensors  sound""",
         ),
         "remove": Entry(
-            f"{_HERE}:remove",
-            "Remove installed models and their downloads.",
+            remove,
             """\
 Example:
   protclip models remove esm2-650m
     esm2-650m: removed from ~/.cache/protclip/models""",
         ),
         "path": Entry(
-            f"{_HERE}:path",
-            "Print the folder or file of a model.",
+            path,
             """\
 Example:
   ls $(protclip models path protclip-mini)

@@ -187,13 +187,11 @@ def merge(
     say(f"{output}: {count:,} proteins")
 
 
-_HERE = "protclip_cli.commands.store"
 store_group = new_group(
     "Inspect, check, export and join embedding stores (HDF5).",
     {
         "info": Entry(
-            f"{_HERE}:info",
-            "Show what a store holds and how it was made.",
+            info,
             """\
 Example:
   protclip store info proteins.h5
@@ -204,8 +202,7 @@ Example:
     dimension  512""",
         ),
         "show": Entry(
-            f"{_HERE}:show",
-            "Show proteins with their length, flags, norm and first numbers.",
+            show,
             """\
 Example:
   protclip store show proteins.h5 P69905
@@ -213,8 +210,7 @@ Example:
     P69905      142            5.12  0.021 -0.310 0.044 0.187 …""",
         ),
         "verify": Entry(
-            f"{_HERE}:verify",
-            "Check stores byte by byte.",
+            verify,
             """\
 Example:
   protclip store verify proteins.h5
@@ -222,8 +218,7 @@ Example:
     proteins.h5  sound""",
         ),
         "export": Entry(
-            f"{_HERE}:export",
-            "Write the vectors as a table or a NumPy matrix.",
+            export,
             """\
 Examples:
   protclip store export proteins.h5 -o proteins.npy   and proteins.npy.ids.txt
@@ -232,8 +227,7 @@ Examples:
     P69905      0.0208""",
         ),
         "merge": Entry(
-            f"{_HERE}:merge",
-            "Join stores that were made by one model with one set of settings.",
+            merge,
             """\
 Example:
   protclip store merge human.h5 mouse.h5 -o both.h5

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from protclip_cli.commands.ppi import command
 from protclip_cli.groups import Entry, new_group
 
-_HERE = "protclip_cli.commands.ppi.command"
 _PAIRS = """\
 PAIRS: two names a line. A header names protein_a, protein_b and, if the list has them,
 label (1 or 0), types ('binding;catalysis') and split. A table without a header has the
 label in its third column.
 """
 _FIT = Entry(
-    f"{_HERE}:fit",
-    "Fit a head to pairs, and measure it.",
+    command.fit,
     _PAIRS
     + """
 Examples:
@@ -26,8 +25,7 @@ ppi_group = new_group(
     "Predict which proteins interact; fit such a predictor to your own pairs.",
     {
         "split": Entry(
-            f"{_HERE}:split",
-            "Split pairs into train, valid and test, and report what these share.",
+            command.split,
             """\
 random: pairs are sampled. c1, c2, c3: of a test pair, both proteins, one, or none are in
 training pairs. bfs, dfs: a neighbourhood of the graph is held out. cluster: as c3, with
@@ -41,8 +39,7 @@ Example:
         ),
         "fit": _FIT,
         "predict": Entry(
-            f"{_HERE}:predict",
-            "Predict interactions of listed pairs, of two groups, or of all proteins.",
+            command.predict,
             """\
 Columns: protein_a protein_b probability, or interaction_type and confidence for a head
 for types; for a list also note. json is an array of protein_A, protein_B,
@@ -60,8 +57,7 @@ Examples:
     P69905     P68871     0.93""",
         ),
         "evaluate": Entry(
-            f"{_HERE}:evaluate",
-            "Measure a head on pairs, and say which of them it was trained on.",
+            command.evaluate,
             _PAIRS
             + """If the list has a split, the head is measured on its test.
 
@@ -70,6 +66,6 @@ Example:
     part  pairs  interacting  metric  value  low    high
     all   1,500  750          auroc   0.865  0.846  0.883""",
         ),
-        "train": Entry(_FIT.place, _FIT.help, _FIT.epilog, hidden=True, instead="fit"),
+        "train": Entry(command.fit, _FIT.epilog, hidden=True, instead="fit"),
     },
 )
