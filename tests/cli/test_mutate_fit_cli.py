@@ -40,7 +40,7 @@ def mutate(protclip, tiny_bundle, tmp_path):
 
 
 def test_fit_and_predict(mutate, protclip, tmp_path):
-    fit = ("fit", "assay.csv", "--fasta", "wt.fa", "-o", "x.head", "--resamples", "20")
+    fit = ("fit", "assay.csv", "--sequences", "wt.fa", "-o", "x.head", "--resamples", "20")
     done = mutate(*fit)
     assert (done.rc, done.err.count("error")) == (0, 0)
     assert done.out.splitlines()[0] == "\t".join(FIT_COLUMNS)
@@ -72,10 +72,10 @@ def test_fit_and_predict(mutate, protclip, tmp_path):
 
 
 def test_refusals(mutate, tmp_path):
-    one_error(mutate("fit", "assay.csv", "-o", "y.head"), 2, "--fasta")
+    one_error(mutate("fit", "assay.csv", "-o", "y.head"), 2, "--sequences")
     (tmp_path / "y.head").write_bytes(b"no head")
     one_error(mutate("predict", "ask.tsv", "--head", "y.head"), 4, "y.head")
     (tmp_path / "few.csv").write_text(f"mutant,fitness\n{SEQUENCE[0]}1C,1\n")
-    few = mutate("fit", "few.csv", "--fasta", "wt.fa", "-o", "z.head")
+    few = mutate("fit", "few.csv", "--sequences", "wt.fa", "-o", "z.head")
     one_error(few, 3, "few.csv", "1 variants")
     assert not (tmp_path / "z.head").exists()

@@ -25,8 +25,8 @@ in splits at random, by position, and from few mutations to many. The head that 
 is fitted on all variants.
 
 Examples:
-  protclip mutate fit assay.csv --fasta wt.fa --embeddings mutants.h5 -o fitness.head
-  protclip mutate fit assay.csv --fasta wt.fa -o fitness.head
+  protclip mutate fit assay.csv --sequences wt.fa --embeddings mutants.h5 -o fitness.head
+  protclip mutate fit assay.csv --sequences wt.fa -o fitness.head
     split   predictor  spearman  low    high   train  test
     random  head       0.684     0.642  0.721  1,200  300"""
 PREDICT_EPILOG = """\

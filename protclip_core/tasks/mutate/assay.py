@@ -97,7 +97,7 @@ def reconstructed(variants: Sequence[Variant]) -> str:
             if letters.setdefault(position, old) != old:
                 raise InputError(
                     f"variants name both {letters[position]} and {old} at position {position}",
-                    hint="give the wild type with --fasta",
+                    hint="give the wild type with --sequences",
                 )
     last = max(letters, default=0)
     return "".join(letters.get(position, "X") for position in range(1, last + 1))

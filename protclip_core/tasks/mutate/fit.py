@@ -145,7 +145,9 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
 def check_fit(request: FitRequest) -> None:
     """Refuse what cannot be asked for, before anything is read."""
     if request.fasta is None and request.embeddings is None:
-        raise UsageError("neither --fasta nor --embeddings", hint="give the wild type with --fasta")
+        raise UsageError(
+            "neither --sequences nor --embeddings", hint="give the wild type with --sequences"
+        )
     if request.assay == "-" and request.fasta == "-":
         raise UsageError("standard input (-) can be read once only", hint="give one as a file")
     if request.kind not in ("auto", RIDGE, GP):
@@ -223,7 +225,7 @@ def _read(request: FitRequest, store: VariantVectors | None) -> _Assay:
         raise InputError(
             f"has {len(variants)} variants to fit on, and {2 * LEAST_ROWS} is the least{first}",
             where=request.assay,
-            hint="give more, or see that --fasta, --offset and the columns fit",
+            hint="give more, or see that --sequences, --offset and the columns fit",
         )
     return _Assay(
         variants=variants,

@@ -132,7 +132,7 @@ class Fitness:
                     f"{id} is not the protein of the head, which has {len(known):,} residues "
                     f"({known[:10]}…)",
                     where=request.fasta,
-                    hint="leave --fasta out, or fit a head for that protein",
+                    hint="leave --sequences out, or fit a head for that protein",
                 )
         return read_asked(request.variants, proteins, self._offset, request.variant_column)
 

@@ -94,7 +94,9 @@ class FitRequest:
     fasta: str | None = opt(
         None,
         "The wild type. Without it the head gets no zero-shot score as input.",
+        "--sequences",
         metavar="FASTA",
+        old=("--fasta",),
     )
     embeddings: MutantVectors = None
     kind: Literal["auto", "ridge", "gp"] = opt(
@@ -126,7 +128,11 @@ class PredictRequest:
     ]
     head: opts.HeadFile
     fasta: str | None = opt(
-        None, "The wild type, to name it and to check that it is the head's.", metavar="FASTA"
+        None,
+        "The wild type, to name it and to check that it is the head's.",
+        "--sequences",
+        metavar="FASTA",
+        old=("--fasta",),
     )
     embeddings: MutantVectors = None
     offset: int | None = opt(
