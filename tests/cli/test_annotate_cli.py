@@ -17,6 +17,7 @@ from protclip_core.weights.bundle import open_bundle
 from tests.support.go_indexes import index_of
 from tests.support.helpers import RESIDUES
 from tests.support.ontology_files import small
+from tests.support.terminal import one_error
 from tests.unit.models.dual import Dual
 
 COLUMNS = ["protein_id", "term", "name", "aspect", "cosine", "probability", "rank", "go_release"]
@@ -44,14 +45,6 @@ def table(text):
     header, *lines = [line.split("\t") for line in text.splitlines()]
     assert header == COLUMNS
     return [dict(zip(header, line, strict=True)) for line in lines]
-
-
-def one_error(outcome, rc, *parts):
-    assert (outcome.rc, outcome.out) == (rc, ""), outcome
-    (line,) = outcome.err.splitlines()
-    assert line.startswith("error: ")
-    for part in parts:
-        assert part in line
 
 
 def test_rows(annotate, fasta):

@@ -16,6 +16,7 @@ from tests.support.aligner_programs import write_aligner
 from tests.support.go_indexes import index_of
 from tests.support.helpers import random_proteins, write_fasta
 from tests.support.ontology_files import go_id
+from tests.support.terminal import one_error
 from tests.unit.models.dual import Dual
 from tests.unit.terms.test_transfer import weights_of
 
@@ -57,14 +58,6 @@ def annotate(protclip, made, tmp_path):
 
 
 HOMOLOGY = ("--homology", "reference.fa", "--annotations", "known.tsv")
-
-
-def one_error(outcome, rc, *parts):
-    assert (outcome.rc, outcome.out) == (rc, ""), outcome
-    line = outcome.err.splitlines()[-1]
-    assert line.startswith("error: ")
-    for part in parts:
-        assert part in line
 
 
 def test_further_columns_come_last_and_only_where_asked_for(annotate):

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.support.terminal import one_error
+
 COLUMNS = ["protein_id", "term", "name", "aspect", "cosine", "probability", "rank", "go_release"]
 
 
@@ -26,14 +28,6 @@ def table(text):
     header, *lines = [line.split("\t") for line in text.splitlines()]
     assert header == COLUMNS
     return [dict(zip(header, line, strict=True)) for line in lines]
-
-
-def one_error(outcome, rc, *parts):
-    assert (outcome.rc, outcome.out) == (rc, ""), outcome
-    (line,) = outcome.err.splitlines()
-    assert line.startswith("error: ")
-    for part in parts:
-        assert part in line
 
 
 def test_all_of_them_from_a_pipe(annotate, fasta, tmp_path):

@@ -107,7 +107,7 @@ def test_clusters_by_an_aligner(classify, place, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["fit", "l.tsv", "--embeddings", "x.h5", "-o", "x.head"], 2, "x.head: is there already"),
+        (["fit", "l.tsv", "--embeddings", "x.h5", "-o", "x.head"], 2, "x.head: "),
         (["fit", "l.tsv", "--embeddings", "x.h5", "-o", "no/y.head"], 2, "folder does not exist"),
         (["fit", "l.tsv", "--embeddings", "x.h5", "-o", "l.tsv", "--overwrite"], 2, "l.tsv"),
         (["fit", "nosuch", "--embeddings", "x.h5", "-o", "y.head"], 3, "nosuch: no such file"),
@@ -122,7 +122,7 @@ def test_clusters_by_an_aligner(classify, place, tmp_path):
         (
             ["evaluate", "l.tsv", "x.h5", "--head", "x.head", "--plot", "x.h5"],
             2,
-            "be made a folder",
+            "[usage.output_is_input]",
         ),
     ],
 )

@@ -11,6 +11,7 @@ from protclip_core.weights.bundle import open_bundle
 from tests.support.go_indexes import index_of
 from tests.support.local_server import VARIABLES, local_server
 from tests.support.ontology_files import SMALL
+from tests.support.terminal import one_error
 from tests.unit.models.dual import Dual
 
 
@@ -24,13 +25,6 @@ def data(protclip, tmp_path):
         return protclip(*command, *arguments, cwd=tmp_path, env=environment)
 
     return data
-
-
-def one_error(outcome, rc, *parts):
-    assert (outcome.rc, outcome.out) == (rc, ""), outcome
-    assert outcome.err.splitlines()[-1].startswith("error: ")
-    for part in parts:
-        assert part in outcome.err.splitlines()[-1]
 
 
 def test_a_release_is_fetched_and_told(data, tmp_path):

@@ -89,7 +89,7 @@ def test_from_a_list_to_a_head_and_its_figures(ppi, place, tmp_path):
     assert again["auroc"] == auroc["value"]
     assert "the list has splits" in done.err and "none" in done.err
     done = ppi("fit", parts, "--embeddings", "x.h5", "-o", head)
-    one_error(done, 2, "out.tsv", code="usage.output_exists")
+    one_error(done, 2, "t.head", code="usage.output_exists")
 
 
 def test_the_default_head_on_sequences(ppi, tmp_path):
@@ -175,7 +175,7 @@ def test_what_is_refused_in_one_line(ppi, place, tmp_path):
     done = ppi("predict", tmp_path / "x.fa", *given, "--head", "x.head")
     one_error(done, 3, "is not a list of pairs but FASTA")
     (tmp_path / "bad.head").write_bytes((place / "x.head").read_bytes()[:-5])
-    one_error(ppi("predict", "--all", *given, "--head", tmp_path / "bad.head"), 4, "head file")
+    one_error(ppi("predict", "--all", *given, "--head", tmp_path / "bad.head"), 4, "bad.head")
     ones = write_pairs(tmp_path / "o.tsv", [("P1", "P2", 1)], "protein_a\tprotein_b\tlabel")
     done = ppi("evaluate", ones, *given, "--head", "x.head", "--ratio", "0")
     one_error(done, 3, "all of its 1 pairs interact")

@@ -11,6 +11,7 @@ import pytest
 
 from protclip_core._version import __version__
 from protclip_core.store.reader import EmbeddingStore
+from tests.support.terminal import one_error
 
 
 @pytest.fixture
@@ -30,14 +31,6 @@ def made(protclip, tiny_bundle, fasta, tmp_path):
     done = protclip("embed", "x.fa", "--model", tiny_bundle, cwd=tmp_path)
     assert done.rc == 0
     return tmp_path / "x.h5"
-
-
-def one_error(outcome, rc, *parts):
-    assert (outcome.rc, outcome.out) == (rc, ""), outcome
-    (line,) = outcome.err.splitlines()
-    assert line.startswith("error: ")
-    for part in parts:
-        assert part in line
 
 
 def table(text):
