@@ -1,23 +1,67 @@
-"""Rows to standard output: a table for people, TSV or JSON Lines for programs."""
+"""Rows to standard output or a file: a table for people, TSV, CSV or JSON for programs."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TextIO, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TextIO, TypeVar
 
-from protclip_cli.options import Format
-from protclip_core.errors import ResourceError
+from protclip_core.errors import ResourceError, UsageError
+from protclip_core.options import OUTPUT, Opt
 from protclip_core.records import printable
 
-__all__ = ["Value", "begun", "defined", "one_cell", "stdout", "write_rows", "write_tsv_line"]
+__all__ = [
+    "Format",
+    "Output",
+    "Target",
+    "Value",
+    "begun",
+    "check_picture",
+    "defined",
+    "is_plain_tsv",
+    "one_cell",
+    "refuse_existing",
+    "rows_form",
+    "safe_for",
+    "stdout",
+    "target",
+    "write_json",
+    "write_rows",
+    "write_tsv_line",
+    "write_values",
+]
 
+Format = Annotated[
+    Literal["auto", "table", "tsv", "csv", "jsonl", "json"],
+    Opt("auto: by the suffix of -o, else a table on a terminal and TSV elsewhere.", panel=OUTPUT),
+]
+Output = Annotated[
+    str | None,
+    Opt("File to write.", "-o", "--output", panel=OUTPUT, default="standard output"),
+]
 Value = str | int | float | None
 _Row = TypeVar("_Row")
 _BREAKS = re.compile(r"[\t\r\n\v\f\x85\u2028\u2029]")
+#: What a suffix of a file says about its form; a file without one is TSV.
+_SUFFIXES = {
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".txt": "tsv",
+    "": "tsv",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+}
+_PACKED = {".gz", ".bz2", ".zst", ".xz", ".zip"}
 
 
 def stdout() -> TextIO:
@@ -29,8 +73,147 @@ def stdout() -> TextIO:
         It was closed before the program began (``>&-``).
     """
     if sys.stdout is None:
-        raise ResourceError("standard output is closed", hint="redirect it to a file or a pipe")
+        raise ResourceError(
+            "standard output is closed",
+            code="resource.closed_output",
+            hint="redirect it to a file or a pipe",
+        )
     return sys.stdout
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where results go, and in what form.
+
+    Attributes
+    ----------
+    path
+        None for standard output.
+    form
+        As asked for, or as the suffix says; ``"auto"`` is left for `rows_form`.
+    """
+
+    path: Path | None
+    form: str
+
+    @contextmanager
+    def open(self) -> Iterator[TextIO]:
+        """Give standard output, or a file that appears when all is written."""
+        if self.path is None:
+            yield stdout()
+            return
+        from protclip_core.io.atomic import open_atomic
+
+        with open_atomic(self.path) as file:
+            # Nothing waits in the text layer: after an error it would go to a closed file.
+            text = io.TextIOWrapper(
+                file, encoding="utf-8", errors="surrogateescape", newline="\n", write_through=True
+            )
+            yield text
+            text.flush()
+            text.detach()
+
+    @property
+    def screen(self) -> TextIO | None:
+        """Standard output where results go there, so that no bar is drawn over them."""
+        return stdout() if self.path is None else None
+
+
+def target(
+    output: str | None,
+    form: str = "auto",
+    *,
+    overwrite: bool = False,
+    inputs: Iterable[str | Path | None] = (),
+    more: Mapping[str, str] | None = None,
+) -> Target:
+    """Say where results go, and refuse early what cannot be written.
+
+    Parameters
+    ----------
+    output
+        As given by ``-o``; None or ``-`` for standard output.
+    form
+        As given by ``--format``.
+    overwrite
+        Whether a file that exists may be replaced.
+    inputs
+        Paths that are read, and so must not be written; None among them is passed over.
+    more
+        Further suffixes of this command, with their forms.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be written, exists, is an input, or has a suffix for another form.
+    """
+    if output in (None, "-"):
+        return Target(None, form)
+    from protclip_core.io.atomic import check_writable_target
+    from protclip_core.io.outputs import check_outputs
+
+    path = Path(str(output))
+    check_outputs(inputs, (path,), hint="choose another -o")
+    known = {**_SUFFIXES, **(more or {})}
+    suffix = path.suffix.lower()
+    if suffix in _PACKED or (form == "auto" and suffix not in known and not _is_device(path)):
+        raise UsageError(
+            f"cannot write a {suffix} file",
+            code="usage.output_suffix",
+            where=str(path),
+            hint=f"name it {', '.join(s for s in known if s)}, or choose a --format",
+        )
+    if form not in ("auto", "table", known.get(suffix, form)) and suffix not in ("", ".txt"):
+        raise UsageError(
+            f"--format {form} does not match the suffix {suffix}",
+            code="usage.output_suffix",
+            where=str(path),
+            hint="drop --format, or rename the file",
+        )
+    check_writable_target(path)
+    refuse_existing(path, overwrite=overwrite)
+    return Target(path, known.get(suffix, "tsv") if form == "auto" else form)
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file()
+
+
+def refuse_existing(path: Path, *, overwrite: bool, other: str = "-o") -> None:
+    """Refuse a file that exists, unless it may be replaced; ``other`` says what to rename.
+
+    Raises
+    ------
+    UsageError
+        It exists.
+    """
+    if path.exists() and not overwrite:
+        hint = f"choose another {other}, or replace it with --overwrite"
+        raise UsageError("already exists", code="usage.output_exists", where=str(path), hint=hint)
+
+
+def check_picture(
+    path: Path,
+    *,
+    overwrite: bool,
+    inputs: Iterable[str | Path | None] = (),
+    other: Path | None = None,
+) -> None:
+    """Refuse early a picture that cannot be drawn: its suffix, its place, or what is there.
+
+    Raises
+    ------
+    UsageError
+        As `target`; or ``other``, the file of the results, is the same one.
+    """
+    from protclip_core.io.atomic import check_writable_target
+    from protclip_core.io.outputs import check_outputs
+    from protclip_core.report.figures import plot_form
+
+    plot_form(path)
+    check_outputs(inputs, (path, other), hint="choose another --plot")
+    check_writable_target(path)
+    refuse_existing(path, overwrite=overwrite, other="--plot")
 
 
 def begun(rows: Iterable[_Row]) -> Iterator[_Row]:
@@ -41,43 +224,79 @@ def begun(rows: Iterable[_Row]) -> Iterator[_Row]:
 
 
 def defined(value: float) -> float | None:
-    """Return nothing for NaN, which JSON has no word for."""
-    return value if value == value else None  # noqa: PLR0124 (NaN alone is not itself)
+    """Return None for NaN, which JSON cannot express."""
+    return value if value == value else None
+
+
+def rows_form(form: str, out: TextIO) -> str:
+    """Decide what ``auto`` is: a table on a terminal, TSV elsewhere."""
+    if form == "auto":
+        return "table" if out.isatty() else "tsv"
+    return form
+
+
+def is_plain_tsv(form: str, out: TextIO) -> bool:
+    """Whether rows may be written as ready lines: TSV, and no terminal that obeys escapes."""
+    return rows_form(form, out) == "tsv" and not out.isatty()
 
 
 def write_rows(
     rows: Iterable[Mapping[str, Value]],
     columns: Sequence[str],
-    form: Format,
+    form: str,
     out: TextIO | None = None,
 ) -> None:
-    """Write rows; ``auto`` is a table on a terminal and TSV elsewhere.
+    """Write rows.
 
     Parameters
     ----------
     rows
         Column name to value; a column that a row does not have is empty.
     columns
-        Columns in order; the TSV header.
+        Columns in order; the header of TSV and CSV.
     form
-        What to write. Numbers have full precision in TSV and JSON Lines, 4 digits in a table.
+        One of `Format`. Numbers have full precision but in a table, where they have 4 digits.
     out
         Where to; default standard output.
     """
+    write_values(([row.get(c) for c in columns] for row in rows), columns, form, out)
+
+
+def write_values(
+    rows: Iterable[Sequence[Value]], columns: Sequence[str], form: str, out: TextIO | None = None
+) -> None:
+    """Write rows as `write_rows` does, each given as the values of all columns."""
     out = out or stdout()
-    if form is Format.AUTO:
-        form = Format.TABLE if out.isatty() else Format.TSV
-    if form is Format.JSONL:
-        # JSON leaves C1 control characters as they are, which a terminal would obey.
-        for row in rows:
-            cells = {c: row.get(c) for c in columns}
-            out.write(json.dumps(cells, ensure_ascii=out.isatty()) + "\n")
-    elif form is Format.TSV:
+    form = rows_form(form, out)
+    if form in ("json", "jsonl"):
+        write_json((dict(zip(columns, row)) for row in rows), out, lines=form == "jsonl")
+    elif form == "tsv":
         out.write("\t".join(columns) + "\n")
         for row in rows:
-            write_tsv_line(out, [row.get(c) for c in columns])
+            write_tsv_line(out, row)
+    elif form == "csv":
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(columns)
+        safe = safe_for(out) if out.isatty() else str
+        for row in rows:
+            writer.writerow([_text(value, safe) for value in row])
     else:
         _write_table(rows, columns, out)
+
+
+def write_json(objects: Iterable[Mapping[str, Any]], out: TextIO, *, lines: bool = False) -> int:
+    """Write one array of objects, or an object a line; return how many."""
+    # JSON leaves C1 control characters as they are, which a terminal would obey.
+    ascii_only = out.isatty()
+    count = 0
+    for one in objects:
+        if not lines:
+            out.write(",\n" if count else "[\n")
+        out.write(json.dumps(one, ensure_ascii=ascii_only) + ("\n" if lines else ""))
+        count += 1
+    if not lines:
+        out.write("\n]\n" if count else "[]\n")
+    return count
 
 
 def write_tsv_line(out: TextIO, values: Sequence[Value]) -> None:
@@ -85,9 +304,13 @@ def write_tsv_line(out: TextIO, values: Sequence[Value]) -> None:
 
     A tab or line break within a value becomes a blank: it would begin a cell or a row.
     """
-    safe = (lambda text: printable(text, 200)) if out.isatty() else one_cell
-    cells = ["" if v is None else safe(v) if isinstance(v, str) else _number(v) for v in values]
-    out.write("\t".join(cells) + "\n")
+    safe = safe_for(out)
+    out.write("\t".join([_text(value, safe) for value in values]) + "\n")
+
+
+def safe_for(out: TextIO) -> Callable[[str], str]:
+    """Return what makes text safe for a line: for a terminal also its escape codes."""
+    return (lambda text: printable(text, 200)) if out.isatty() else one_cell
 
 
 def one_cell(text: str) -> str:
@@ -95,21 +318,25 @@ def one_cell(text: str) -> str:
     return _BREAKS.sub(" ", text)
 
 
-def _number(value: int | float) -> str:
+def _text(value: Value, safe: Callable[[str], str]) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return safe(value)
     return str(value) if isinstance(value, int) else f"{value:.9g}"
 
 
-def _write_table(rows: Iterable[Mapping[str, Value]], columns: Sequence[str], out: TextIO) -> None:
+def _write_table(rows: Iterable[Sequence[Value]], columns: Sequence[str], out: TextIO) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     rows = list(rows)
-    for column in columns:
-        right = all(isinstance(row.get(column), int | float | None) for row in rows)
+    for number, column in enumerate(columns):
+        right = all(isinstance(row[number], int | float | None) for row in rows)
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*[_cell(row.get(column)) for column in columns])
+        table.add_row(*map(_cell, row))
     Console(file=out, highlight=False, markup=False).print(table)
 
 

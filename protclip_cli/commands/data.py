@@ -1,98 +1,67 @@
-"""``protclip data``: what commands need beside models, fetched and made ready."""
+"""``protclip data``: what commands need besides models, fetched and prepared."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from protclip_cli.boundary import say
-from protclip_cli.options import DeviceOption, GlobalOptions, OverwriteOption
-from protclip_cli.output_file import refuse_existing
-from protclip_cli.progress import make_progress
+from protclip_cli.groups import Entry, new_group
+from protclip_cli.output import refuse_existing
+from protclip_cli.terminal import Terminal
 from protclip_core.models.info import DEFAULT_MODEL
+from protclip_core.options import COMPUTE, OUTPUT, Device, Opt, Overwrite
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Fetch data and make it ready.",
-)
-go_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Releases of the Gene Ontology, and indexes of them for models.",
-)
-app.add_typer(go_app, name="go")
-
-CacheOption = Annotated[
+Cache = Annotated[
     Path | None,
-    typer.Option(
-        "--cache",
-        metavar="DIR",
-        help="Cache folder; other commands find it by PROTCLIP_CACHE.",
-        show_default=False,
-    ),
+    Opt("Cache folder; other commands find it through PROTCLIP_CACHE.", metavar="DIR"),
 ]
 
 
-@go_app.command(epilog="Example:\n\n  protclip data go pull && protclip data go build")
 def pull(
-    context: typer.Context,
+    terminal: Terminal,
     *,
     url: Annotated[
-        str | None,
-        typer.Option(help="Another address of an OBO file.", show_default="that of the consortium"),
+        str | None, Opt("Address of another OBO file.", default="the GO consortium's")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Fetch the latest release although one is there.")
+        bool, Opt("Fetch the latest release even if one is already here.", "--force")
     ] = False,
-    cache: CacheOption = None,
+    cache: Cache = None,
 ) -> None:
-    """Fetch the latest release of GO (go-basic.obo) into the cache."""
+    """Fetch the latest GO release (go-basic.obo) into the cache."""
     from protclip_core.tasks.data.task import GO_URL, pull_go
 
-    options: GlobalOptions = context.obj
-    progress = make_progress(quiet=options.quiet)
-    path, ontology = pull_go(url or GO_URL, cache=cache, force=force, progress=progress)
+    path, ontology = pull_go(url or GO_URL, cache=cache, force=force, progress=terminal.progress())
     say(f"{path}: GO release {ontology.release or 'unknown'}, {len(ontology):,} terms")
 
 
-@go_app.command(
-    epilog="Examples:\n\n  protclip data go build                 the release that was pulled\n\n"
-    "  protclip data go build go.obo --model my-model -o my.npz"
-)
 def build(
-    context: typer.Context,
+    terminal: Terminal,
     source: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[OBO]",
-            help="OBO file, or table of GO; default: what pull has fetched.",
-            show_default=False,
-        ),
+        Opt("OBO file, or GO table.", metavar="OBO", argument=True, default="what pull fetched"),
     ] = None,
     *,
-    model: Annotated[str, typer.Option(help="Name or path of a ProtCLIP model.")] = DEFAULT_MODEL,
+    model: Annotated[str, Opt("Name or path of a ProtCLIP model.", panel=COMPUTE)] = DEFAULT_MODEL,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="File.", show_default="in the cache"),
+        Opt("Index to write.", "-o", "--output", panel=OUTPUT, default="in the cache"),
     ] = None,
-    overwrite: OverwriteOption = False,
+    overwrite: Overwrite = False,
     template: Annotated[
         str | None,
-        typer.Option(
-            help="Text of a term: name, definition or both.",
-            show_default="as the model's own index, else both",
+        Opt(
+            "Text of a term: name, definition or both.",
+            default="as in the model's own index, else both",
         ),
     ] = None,
-    device: DeviceOption = "auto",
-    cache: CacheOption = None,
+    device: Device = "auto",
+    cache: Cache = None,
 ) -> None:
     """Embed the text of every GO term once, for protclip annotate --go."""
     from protclip_core.tasks.data.task import build_index
 
-    options: GlobalOptions = context.obj
     if output is not None:
         refuse_existing(output, overwrite=overwrite)
     made = build_index(
@@ -102,12 +71,41 @@ def build(
         template=template,
         device=device,
         cache=cache,
-        progress=make_progress(quiet=options.quiet),
+        progress=terminal.progress(),
     )
-    if options.quiet:
-        return
     index = made.index
-    kept = ", with probabilities" if index.calibration is not None else ", without probabilities"
-    say(f"{made.path}: {len(index):,} terms of GO release {index.release}{kept}")
+    kept = "without" if index.calibration is None else "with"
+    terminal.tell(
+        f"{made.path}: {len(index):,} terms of GO release {index.release}, {kept} probabilities"
+    )
     if not made.is_default:
-        say(f"use it with: protclip annotate --go --go-index {made.path}")
+        terminal.tell(f"use it with: protclip annotate --go --go-index {made.path}")
+
+
+_HERE = "protclip_cli.commands.data"
+go_group = new_group(
+    "GO releases, and indexes of them for models.",
+    {
+        "pull": Entry(
+            f"{_HERE}:pull",
+            "Fetch the latest GO release into the cache.",
+            """\
+Example:
+  protclip data go pull && protclip data go build
+    ~/.cache/protclip/go/go-basic.obo: GO release 2026-01-15, 39,906 terms""",
+        ),
+        "build": Entry(
+            f"{_HERE}:build",
+            "Embed the text of every GO term once.",
+            """\
+Examples:
+  protclip data go build                 the release that was pulled
+  protclip data go build go.obo --model my-model -o my.npz
+    my.npz: 39,906 terms of GO release 2026-01-15, with probabilities""",
+        ),
+    },
+)
+data_group = new_group(
+    "Fetch and prepare data.",
+    {"go": Entry(f"{_HERE}:go_group", "GO releases, and indexes of them for models.")},
+)

@@ -5,31 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from protclip_cli.options import Format
-from protclip_cli.output import Value, write_rows
+from protclip_cli.output import Format, Output, Value, target, write_rows
+from protclip_cli.terminal import Terminal
+from protclip_core.options import Opt, Overwrite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from protclip_core.tasks.doctor.task import Check
 
-EPILOG = "Example:\n\n  protclip doctor --format tsv > report.tsv     to send with a question"
+EPILOG = """\
+Example:
+  protclip doctor --format tsv > report.tsv     to send with a question
+    check   status  found                   advice
+    python  ok      3.11.2, linux x86_64"""
 
 
 def doctor(
+    terminal: Terminal,
     *,
     cache: Annotated[
         Path | None,
-        typer.Option(
+        Opt(
+            "Where models are kept.",
             "--cache",
             metavar="DIR",
-            help="Where models are kept; default PROTCLIP_CACHE, else the system's place.",
-            show_default=False,
+            default="PROTCLIP_CACHE, else the system's cache folder",
         ),
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="Form of the rows.")] = Format.AUTO,
+    format: Format = "auto",
+    output: Output = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Test this installation: versions, devices, folders, and whether the numbers are right.
 
@@ -38,6 +44,7 @@ def doctor(
     """
     from protclip_core.tasks.doctor.task import run_checks, verdict
 
+    to = target(output, format, overwrite=overwrite)
     seen: list[Check] = []
 
     def rows() -> Iterator[dict[str, Value]]:
@@ -50,6 +57,7 @@ def doctor(
                 "advice": check.advice,
             }
 
-    write_rows(rows(), ["check", "status", "found", "advice"], form)
+    with to.open() as out:
+        write_rows(rows(), ["check", "status", "found", "advice"], to.form, out)
     if error := verdict(seen):
         raise error

@@ -3,276 +3,177 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from protclip_cli.boundary import EXIT_PARTIAL, say
-from protclip_cli.left_out import list_left_out
-from protclip_cli.options import (
-    DeviceOption,
-    Format,
-    GlobalOptions,
-    OnError,
-    OnErrorOption,
-    OverwriteOption,
-    Space,
-    WorkersOption,
-    command_line,
-    inputs_or_pipe,
-    parse_batch_tokens,
-)
-from protclip_cli.output import write_rows, write_tsv_line
-from protclip_cli.output_file import checked_output, open_output
-from protclip_cli.progress import make_progress
+from protclip_cli.output import Target, Value, target, write_rows, write_values
+from protclip_cli.terminal import Terminal, list_left_out
 from protclip_core.errors import UsageError
-from protclip_core.models.info import DEFAULT_MODEL
+from protclip_core.options import OUTPUT, Opt
+from protclip_core.vectors.embed_request import EmbedRequest
 
 if TYPE_CHECKING:
-    from typing import TextIO
+    from collections.abc import Iterator
 
-    from protclip_core.vectors.embed_job import EmbedReport, EmbedRequest
+    import numpy as np
 
-EPILOG = (
-    "Examples:\n\n"
-    "  protclip embed proteins.fasta                  writes proteins.h5\n\n"
-    "  zcat x.fa.gz | protclip embed - -o x.h5        from a pipe\n\n"
-    "  protclip embed x.fa -o - | head -3             vectors as TSV"
-)
+    from protclip_core.store.spool import SpooledRecord
+    from protclip_core.vectors.embed_job import EmbedReport
 
-
-class Pooling(StrEnum):
-    """Which token vectors are averaged."""
-
-    TOKENS = "tokens"
-    RESIDUES = "residues"
-
-
-class Dtype(StrEnum):
-    """Type of the matrix products."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-
-
-class StoreDtype(StrEnum):
-    """Type in the file."""
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-
-
-class Long(StrEnum):
-    """What to do with long proteins."""
-
-    WINDOW = "window"
-    TRUNCATE = "truncate"
-    SKIP = "skip"
-    ERROR = "error"
-
-
-class Layout(StrEnum):
-    """Shape of the HDF5 file."""
-
-    PACKED = "packed"
-    PER_PROTEIN = "per-protein"
+EPILOG = """\
+Examples:
+  protclip embed proteins.fasta                  writes proteins.h5
+  zcat x.fa.gz | protclip embed - -o x.h5        from a pipe
+  protclip embed x.fa -o - | cut -f 1-4          vectors as TSV:
+    protein_id  length  flags  e1
+    P69905      142     0      -0.0123"""
+_STORES = (".h5", ".hdf5", ".he5")
+_TABLES = {".tsv": "tsv", ".csv": "csv"}
 
 
 def embed(
-    context: typer.Context,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="INPUT...",
-            help="FASTA files, plain or gz, bz2, zst, xz; '-' or nothing and a pipe: stdin.",
-            show_default=False,
-        ),
-    ] = None,
+    terminal: Terminal,
+    request: EmbedRequest,
     *,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Store to write; '-' prints TSV instead. Default: the input's name with .h5.",
-            show_default=False,
-        ),
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="Name of a model, a bundle, an ESM-2 directory, a fair-esm .pt.")
-    ] = DEFAULT_MODEL,
-    pooling: Annotated[
-        Pooling | None,
-        typer.Option(help="Average residues, or tokens (with BOS, EOS). Default: the model's."),
-    ] = None,
-    space: Annotated[
-        Space, typer.Option(help="Encoder vectors, or projected into the space of the texts.")
-    ] = Space.ENCODER,
-    per_residue: Annotated[
-        bool, typer.Option("--per-residue", help="Keep the vector of every residue as well.")
-    ] = False,
-    layer: Annotated[
-        int | None,
-        typer.Option(help="Encoder layer, 0 to the last; -1 is the last.", show_default="last"),
-    ] = None,
-    dtype: Annotated[
-        Dtype, typer.Option(help="bfloat16: faster products where the processor has them.")
-    ] = Dtype.FLOAT32,
-    store_dtype: Annotated[StoreDtype, typer.Option(help="Type of the stored vectors.")] = (
-        StoreDtype.FLOAT32
-    ),
-    device: DeviceOption = "auto",
-    workers: WorkersOption = None,
-    batch_tokens: Annotated[
-        str, typer.Option(help="Tokens of one batch; halved when memory runs out.")
-    ] = "auto",
-    long: Annotated[
-        Long, typer.Option(help="Proteins beyond one window: average windows, or else.")
-    ] = Long.WINDOW,
-    max_length: Annotated[
-        int | None,
-        typer.Option(help="Residues of one window.", show_default="the model's, 1022"),
-    ] = None,
-    on_error: OnErrorOption = OnError.FAIL,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run or add to a store.")
-    ] = False,
-    overwrite: OverwriteOption = False,
-    layout: Annotated[
-        Layout, typer.Option(help="packed: one matrix; per-protein: a dataset an id.")
-    ] = Layout.PACKED,
     to_tsv: Annotated[
         bool,
-        typer.Option(
+        Opt(
+            "Write TSV instead of HDF5, to -o or standard output; length: the embedded residues.",
             "--to-tsv",
-            help="Write TSV instead of HDF5, to -o or stdout; length: the embedded residues.",
+            panel=OUTPUT,
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell records, residues, disk and memory.")
+        bool,
+        Opt("Only report records, residues, disk and memory.", "--dry-run", panel=OUTPUT),
     ] = False,
 ) -> None:
     """Embed proteins: FASTA in, vectors out, nothing lost."""
-    from protclip_core.vectors.embed_job import EmbedRequest
-
-    options: GlobalOptions = context.obj
-    sources = inputs_or_pipe(inputs)
-    tsv = to_tsv or output == "-"
-    request = EmbedRequest(
-        inputs=sources,
-        output=None if tsv or (dry_run and output is None) else _store_path(output, sources),
-        model=model,
-        # Plain text from here on: the words go into the store's attributes.
-        pooling=pooling.value if pooling else None,
-        space=space.value,
-        layer=layer,
-        per_residue=per_residue,
-        dtype=dtype.value,
-        store_dtype=store_dtype.value,
-        device=device,
-        workers=workers,
-        batch_tokens=parse_batch_tokens(batch_tokens),
-        long=long.value,
-        max_residues=max_length,
-        on_error=on_error.value,
-        resume=resume,
-        overwrite=overwrite,
-        layout=layout.value,
-        command=command_line(),
-    )
+    output = request.output
+    suffix = "" if output is None else output.suffix.lower()
+    if to_tsv or str(output) == "-" or suffix in _TABLES:
+        if dry_run:
+            _show_plan(replace(request, output=None), terminal)
+        else:
+            form = "auto" if suffix in _TABLES else "tsv"
+            to = target(
+                None if output is None else str(output),
+                form,
+                overwrite=request.overwrite,
+                inputs=request.inputs,
+            )
+            _to_table(replace(request, output=None), replace(to, form=_form(to)), terminal)
+        return
+    if not (dry_run and output is None):
+        request = replace(request, output=_store_path(output, request.inputs))
     if dry_run:
-        _show_plan(request, options)
-    elif tsv:
-        _to_tsv(request, output, options)
+        _show_plan(request, terminal)
     else:
-        _to_store(request, options)
+        _to_store(request, terminal)
 
 
-def _store_path(output: str | None, sources: tuple[str, ...]) -> Path:
-    """Return where the store goes: what was asked for, else the one input's name with .h5."""
+def _form(to: Target) -> str:
+    return "tsv" if to.form == "auto" else to.form
+
+
+def _store_path(output: Path | None, sources: tuple[str, ...]) -> Path:
+    """Return where the store goes: the given name, else the one input's name with .h5."""
+    from protclip_core.io.outputs import check_outputs
+
+    hint = "give the store a name with -o OUT.h5"
     if output is not None:
-        if output.lower().endswith(".tsv"):
-            raise UsageError("a store is HDF5", where=output, hint="add --to-tsv, or name it .h5")
-        return Path(output)
+        check_outputs(sources, (output,), hint="choose another -o")
+        if output.suffix.lower() not in _STORES and not output.is_dir():
+            raise UsageError(
+                "a store is HDF5",
+                code="usage.output_suffix",
+                where=str(output),
+                hint=f"name it {output.with_suffix('.h5').name}, or write .tsv or .csv; "
+                "protclip store export makes .npy of a store",
+            )
+        return output
     if sources == ("-",):
-        raise UsageError("standard input has no name", hint="give the store one with -o OUT.h5")
+        raise UsageError("standard input has no name", code="usage.unnamed_output", hint=hint)
     if len(sources) > 1:
-        raise UsageError("several inputs need a name for the store", hint="give -o OUT.h5")
+        message = "several inputs need a name for the store"
+        raise UsageError(message, code="usage.unnamed_output", hint=hint)
     path = Path(sources[0])
     if not path.name:
-        raise UsageError("is a directory", where=sources[0], hint="name a file in it")
-    # What a descriptor's path leads to may well be a plain file; its name is none for a store.
+        message, hint = "is a directory", "name a file in it"
+        raise UsageError(message, code="usage.is_directory", where=sources[0], hint=hint)
+    # What a descriptor's path leads to may well be a plain file; its name does not name a store.
     descriptor = re.fullmatch(r"/dev/(stdin|fd/\d+)|/proc/\w+/fd/\d+", sources[0])
     if descriptor or (path.exists() and not path.is_file() and not path.is_dir()):
-        hint = "give the store a name with -o OUT.h5"
-        raise UsageError("is not a plain file", where=sources[0], hint=hint)
+        message = "is not a plain file"
+        raise UsageError(message, code="usage.unnamed_output", where=sources[0], hint=hint)
     if path.suffix.lower() in (".gz", ".bz2", ".zst", ".xz"):
         path = path.with_suffix("")
     return path.with_suffix(".h5")
 
 
-def _to_store(request: EmbedRequest, options: GlobalOptions) -> None:
+def _to_store(request: EmbedRequest, terminal: Terminal) -> None:
     from protclip_core.tasks.embed.task import embed_to_store
 
-    report = embed_to_store(request, make_progress(quiet=options.quiet))
-    if not options.quiet:
-        rate = f" ({report.residues / report.seconds:,.0f} residues/s)" if report.computed else ""
-        reused = f", {report.reused:,} reused" if report.reused else ""
-        say(
-            f"{request.output}: {report.records:,} proteins; {report.computed:,} sequences "
-            f"embedded in {report.seconds:.1f} s{rate}{reused}"
-        )
+    report = embed_to_store(request, terminal.progress())
+    rate = f" ({report.residues / report.seconds:,.0f} residues/s)" if report.computed else ""
+    reused = f", {report.reused:,} reused" if report.reused else ""
+    terminal.tell(
+        f"{request.output}: {report.records:,} proteins; {report.computed:,} sequences "
+        f"embedded in {report.seconds:.1f} s{rate}{reused}"
+    )
     _end_partial(report)
 
 
-def _to_tsv(request: EmbedRequest, output: str | None, options: GlobalOptions) -> None:
+def _to_table(request: EmbedRequest, to: Target, terminal: Terminal) -> None:
     """Stream rows to standard output, or whole into a file."""
     for chosen, name in (
         (request.resume, "--resume"),
         (request.per_residue, "--per-residue"),
-        (request.layout != Layout.PACKED, "--layout"),
-        (request.store_dtype != StoreDtype.FLOAT32, "--store-dtype"),
+        (request.layout != "packed", "--layout"),
+        (request.store_dtype != "float32", "--store-dtype"),
     ):
         if chosen:
-            raise UsageError(f"{name} has no meaning for TSV", hint="write a store (-o OUT.h5)")
-    path = checked_output(output, overwrite=request.overwrite, inputs=request.inputs)
-    with open_output(path) as out:
-        report = _write_vectors(request, out, options)
-    _end_partial(report)
-
-
-def _write_vectors(request: EmbedRequest, out: TextIO, options: GlobalOptions) -> EmbedReport:
+            hint = "write a store (-o OUT.h5)"
+            raise UsageError(f"{name} is for stores only", code="usage.for_stores", hint=hint)
     from protclip_core.vectors.embed_job import EmbedReport
     from protclip_core.vectors.embed_rows import embed_rows
 
-    header_done = False
-    # A bar and rows on one terminal would overwrite each other.
-    progress = make_progress(quiet=options.quiet or out.isatty())
-    for block in embed_rows(request, progress):
-        if isinstance(block, EmbedReport):
-            return block
-        records, vectors = block
-        if not header_done:
-            names = [f"e{i + 1}" for i in range(vectors.shape[1])]
-            write_tsv_line(out, ["protein_id", "length", "flags", *names])
-            header_done = True
-        for record, vector in zip(records, vectors, strict=True):
-            write_tsv_line(out, [record.id, record.length, int(record.flags), *vector.tolist()])
-        out.flush()
-    return EmbedReport()
+    report = EmbedReport()
+    with to.open() as out:
+        blocks = embed_rows(request, terminal.progress(out))
+        first = next(blocks)
+        if isinstance(first, EmbedReport):
+            report = first
+        else:
+            columns = ["protein_id", "length", "flags"]
+            columns += [f"e{number + 1}" for number in range(first[1].shape[1])]
+
+            def rows() -> Iterator[list[Value]]:
+                nonlocal report
+                block: tuple[list[SpooledRecord], np.ndarray] | EmbedReport = first
+                while not isinstance(block, EmbedReport):
+                    records, vectors = block
+                    for record, vector in zip(records, vectors, strict=True):
+                        yield [record.id, record.length, int(record.flags), *vector.tolist()]
+                    out.flush()
+                    block = next(blocks)
+                report = block
+
+            write_values(rows(), columns, to.form, out)
+    _end_partial(report)
 
 
-def _show_plan(request: EmbedRequest, options: GlobalOptions) -> None:
+def _show_plan(request: EmbedRequest, terminal: Terminal) -> None:
     from protclip_core.tasks.embed.plan import plan_embedding
 
-    plan = plan_embedding(request, make_progress(quiet=options.quiet))
+    plan = plan_embedding(request, terminal.progress())
     rows = [{"what": what, "value": value} for what, value in plan.rows()]
-    write_rows(rows, ["what", "value"], Format.AUTO)
+    write_rows(rows, ["what", "value"], "auto")
     if plan.failures:
         list_left_out(plan.num_failures, plan.failures)
-        raise typer.Exit(3 if plan.refused else EXIT_PARTIAL)
+        raise SystemExit(3 if plan.refused else EXIT_PARTIAL)
 
 
 def _end_partial(report: EmbedReport) -> None:
@@ -282,4 +183,4 @@ def _end_partial(report: EmbedReport) -> None:
     list_left_out(report.num_failures, report.first_failures)
     if report.failures_path is not None:
         say(f"warning: all of them are listed in {report.failures_path}")
-    raise typer.Exit(EXIT_PARTIAL)
+    raise SystemExit(EXIT_PARTIAL)

@@ -1,54 +1,42 @@
-"""``protclip models``: what there is, fetched, imported, checked, removed."""
+"""``protclip models``: list, fetch, import, check and remove models."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from protclip_cli.boundary import say
-from protclip_cli.options import Format, GlobalOptions
-from protclip_cli.output import Value, stdout, write_rows
-from protclip_cli.progress import make_progress
+from protclip_cli.groups import Entry, new_group
+from protclip_cli.output import Format, Output, Value, stdout, target, write_rows
+from protclip_cli.terminal import Terminal
 from protclip_core.errors import ModelError
+from protclip_core.options import Opt, Overwrite
 from protclip_core.records import printable
 
 if TYPE_CHECKING:
     from protclip_core.models.importers import Imported
     from protclip_core.tasks.models.install import PullPlan
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="List, fetch, import, check and remove models.",
-)
-
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model.")]
-CacheOption = Annotated[
+Name = Annotated[str, Opt("Name of a model.", metavar="NAME", argument=True)]
+Cache = Annotated[
     Path | None,
-    typer.Option(
-        "--cache",
-        metavar="DIR",
-        help="Where models are kept; other commands find it by PROTCLIP_CACHE.",
-        show_default=False,
-    ),
+    Opt("Where models are kept; other commands find it through PROTCLIP_CACHE.", metavar="DIR"),
 ]
-FormatOption = Annotated[Format, typer.Option("--format", help="Form of the rows.")]
 
 
-@app.command(name="list", epilog="Example:\n\n  protclip models list")
 def list_(
+    terminal: Terminal,
     *,
-    installed: Annotated[
-        bool, typer.Option("--installed", help="Only those that are here.")
-    ] = False,
-    cache: CacheOption = None,
-    form: FormatOption = Format.AUTO,
+    installed: Annotated[bool, Opt("Only those that are installed.", "--installed")] = False,
+    cache: Cache = None,
+    format: Format = "auto",
+    output: Output = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """List bundled, installed and available models."""
     from protclip_core.tasks.models.task import list_models
 
+    to = target(output, format, overwrite=overwrite)
     rows: list[dict[str, Value]] = []
     for row in list_models(cache):
         if installed and row.state == "available":
@@ -67,22 +55,27 @@ def list_(
                 "summary": row.summary,
             }
         )
-    write_rows(rows, ["name", "state", "contents", "parameters", "MB", "license", "summary"], form)
+    columns = ["name", "state", "contents", "parameters", "MB", "license", "summary"]
+    with to.open() as out:
+        write_rows(rows, columns, to.form, out)
 
 
-@app.command(epilog="Example:\n\n  protclip models info protclip-mini")
 def info(
-    name: NameArgument,
+    terminal: Terminal,
+    name: Name,
     *,
-    card: Annotated[bool, typer.Option("--card", help="Print the model card instead.")] = False,
-    cache: CacheOption = None,
-    form: FormatOption = Format.AUTO,
+    card: Annotated[bool, Opt("Print the model card instead.", "--card")] = False,
+    cache: Cache = None,
+    format: Format = "auto",
+    output: Output = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Tell what a model is, where it came from, and where it lies."""
+    """Show what a model is, where it came from, and where it is kept."""
     from protclip_core.fetch.cache import is_installed
     from protclip_core.fetch.catalog import find_entry
     from protclip_core.models.info import describe_model
 
+    to = target(output, format, overwrite=overwrite)
     try:
         described = describe_model(name, cache)
     except ModelError:
@@ -106,70 +99,65 @@ def info(
         from protclip_core.terms.vocabularies import index_facts
 
         facts = {**dict(described.facts()), **dict(index_facts(described))}
-    write_rows([{"what": k, "value": v} for k, v in facts.items()], ["what", "value"], form)
+    with to.open() as out:
+        rows = [{"what": k, "value": v} for k, v in facts.items()]
+        write_rows(rows, ["what", "value"], to.form, out)
 
 
 def _print_card(path: Path) -> None:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        raise ModelError("has no model card", where=str(path.parent)) from None
+        message = "has no model card"
+        raise ModelError(message, code="model.no_card", where=str(path.parent)) from None
     out = stdout()
     for line in text.splitlines():
-        # A card is data from elsewhere: no escape code of its may reach a terminal.
+        # A card is data from elsewhere: none of its escape codes may reach a terminal.
         out.write((printable(line, 10_000) if out.isatty() else line) + "\n")
 
 
-@app.command(
-    epilog="Examples:\n\n  protclip models pull esm2-650m\n\n"
-    "  protclip models pull my-esm --from hub:owner/repository@revision\n\n"
-    "  protclip models pull my-model --from https://lab.org/model.zip --sha256 9f86d0…"
-)
 def pull(
-    context: typer.Context,
-    name: NameArgument,
+    terminal: Terminal,
+    name: Name,
     *,
     source: Annotated[
         str | None,
-        typer.Option(
+        Opt(
+            "doi:…, hub:OWNER/REPO[@REVISION] or https://….",
             "--from",
             metavar="SOURCE",
-            help="doi:…, hub:OWNER/REPO[@REVISION] or https://…; default: the catalog's.",
-            show_default=False,
+            default="the catalog's",
         ),
     ] = None,
-    sha256: Annotated[
-        str | None, typer.Option(help="Hash that the file of a URL must have.", show_default=False)
-    ] = None,
+    sha256: Annotated[str | None, Opt("Hash that the file of a URL must have.")] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Ask no server; use what was downloaded before.")
+        bool, Opt("Ask no server; use what was downloaded before.", "--offline")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Fetch it although it is there.")] = False,
-    cache: CacheOption = None,
+    force: Annotated[bool, Opt("Fetch it even if it is already here.", "--force")] = False,
+    cache: Cache = None,
 ) -> None:
     """Fetch a model, check it and install it."""
     from protclip_core.tasks.models import install as models
 
-    options: GlobalOptions = context.obj
     plan = models.plan_pull(
         name, source=source, sha256=sha256, cache=cache, offline=offline, force=force
     )
     if plan.installed is not None:
         origin = models.origin_of(plan.installed)
         since = f", from {origin}" if origin else ""
-        say(f"{plan.name}: is here already, and sound: {plan.target}{since}")
+        say(f"{plan.name}: already installed, and sound: {plan.target}{since}")
         return
-    if not options.quiet:
+    if not terminal.quiet:
         _announce(plan)
-    imported = models.pull(plan, progress=make_progress(quiet=options.quiet))
+    imported = models.pull(plan, progress=terminal.progress())
     if imported is None:
         say(f"{plan.name}: another process has installed it: {plan.target}")
-    elif not options.quiet:
+    elif not terminal.quiet:
         _report(imported, plan.name)
 
 
 def _announce(plan: PullPlan) -> None:
-    """Say before the first byte whose terms hold, how much comes, and from where."""
+    """Say before the first byte which licence applies, how much comes, and from where."""
     size = plan.download_bytes
     what = f"{size / 1e6:,.1f} MB" if size is not None else "a download of unknown size"
     notes = f" ({plan.entry.license_notes})" if plan.entry else ""
@@ -186,60 +174,52 @@ def _report(imported: Imported, name: str) -> None:
     say(f"{name}: installed in {imported.bundle.path}; use it with --model {name}")
 
 
-@app.command(
-    name="import",
-    epilog="Examples:\n\n  protclip models import official/ --name protclip-650m "
-    "--tokenizer vocab.txt\n\n"
-    "  protclip models import esm2_t33_650M_UR50D --name esm2-650m   from torch's hub cache",
-)
 def import_(
-    context: typer.Context,
+    terminal: Terminal,
     path: Annotated[
         Path,
-        typer.Argument(
+        Opt(
+            "Folder, file or archive of a model, or a fair-esm name in torch's cache.",
             metavar="PATH",
-            help="Folder, file or archive of a model, or a name of fair-esm in torch's cache.",
+            argument=True,
         ),
     ],
     *,
-    name: Annotated[str, typer.Option("--name", help="Name to install it under.")],
+    name: Annotated[str, Opt("Name to install it under.", "--name")],
     tokenizer: Annotated[
         Path | None,
-        typer.Option(
-            help="vocab.txt or tokenizer.json of the text encoder, if PATH has none.",
-            show_default=False,
-        ),
+        Opt("vocab.txt or tokenizer.json of the text encoder, if PATH has none."),
     ] = None,
-    license: Annotated[
-        str | None, typer.Option(help="Its licence, to be kept with it.", show_default=False)
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a model of this name.")] = False,
-    cache: CacheOption = None,
+    license: Annotated[str | None, Opt("Its licence, to be kept with it.")] = None,
+    force: Annotated[bool, Opt("Replace a model of this name.", "--force")] = False,
+    cache: Cache = None,
 ) -> None:
     """Install a model from files: official ProtCLIP, ESM-2, ESM-1b, ProtBERT, PubMedBERT."""
     from protclip_core.tasks.models.install import import_local
 
-    options: GlobalOptions = context.obj
     imported = import_local(
         path, name, tokenizer=tokenizer, license=license, cache=cache, force=force
     )
-    if not options.quiet:
+    if not terminal.quiet:
         _report(imported, name)
 
 
-@app.command(epilog="Example:\n\n  protclip models verify esm2-650m")
 def verify(
+    terminal: Terminal,
     names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Default: all here.", show_default=False),
-    ] = None,
+        tuple[str, ...],
+        Opt("Models to check.", metavar="NAME", argument=True, default="all installed"),
+    ] = (),
     *,
-    cache: CacheOption = None,
-    form: FormatOption = Format.AUTO,
+    cache: Cache = None,
+    format: Format = "auto",
+    output: Output = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare every file of models with its hash."""
     from protclip_core.tasks.models.task import list_models, verify_model
 
+    to = target(output, format, overwrite=overwrite)
     chosen = names or [row.name for row in list_models(cache) if row.state != "available"]
     rows: list[dict[str, Value]] = []
     problems = []
@@ -253,31 +233,104 @@ def verify(
             rows.append({"model": name, "file": file, "state": problem or "sound"})
             if problem:
                 problems.append(f"{name}: {file}: {problem}")
-    write_rows(rows, ["model", "file", "state"], form)
+    with to.open() as out:
+        write_rows(rows, ["model", "file", "state"], to.form, out)
     if problems:
         raise ModelError(
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found",
+            code="model.damaged",
             hint="pull or import such a model again with --force, or remove it",
             details=problems[:5],
         )
 
 
-@app.command(epilog="Example:\n\n  protclip models remove esm2-650m")
 def remove(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Installed models.")],
+    terminal: Terminal,
+    names: Annotated[tuple[str, ...], Opt("Installed models.", metavar="NAME", argument=True)],
     *,
-    cache: CacheOption = None,
+    cache: Cache = None,
 ) -> None:
-    """Remove installed models and what was downloaded of them."""
+    """Remove installed models and their downloads."""
     from protclip_core.tasks.models.task import remove_model
 
     for name in names:
         say(f"{name}: removed from {remove_model(name, cache).parent}")
 
 
-@app.command(epilog="Example:\n\n  ls $(protclip models path protclip-mini)")
-def path(name: NameArgument, *, cache: CacheOption = None) -> None:
+def path(terminal: Terminal, name: Name, *, cache: Cache = None) -> None:
     """Print the folder or file of a model."""
     from protclip_core.models.info import describe_model
 
     stdout().write(f"{describe_model(name, cache).path}\n")
+
+
+_HERE = "protclip_cli.commands.models"
+models_group = new_group(
+    "List, fetch, import, check and remove models.",
+    {
+        "list": Entry(
+            f"{_HERE}:list_",
+            "List bundled, installed and available models.",
+            """\
+Example:
+  protclip models list
+    name           state    contents        parameters  MB    license
+    protclip-mini  bundled  protein + text  11,027,201  25.7  Apache-2.0""",
+        ),
+        "info": Entry(
+            f"{_HERE}:info",
+            "Show what a model is and where it is kept.",
+            """\
+Example:
+  protclip models info protclip-mini
+    what      value
+    name      protclip-mini
+    contents  protein + text""",
+        ),
+        "pull": Entry(
+            f"{_HERE}:pull",
+            "Fetch a model, check it and install it.",
+            """\
+Examples:
+  protclip models pull my-esm --from hub:owner/repository@revision
+  protclip models pull my-model --from https://lab.org/model.zip --sha256 9f86d0…
+  protclip models pull esm2-650m
+    esm2-650m: licence MIT
+    esm2-650m: 2,609.5 MB from hub:facebook/esm2_t33_650M_UR50D""",
+        ),
+        "import": Entry(
+            f"{_HERE}:import_",
+            "Install a model from files.",
+            """\
+Examples:
+  protclip models import esm2_t33_650M_UR50D --name esm2-650m   from torch's hub cache
+  protclip models import official/ --name protclip-650m --tokenizer vocab.txt
+    protclip-650m: installed in ~/.cache/protclip/models/protclip-650m""",
+        ),
+        "verify": Entry(
+            f"{_HERE}:verify",
+            "Compare every file of models with its hash.",
+            """\
+Example:
+  protclip models verify esm2-650m
+    model      file               state
+    esm2-650m  model.safetensors  sound""",
+        ),
+        "remove": Entry(
+            f"{_HERE}:remove",
+            "Remove installed models and their downloads.",
+            """\
+Example:
+  protclip models remove esm2-650m
+    esm2-650m: removed from ~/.cache/protclip/models""",
+        ),
+        "path": Entry(
+            f"{_HERE}:path",
+            "Print the folder or file of a model.",
+            """\
+Example:
+  ls $(protclip models path protclip-mini)
+    MODEL_CARD.md  bundle.json  model.safetensors""",
+        ),
+    },
+)

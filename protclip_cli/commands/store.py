@@ -1,42 +1,44 @@
-"""``protclip store``: look into, check, export and join embedding stores."""
+"""``protclip store``: inspect, check, export and join embedding stores."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from protclip_cli.boundary import say
-from protclip_cli.options import Format, FormatOption, OverwriteOption, command_line
-from protclip_cli.output import Value, stdout, write_rows, write_tsv_line
-from protclip_cli.output_file import refuse_existing
-from protclip_core.errors import ModelError, UsageError
-
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Look into, check, export and join embedding stores (HDF5).",
+from protclip_cli.groups import Entry, new_group
+from protclip_cli.output import (
+    Format,
+    Output,
+    Value,
+    refuse_existing,
+    target,
+    write_rows,
+    write_values,
 )
+from protclip_cli.terminal import Terminal, command_line
+from protclip_core.errors import ModelError
+from protclip_core.options import OUTPUT, Opt, Overwrite
 
-StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store that embed wrote.")]
-
-
-class Layout(StrEnum):
-    """Shape of the HDF5 file."""
-
-    PACKED = "packed"
-    PER_PROTEIN = "per-protein"
-
-
-@app.command(epilog="Example:\n\n  protclip store info proteins.h5")
-def info(path: StorePath, *, form: FormatOption = Format.AUTO) -> None:
-    """Tell what a store holds and how it was made."""
+if TYPE_CHECKING:
     from protclip_core.store.reader import EmbeddingStore
 
+StorePath = Annotated[Path, Opt("A store that embed wrote.", metavar="STORE", argument=True)]
+
+
+def info(
+    terminal: Terminal,
+    path: StorePath,
+    *,
+    format: Format = "auto",
+    output: Output = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show what a store holds and how it was made."""
+    from protclip_core.store.reader import EmbeddingStore
+
+    to = target(output, format, overwrite=overwrite, inputs=(path,))
     with EmbeddingStore.open(path) as store:
-        residues = int(store.lengths.sum())
         facts: dict[str, Value] = {
             "file": str(path),
             "layout": store.layout,
@@ -44,29 +46,33 @@ def info(path: StorePath, *, form: FormatOption = Format.AUTO) -> None:
             "dimension": store.dim,
             "type": str(store.dtype),
             "per residue": "yes" if store.per_residue else "no",
-            "residues": residues,
+            "residues": int(store.lengths.sum()),
         }
         facts |= {n: v for n, v in store.attributes.items() if n not in _FORMAT_ATTRIBUTES}
     rows = [{"what": what, "value": value} for what, value in facts.items()]
-    write_rows(rows, ["what", "value"], form)
+    with to.open() as out:
+        write_rows(rows, ["what", "value"], to.form, out)
 
 
 _FORMAT_ATTRIBUTES = {"layout", "dim", "per_residue", "flags_meaning", "ids_sha256"}
 
 
-@app.command(epilog="Example:\n\n  protclip store show proteins.h5 sp|P69905|HBA_HUMAN")
 def show(
+    terminal: Terminal,
     path: StorePath,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", show_default=False)] = None,
+    ids: Annotated[tuple[str, ...], Opt("Proteins to show.", metavar="ID", argument=True)] = (),
     *,
-    head: Annotated[int, typer.Option(min=1, help="Proteins shown if no id is given.")] = 20,
-    form: FormatOption = Format.AUTO,
+    head: Annotated[int, Opt("Proteins to show if no id is given.", min=1)] = 20,
+    format: Format = "auto",
+    output: Output = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Show proteins with their length, flags, norm and first numbers."""
     import numpy as np
 
     from protclip_core.store.reader import EmbeddingStore
 
+    to = target(output, format, overwrite=overwrite, inputs=(path,))
     with EmbeddingStore.open(path) as store:
         chosen = [store.row(id) for id in ids] if ids else list(range(min(head, len(store))))
         vectors = store.read(np.array(chosen, np.int64))
@@ -82,7 +88,9 @@ def show(
                     "embedding": f"{first} …" if len(vector) > 4 else first,
                 }
             )
-        write_rows(rows, ["protein_id", "length", "flags", "norm", "embedding"], form)
+        with to.open() as out:
+            columns = ["protein_id", "length", "flags", "norm", "embedding"]
+            write_rows(rows, columns, to.form, out)
         if not ids and len(store) > len(chosen):
             say(f"{len(chosen)} of {len(store):,} proteins (more with --head)")
 
@@ -93,14 +101,20 @@ def _flag_names(flags: int) -> str:
     return ",".join(str(flag.name).lower() for flag in RecordFlag(flags) if flag.name)
 
 
-@app.command(epilog="Example:\n\n  protclip store verify proteins.h5")
 def verify(
-    paths: Annotated[list[Path], typer.Argument(metavar="STORE...", help="Stores to check.")],
+    terminal: Terminal,
+    paths: Annotated[tuple[Path, ...], Opt("Stores to check.", metavar="STORE", argument=True)],
+    *,
+    format: Format = "auto",
+    output: Output = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Check stores byte by byte; any flipped, missing or added byte is found."""
     from protclip_core.store.tools import verify_store
 
+    to = target(output, format, overwrite=overwrite, inputs=paths)
     problems = []
+    sound: list[dict[str, Value]] = []
     for path in paths:
         try:
             found = [f"{path}: {problem}" for problem in verify_store(path)]
@@ -108,67 +122,76 @@ def verify(
             found = [str(error)]
         problems += found
         if not found:
-            write_tsv_line(stdout(), [str(path), "sound"])
+            sound.append({"file": str(path), "state": "sound"})
+    if sound:
+        with to.open() as out:
+            write_rows(sound, ["file", "state"], to.form, out)
     if problems:
         raise ModelError(
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found",
+            code="model.damaged",
             hint="restore from a copy or embed again",
             details=problems[:5],
         )
 
 
-@app.command(
-    epilog="Examples:\n\n  protclip store export proteins.h5 | awk '{print $1, $4}'\n\n"
-    "  protclip store export proteins.h5 -o proteins.npy   with proteins.npy.ids.txt beside it"
-)
 def export(
+    terminal: Terminal,
     path: StorePath,
     *,
     output: Annotated[
-        str, typer.Option("-o", "--output", help="'-' (TSV to standard output), .tsv or .npy.")
+        str,
+        Opt(
+            "File to write: .tsv, .csv or .jsonl, or .npy with the ids in .npy.ids.txt; '-': TSV "
+            "to standard output.",
+            "-o",
+            "--output",
+            panel=OUTPUT,
+        ),
     ] = "-",
-    overwrite: OverwriteOption = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Write the vectors as TSV (protein_id, length, flags, e1, e2, …) or as a NumPy matrix."""
-    from protclip_core.io.atomic import check_writable_target, open_atomic
-    from protclip_core.io.outputs import check_outputs
+    """Write the vectors as a table (protein_id, length, flags, e1, e2, …) or a NumPy matrix."""
     from protclip_core.store.reader import EmbeddingStore
-    from protclip_core.store.tools import export_npy, iter_tsv_rows
+    from protclip_core.store.tools import iter_tsv_rows
 
     with EmbeddingStore.open(path) as store:
-        if output == "-":
-            out = stdout()
-            for values in iter_tsv_rows(store):
-                write_tsv_line(out, values)
+        if output.endswith(".npy"):
+            _export_matrix(store, Path(output), path, overwrite=overwrite)
             return
-        target = Path(output)
-        if target.suffix not in (".tsv", ".npy"):
-            raise UsageError(f"{output}: unknown form", hint="use a name in .tsv or .npy, or -")
-        names = target.with_name(f"{target.name}.ids.txt")
-        outputs = (target, names) if target.suffix == ".npy" else (target,)
-        check_outputs((path,), outputs, hint="choose another -o")
-        for written in outputs:
-            check_writable_target(written)
-            refuse_existing(written, overwrite=overwrite)
-        if target.suffix == ".npy":
-            export_npy(store, target)
-            with open_atomic(names) as file:
-                for id in store.ids:
-                    file.write(f"{id}\n".encode())
-            return
-        with open_atomic(target) as file:
-            for values in iter_tsv_rows(store):
-                cells = [f"{v:.9g}" if isinstance(v, float) else str(v) for v in values]
-                file.write(("\t".join(cells) + "\n").encode())
+        to = target(output, overwrite=overwrite, inputs=(path,), more={".npy": "npy"})
+        with to.open() as out:
+            form = "tsv" if to.form == "auto" else to.form
+            rows = iter_tsv_rows(store)
+            write_values(rows, [str(name) for name in next(rows)], form, out)
 
 
-@app.command(epilog="Example:\n\n  protclip store merge human.h5 mouse.h5 -o both.h5")
+def _export_matrix(store: EmbeddingStore, path: Path, source: Path, *, overwrite: bool) -> None:
+    from protclip_core.io.atomic import check_writable_target, open_atomic
+    from protclip_core.io.outputs import check_outputs
+    from protclip_core.store.tools import export_npy
+
+    names = path.with_name(f"{path.name}.ids.txt")
+    check_outputs((source,), (path, names), hint="choose another -o")
+    for written in (path, names):
+        check_writable_target(written)
+        refuse_existing(written, overwrite=overwrite)
+    export_npy(store, path)
+    with open_atomic(names) as file:
+        for id in store.ids:
+            file.write(f"{id}\n".encode())
+
+
 def merge(
-    paths: Annotated[list[Path], typer.Argument(metavar="STORE...", help="Stores to join.")],
+    terminal: Terminal,
+    paths: Annotated[tuple[Path, ...], Opt("Stores to join.", metavar="STORE", argument=True)],
     *,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The store to write.")],
-    layout: Annotated[Layout, typer.Option(help="Shape of the new store.")] = Layout.PACKED,
-    overwrite: OverwriteOption = False,
+    output: Annotated[Path, Opt("The store to write.", "-o", "--output", panel=OUTPUT)],
+    layout: Annotated[
+        Literal["packed", "per-protein"],
+        Opt("packed: one matrix; per-protein: one dataset per id.", panel=OUTPUT),
+    ] = "packed",
+    overwrite: Overwrite = False,
 ) -> None:
     """Join stores that were made by one model with one set of settings."""
     from protclip_core._version import __version__
@@ -183,5 +206,61 @@ def merge(
         "command": command_line(),
         "input": " ".join(printable(str(path), 200) for path in paths),
     }
-    count = merge_stores(paths, output, attributes=attributes, layout=layout.value)
+    count = merge_stores(paths, output, attributes=attributes, layout=layout)
     say(f"{output}: {count:,} proteins")
+
+
+_HERE = "protclip_cli.commands.store"
+store_group = new_group(
+    "Inspect, check, export and join embedding stores (HDF5).",
+    {
+        "info": Entry(
+            f"{_HERE}:info",
+            "Show what a store holds and how it was made.",
+            """\
+Example:
+  protclip store info proteins.h5
+    what       value
+    file       proteins.h5
+    layout     packed
+    proteins   12
+    dimension  512""",
+        ),
+        "show": Entry(
+            f"{_HERE}:show",
+            "Show proteins with their length, flags, norm and first numbers.",
+            """\
+Example:
+  protclip store show proteins.h5 P69905
+    protein_id  length  flags  norm  embedding
+    P69905      142            5.12  0.021 -0.310 0.044 0.187 …""",
+        ),
+        "verify": Entry(
+            f"{_HERE}:verify",
+            "Check stores byte by byte.",
+            """\
+Example:
+  protclip store verify proteins.h5
+    file         state
+    proteins.h5  sound""",
+        ),
+        "export": Entry(
+            f"{_HERE}:export",
+            "Write the vectors as a table or a NumPy matrix.",
+            """\
+Examples:
+  protclip store export proteins.h5 -o proteins.npy   and proteins.npy.ids.txt
+  protclip store export proteins.h5 | cut -f 1,4
+    protein_id  e1
+    P69905      0.0208""",
+        ),
+        "merge": Entry(
+            f"{_HERE}:merge",
+            "Join stores that were made by one model with one set of settings.",
+            """\
+Example:
+  protclip store merge human.h5 mouse.h5 -o both.h5
+    both.h5: 37,500 proteins""",
+        ),
+    },
+)

@@ -23,7 +23,7 @@ from protclip_core.models.info import (
 )
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.text import TextModel
-from protclip_core.weights.bundle import sha256_of
+from protclip_core.weights.bundle import count_parameters, sha256_of
 from protclip_core.weights.names import fair_esm_names, transformers_names
 from protclip_core.weights.tensors import load_pickled_tensors, read_transformers_weights
 
@@ -76,16 +76,33 @@ def load_model(
         raise UsageError(f"type {dtype!r} is not known", hint="use float32 or bfloat16")
     if kind == torch.bfloat16 and where.type == "cpu" and not cpu_has_bfloat16():
         _log.warning("this processor only emulates bfloat16: float32 is several times faster")
+    loaded = _load(info, where, kind)
+    if _log.isEnabledFor(logging.INFO):
+        _log.info("model %s", _figures(loaded, where))
+    return loaded
+
+
+def _figures(model: ProteinModel, device: torch.device) -> str:
+    """Describe a loaded model in a line: name, parameters, width, weights, device."""
+    bundle = model.info.bundle
+    size = f"{count_parameters(bundle):,} parameters, " if bundle is not None else ""
+    return (
+        f"{model.info.name}: {size}width {model.encoder.hidden_dim}, "
+        f"weights sha256 {model.weights_sha256[:12]}…, {device}"
+    )
+
+
+def _load(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> ProteinModel:
     if info.kind == "bundle":
-        return load_bundle(info, where, kind)
+        return load_bundle(info, device, dtype)
     if info.kind == "transformers":
         tensors, weights_sha256 = read_transformers_weights(info.path)
         renamed = transformers_names(tensors)
         assert isinstance(info.encoder, Esm2Shape)
         encoder = build_esm2(info.encoder, renamed, str(info.path), lm_head=_has_head(renamed))
-        fast = Esm2Inference(encoder, device=where, dtype=kind)
+        fast = Esm2Inference(encoder, device=device, dtype=dtype)
         return ProteinModel(info, fast, weights_sha256)
-    return _load_fair_esm(info, where, kind)
+    return _load_fair_esm(info, device, dtype)
 
 
 def load_text_model(

@@ -10,17 +10,17 @@ from typing import Any
 
 from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import InputError, ModelError, ResourceError, UsageError
-from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, require_protein_encoder
+from protclip_core.models.info import ModelInfo, require_protein_encoder
 from protclip_core.models.loading import load_model, resolve_device
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings, resolve_settings
 from protclip_core.records import Failure, RecordFlag
 from protclip_core.store.spool import Spool, SpooledRecord
+from protclip_core.vectors.embed_request import EmbedRequest
 
 __all__ = [
     "EmbedJob",
     "EmbedReport",
-    "EmbedRequest",
     "apply_long_policy",
     "check_early",
     "count_failures",
@@ -32,31 +32,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbedRequest:
-    """What ``protclip embed`` was asked for; see its help for the meaning of each word."""
-
-    inputs: tuple[str, ...]
-    output: Path | None = None
-    model: str = DEFAULT_MODEL
-    pooling: str | None = None
-    space: str = "encoder"
-    layer: int | None = None
-    per_residue: bool = False
-    dtype: str = "float32"
-    store_dtype: str = "float32"
-    device: str = "auto"
-    workers: int | None = None
-    batch_tokens: int | None = None
-    long: str = "window"
-    max_residues: int | None = None
-    on_error: str = "fail"
-    resume: bool = False
-    overwrite: bool = False
-    layout: str = "packed"
-    command: str = ""
 
 
 @dataclass(kw_only=True)

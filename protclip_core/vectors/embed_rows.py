@@ -18,13 +18,13 @@ from protclip_core.vectors.embed_input import TEMPORARY_HINT, read_inputs
 from protclip_core.vectors.embed_job import (
     EmbedJob,
     EmbedReport,
-    EmbedRequest,
     apply_long_policy,
     check_early,
     count_failures,
     load_job,
     refuse_nothing,
 )
+from protclip_core.vectors.embed_request import EmbedRequest
 
 __all__ = ["embed_rows"]
 

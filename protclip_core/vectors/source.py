@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from protclip_core.heads.card import HeadInput, check_input
 from protclip_core.io.streams import source_name
 from protclip_core.measure.nearest import usable_rows
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, describe_model
+from protclip_core.options import Space
 from protclip_core.progress import Progress
 from protclip_core.records import Failure
 from protclip_core.store.format import FORMAT, HDF5_SIGNATURE
@@ -292,7 +293,7 @@ class FastaSource(Source):
         made: dict[str, Any] = {} if like is None else like.to_dict()
         same = [name for name in ("pooling", "layer", "max_residues", "long") if name in made]
         self._request = replace(
-            request, space=self.spec.space, **{name: made[name] for name in same}
+            request, space=cast(Space, self.spec.space), **{name: made[name] for name in same}
         )
 
     def _check_model(self, like: HeadInput, name: str) -> None:
@@ -356,7 +357,7 @@ class FastaSource(Source):
                 if self._like is not None:
                     check_input(self._like, self.input, self.name)
 
-        request = replace(self._request, space=space or self._request.space)
+        request = replace(self._request, space=cast(Space, space or self._request.space))
         for block in embed_rows(request, progress, see=see):
             if isinstance(block, EmbedReport):
                 self.num_failures, self.first_failures = block.num_failures, block.first_failures

@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ from protclip_core.weights.content import describe_content, safetensors_shapes
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Bundle", "open_bundle", "write_bundle"]
+__all__ = ["Bundle", "count_parameters", "open_bundle", "write_bundle"]
 
 FORMAT, FORMAT_VERSION = "protclip-bundle", 1
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
@@ -311,3 +312,22 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError("is not a JSON object", where=str(path))
     return content
+
+
+def count_parameters(bundle: Bundle) -> int:
+    """Count the numbers of all tensors from the head of the file.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = bundle.path / WEIGHTS
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelError(f"not a readable safetensors file ({error})", where=str(path)) from error
+    return sum(math.prod(shape) for shape in shapes)

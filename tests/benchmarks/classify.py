@@ -19,8 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from protclip_core.heads import FitSettings
-from protclip_core.tasks.classify.fit import FitRequest, fit
+from protclip_core.tasks.classify.fit import fit
+from protclip_core.tasks.classify.request import FitRequest
 
 TEN = (
     "Cell.membrane",
@@ -82,7 +82,8 @@ def run(name, proteins, options):
                 output=folder / "x.head",
                 model=options.model,
                 split="column",
-                settings=FitSettings(kind=options.kind, threads=options.threads),
+                kind=options.kind,
+                threads=options.threads,
             )
         )
     seconds = time.perf_counter() - started

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from protclip_core.models.info import DEFAULT_MODEL
-from protclip_core.tasks.mutate.fit import FitRequest, fit
+from protclip_core.tasks.mutate.fit import fit
+from protclip_core.tasks.mutate.request import FitRequest
 
 
 def main() -> None:

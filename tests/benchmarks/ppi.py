@@ -30,9 +30,9 @@ from protclip_core.measure.composition import composition
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.writer import StoreWriter
 from protclip_core.tasks.embed.task import embed_to_store
-from protclip_core.tasks.ppi.train import TrainRequest, train
-from protclip_core.tasks.ppi.vectors import VectorOptions
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.tasks.ppi.request import TrainRequest
+from protclip_core.tasks.ppi.train import train
+from protclip_core.vectors.embed_request import EmbedRequest
 
 TRIADS = {c: n for n, group in enumerate(("AGV", "ILFP", "YMTS", "HNQW", "RK", "DE", "C"))
           for c in group}  # fmt: skip
@@ -94,7 +94,7 @@ def human(data: Path, work: Path, features: str, kinds: list[str]) -> None:
                 pairs=lists[1],
                 valid=lists[0],
                 test=lists[2],
-                vectors=VectorOptions(inputs=(str(store),)),
+                inputs=(str(store),),
                 output=work / f"human.{kind}.{features}.head",
                 features=features,
                 overwrite=True,
@@ -127,7 +127,7 @@ def shs27k(data: Path, work: Path, features: str, kinds: list[str]) -> None:
             report = train(
                 TrainRequest(
                     pairs=str(table),
-                    vectors=VectorOptions(inputs=(str(store),)),
+                    inputs=(str(store),),
                     output=work / "shs27k.head",
                     features=features,
                     overwrite=True,

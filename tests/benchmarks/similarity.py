@@ -32,8 +32,9 @@ from pathlib import Path
 
 from protclip_core.io.fasta import read_fasta
 from protclip_core.tasks.embed.task import embed_to_store
-from protclip_core.tasks.similarity.evaluate import EvaluateReport, EvaluateRequest, evaluate
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.tasks.similarity.evaluate import EvaluateReport, evaluate
+from protclip_core.tasks.similarity.request import EvaluateRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 
 SPECIES = {"human": "MF_HS3.csv.gz", "E. coli": "MF_EC3.csv.gz"}
 

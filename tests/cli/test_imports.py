@@ -115,10 +115,24 @@ def test_the_library_knows_nothing_of_the_terminal():
     assert wrong == []
 
 
-def test_the_terminal_and_training_do_not_know_each_other():
-    for package, other in (("protclip_cli", "train"), ("train", "protclip_cli")):
-        names = {name.split(".")[0] for path in modules(package) for name in imported(path)}
-        assert other not in names
+#: What training shares with the program: signals, exit codes, progress and log lines.
+EDGE = {"protclip_cli.boundary", "protclip_cli.progress", "protclip_cli.logs"}
+
+
+def test_training_and_the_program_share_the_edge_alone():
+    wrong = [
+        f"{module} imports {name}"
+        for module, name in arrows()
+        if {module.split(".")[0], name.split(".")[0]} == {"train", "protclip_cli"}
+        and not (module.startswith("train.") and name in EDGE)
+    ]
+    assert wrong == []
+
+
+def test_the_edge_loads_nothing_of_the_terminal():
+    code = f"import sys, {', '.join(sorted(EDGE))}; print(*{TERMINAL} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "protclip_cli"
 
 
 def test_the_library_prints_nothing_and_ends_no_process():

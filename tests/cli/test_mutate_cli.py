@@ -8,10 +8,9 @@ import json
 import struct
 
 import pytest
-import typer
 
-from protclip_cli.commands.mutate.formats import COLUMNS
-from protclip_cli.main import _Group
+from protclip_cli.commands.mutate import mutate_group
+from protclip_cli.commands.mutate.score import COLUMNS
 from tests.support.helpers import random_proteins, write_fasta
 from tests.support.terminal import one_error
 
@@ -199,19 +198,21 @@ def test_errors_are_one_line(mutate, arguments, code, said):
     one_error(mutate(*arguments), code, said)
 
 
-def test_a_command_of_two_words_stands_beside_its_first():
-    """So that ``mutate fit`` can be a command while ``mutate x.fa`` is one."""
-    app = typer.Typer(cls=_Group)
-    ran = []
-
-    @app.command("mutate")
-    def first(name: str) -> None:
-        ran.append(("mutate", name))
-
-    @app.command("mutate fit")
-    def second(name: str) -> None:
-        ran.append(("mutate fit", name))
-
-    for arguments in (["mutate", "x.fa"], ["mutate", "fit", "a.csv"], ["mutate", "./fit"]):
-        app(arguments, standalone_mode=False, prog_name="protclip")
-    assert ran == [("mutate", "x.fa"), ("mutate fit", "a.csv"), ("mutate", "./fit")]
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [
+        (["x.fa"], "mutate"),
+        (["-q", "x.fa"], "mutate"),
+        (["./fit"], "mutate"),
+        (["fit", "a.csv"], "fit"),
+        (["-q", "fit", "a.csv"], "fit"),
+        (["--debug", "-vv", "predict", "v.tsv"], "predict"),
+    ],
+)
+def test_a_group_is_a_command_where_no_other_one_is_named(words, runs):
+    context = mutate_group.make_context("mutate", list(words))
+    if runs == "mutate":
+        assert list(context.params["inputs"]) == [words[-1]]
+    else:
+        assert context.command is mutate_group
+        assert context._protected_args == [runs]

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from protclip_cli.commands.mutate.fit import FIT_COLUMNS, PREDICT_COLUMNS
+from protclip_cli.commands.mutate.heads import FIT_COLUMNS, PREDICT_COLUMNS
 from tests.support.helpers import random_proteins, write_fasta
 from tests.support.terminal import one_error
 

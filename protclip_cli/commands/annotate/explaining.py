@@ -9,8 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protclip_cli.output import Value
-from protclip_cli.output_file import refuse_existing
+from protclip_cli.output import Value, check_picture
 from protclip_core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ EXPLAIN_COLUMNS = ("residues", "cosine_without")
 
 @dataclass
 class Explaining:
-    """What is to be said of residues, and what is known so far.
+    """What to say about residues, and what is known so far.
 
     Attributes
     ----------
@@ -44,50 +43,45 @@ class Explaining:
     _waiting: deque[TermResidues | None] = field(default_factory=deque)
     _drawn: ExplainedProtein | None = None
 
-    def check(self, inputs: tuple[str, ...], *, overwrite: bool, is_go_format: bool) -> None:
+    def check(
+        self,
+        inputs: Iterable[str | Path | None],
+        results: Path | None,
+        *,
+        overwrite: bool,
+        is_go_form: bool,
+    ) -> None:
         """Refuse what cannot be done, before any work.
 
+        Parameters
+        ----------
+        inputs, results
+            What is read, and the file of the table: neither can be the picture.
+        overwrite
+            Whether a picture that exists may be replaced.
+        is_go_form
+            Whether the table has a form without room for columns.
+
         Raises
         ------
         UsageError
-            Columns in a form that has no place for them, a protein and no picture, another
-            ending than those of pictures, or a file that is there already.
+            Columns without room for them, a protein without a picture, or a picture that cannot
+            be written.
         """
-        if self.columns and is_go_format:
+        if self.columns and is_go_form:
             raise UsageError(
-                "--explain adds columns, which this --format has no place for",
-                hint="use --format tsv or jsonl; --explain-plot goes with all",
+                "--explain adds columns, which this --format has no room for",
+                code="usage.conflicting_options",
+                hint="use --format tsv or jsonl; --plot goes with all formats",
             )
-        if self.plot is None:
-            if self.protein is not None:
-                raise UsageError(
-                    "--protein names the one to draw, and no picture is asked for",
-                    hint="add --explain-plot FILE.png",
-                )
-            return
-        from protclip_core.io.atomic import check_writable_target
-        from protclip_core.io.outputs import check_outputs
-        from protclip_core.report.figures import plot_form
-
-        plot_form(self.plot)
-        check_outputs(inputs, (self.plot,), hint="choose another --explain-plot")
-        check_writable_target(self.plot)
-        refuse_existing(self.plot, overwrite=overwrite, other="--explain-plot")
-
-    def refuse_table(self, table: Path | None) -> None:
-        """Refuse one file for the table and the picture: one would replace the other.
-
-        Raises
-        ------
-        UsageError
-            Both go to the same file.
-        """
-        if self.plot is None or table is None:
-            return
-        if self.plot.resolve() == table.resolve():
-            hint = "choose another -o, or another --explain-plot"
-            message = "is asked for as the table and as the picture"
-            raise UsageError(message, where=str(self.plot), hint=hint)
+        if self.plot is not None:
+            check_picture(self.plot, overwrite=overwrite, inputs=inputs, other=results)
+        elif self.protein is not None:
+            raise UsageError(
+                "--protein names the protein to draw, and there is no --plot",
+                code="usage.missing_option",
+                hint="add --plot FILE.png",
+            )
 
     @property
     def is_asked(self) -> bool:
@@ -95,12 +89,12 @@ class Explaining:
         return self.columns or self.plot is not None
 
     def proteins(self, annotation: Annotation, progress: Progress) -> Iterator[ProteinTerms]:
-        """Yield what `Annotation.proteins` does, and remember the residues on the way.
+        """Yield what `Annotation.proteins` does, and keep the residues.
 
         Raises
         ------
         UsageError
-            Several proteins, and none is named for the picture.
+            Several proteins, and no name for the picture.
         """
         from protclip_core.tasks.annotate.explain import explained_proteins
 
@@ -111,6 +105,7 @@ class Explaining:
             if len(first) > 1:
                 raise UsageError(
                     "a picture shows one protein, and there are several",
+                    code="usage.several_proteins",
                     where=str(self.plot),
                     hint=f"name it, as in --protein '{first[0].protein_id}'",
                 )
@@ -124,7 +119,7 @@ class Explaining:
                 yield found
 
     def add_to(self, rows: Iterable[dict[str, Value]]) -> Iterator[dict[str, Value]]:
-        """Give rows of the terms of `proteins`, in their order, the columns that are asked for."""
+        """Add the columns to the rows of the terms of `proteins`, in their order."""
         from protclip_core.terms.explain import as_ranges
 
         for row in rows:
@@ -136,7 +131,7 @@ class Explaining:
             yield row
 
     def draw(self, annotation: Annotation) -> None:
-        """Write the picture, if one is asked for; after the last protein.
+        """Write the picture, if there is to be one; after the last protein.
 
         Raises
         ------
@@ -153,6 +148,7 @@ class Explaining:
             named = "no protein" if self.protein is None else f"no protein {self.protein!r}"
             raise InputError(
                 f"{named} was annotated, so there is none to draw",
+                code="input.unknown_protein",
                 where=str(self.plot),
                 hint="give the id as the first column has it",
             )

@@ -1,210 +1,85 @@
-"""``protclip mutate``: what variants do to proteins, every row answered."""
+"""``protclip mutate``: what variants do to proteins; every row gets an answer."""
 
 from __future__ import annotations
 
-import re
-import sys
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 from protclip_cli.boundary import EXIT_PARTIAL, say
-from protclip_cli.commands.mutate.formats import MutateFormat, write_scores
-from protclip_cli.options import (
-    FORMAT,
-    DeviceOption,
-    GlobalOptions,
-    OverwritePictureOption,
-    WorkersOption,
-    inputs_or_pipe,
-)
-from protclip_cli.output import stdout
-from protclip_cli.output_file import refuse_existing
-from protclip_cli.progress import make_progress
+from protclip_cli.output import Format, Output, Value, check_picture, target, write_json, write_rows
+from protclip_cli.terminal import Terminal, inputs_or_pipe
 from protclip_core.errors import UsageError
+from protclip_core.options import OUTPUT, Opt, Overwrite
+from protclip_core.tasks.mutate.request import MutateRequest
 
 if TYPE_CHECKING:
+    from protclip_core.tasks.mutate.job import ScoredRow
     from protclip_core.tasks.mutate.task import Mutation
 
-EPILOG = (
-    "Columns: protein_id variant score percentile effect flags reason. A low score is "
-    "harmful. It is a sum of log ratios, so below 0 the model finds the variant less likely than "
-    "the wild type; with a prior, which is added to it, 0 means nothing. The percentile is among "
-    "all single substitutions of the protein. effect is empty as long as "
-    "no model has a calibration.\n\n"
-    "Variants: A42G, p.Ala42Gly, A42G:L50P, NP_000537.3:p.Arg175His, deletions, insertions; as "
-    "TSV or CSV (columns protein_id variant), a list, JSON Lines, or a VCF of VEP or SnpEff.\n\n"
-    "Examples:\n\n"
-    "  protclip mutate wt.fa --variants variants.tsv\n\n"
-    "  protclip mutate --variants v.tsv < wt.fasta\n\n"
-    "  protclip mutate wt.fa --scan --region 100-180 --plot heat.png\n\n"
-    "  protclip mutate wt.fa --variants v.tsv --model esm2-8m --model esm2-35m"
-)
+COLUMNS = ("protein_id", "variant", "score", "percentile", "effect", "flags", "reason")
+EPILOG = """\
+Columns: protein_id variant score percentile effect flags reason. A low score is harmful.
+It is a sum of log ratios: below 0 the model finds the variant less likely than the wild
+type; with a prior, which is added to it, 0 has no meaning. The percentile is among all
+single substitutions of the protein. effect is empty until a model has a calibration.
 
+Variants: A42G, p.Ala42Gly, A42G:L50P, NP_000537.3:p.Arg175His, deletions, insertions; as
+TSV or CSV (columns protein_id variant), a list, JSON Lines, or a VCF of VEP or SnpEff.
 
-class MethodName(StrEnum):
-    """How variants are scored."""
-
-    MASKED = "masked-marginals"
-    WILD_TYPE = "wt-marginals"
-    PSEUDO = "pll"
-    JOINT = "joint"
-    SHIFT = "embedding-shift"
-
-
-class PercentileName(StrEnum):
-    """Among what a score is placed."""
-
-    AUTO = "auto"
-    SCAN = "scan"
-    WILD_TYPE = "wt"
-    NONE = "none"
-
-
-class PriorName(StrEnum):
-    """What is added for each substitution whatever the protein."""
-
-    AUTO = "auto"
-    BLOSUM62 = "blosum62"
-    NONE = "none"
+Examples:
+  protclip mutate --variants v.tsv < wt.fasta
+  protclip mutate wt.fa --scan --region 100-180 --plot heat.png
+  protclip mutate wt.fa --variants v.tsv --model esm2-8m --model esm2-35m
+  protclip mutate wt.fa --variants variants.tsv
+    protein_id  variant  score   percentile  effect  flags  reason
+    HBB_HUMAN   E7V      -2.914  31.2"""
 
 
 def mutate(
-    context: typer.Context,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="PROTEINS...",
-            help="FASTA files, plain or compressed; '-' or nothing and a pipe: stdin. Not needed "
-            "where the variants bring their wild type.",
-            show_default=False,
-        ),
-    ] = None,
+    terminal: Terminal,
+    request: MutateRequest,
     *,
-    variants: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Variants to score; '-': stdin.", show_default=False),
-    ] = None,
-    scan: Annotated[
-        bool, typer.Option("--scan", help="Score all single substitutions instead.")
-    ] = False,
-    region: Annotated[
-        str | None,
-        typer.Option(metavar="A-B", help="Of a scan: from and to position.", show_default=False),
-    ] = None,
-    method: Annotated[
-        MethodName,
-        typer.Option(
-            help="masked-marginals: a forward pass a position. wt-marginals: one a protein. "
-            "joint: positions of a variant masked together. pll: for insertions and deletions "
-            "too, a pass a residue. embedding-shift: how far the protein's vector moves."
-        ),
-    ] = MethodName.MASKED,
-    toward: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT",
-            help="With embedding-shift: also how much nearer it comes to a text.",
-            show_default=False,
-        ),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Name or path of a model; repeated: mean of their standardised scores, and each.",
-            show_default="protclip-mini",
-        ),
-    ] = None,
-    prior: Annotated[
-        PriorName,
-        typer.Option(
-            help="Add BLOSUM62 and hydropathy to each substitution; auto: for models of k-mers, "
-            "whose own probabilities are weak."
-        ),
-    ] = PriorName.AUTO,
-    percentile: Annotated[
-        PercentileName,
-        typer.Option(
-            help="auto: among a scan of the protein where that is cheap, else of its "
-            "wild-type marginals (flag wt-percentile)."
-        ),
-    ] = PercentileName.AUTO,
-    offset: Annotated[
-        int, typer.Option(help="Position in the variants minus position in the sequence.")
-    ] = 0,
-    form: Annotated[MutateFormat, FORMAT] = MutateFormat.AUTO,
     plot: Annotated[
         Path | None,
-        typer.Option(
-            metavar="PNG", help="Of a scan of one protein: a heat map.", show_default=False
-        ),
+        Opt("Heat map of a scan of one protein: .png.", "--plot", metavar="FILE", panel=OUTPUT),
     ] = None,
-    overwrite: OverwritePictureOption = False,
-    variant_column: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Column of the variants.", show_default="told"),
-    ] = None,
-    protein_column: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Column of the proteins.", show_default="told"),
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail, with code 3, if any row cannot be scored.")
-    ] = False,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = None,
+    format: Format = "auto",
+    output: Output = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Score protein variants with a language model, or scan a protein."""
-    from protclip_core.tasks.mutate.job import MutateRequest
-    from protclip_core.tasks.mutate.scores import Method, Percentile
     from protclip_core.tasks.mutate.task import Mutation
 
-    options: GlobalOptions = context.obj
+    read = (*(request.inputs or ("-",)), request.variants, *request.models)
+    to = target(output, format, overwrite=overwrite, inputs=read)
     if plot is not None:
-        read = (*(inputs or ("-",)), variants, *(model or ()))
-        _check_plot(plot, method, read, scan=scan, overwrite=overwrite)
-    request = MutateRequest(
-        inputs=_inputs(inputs, variants),
-        variants=variants,
-        scan=scan,
-        region=_region(region),
-        offset=offset,
-        method=Method(method.value),
-        percentile=Percentile(percentile.value),
-        prior=prior.value,
-        toward=toward,
-        device=device,
-        workers=workers,
-        strict=strict,
-        variant_column=variant_column,
-        protein_column=protein_column,
-        **({"models": tuple(model)} if model else {}),
-    )
+        _check_plot(plot, request, read, to.path, overwrite=overwrite)
+    request = replace(request, inputs=_inputs(request.inputs, request.variants))
     mutation = Mutation(request)
     if plot is not None and len(mutation.proteins) != 1:
         raise UsageError(
             f"--plot draws one protein, there are {len(mutation.proteins):,}",
-            hint="give a FASTA file of one",
+            code="usage.several_proteins",
+            hint="give a FASTA file with one protein",
         )
-    progress = make_progress(quiet=options.quiet)
-    rows = list(mutation.scored(progress, None if options.quiet else say))
+    rows = list(mutation.scored(terminal.progress(), None if terminal.quiet else say))
     if plot is not None:  # before the rows, whose reader may go away
         _draw(mutation, plot)
     names = mutation.models if len(mutation.models) > 1 else []
-    write_scores(rows, form, stdout(), models=names, toward=toward is not None)
-    _end(mutation, quiet=options.quiet)
+    with to.open() as out:
+        write_scores(rows, to.form, out, models=names, toward=request.toward is not None)
+    _end(mutation, terminal)
 
 
-def _inputs(inputs: list[str] | None, variants: str | None) -> tuple[str, ...]:
+def _inputs(inputs: tuple[str, ...], variants: str | None) -> tuple[str, ...]:
     """Return the FASTA files; standard input where there are none and they are needed."""
-    if inputs and "-" in inputs and variants == "-":
-        raise UsageError("standard input (-) can be read once only", hint="give one as a file")
-    if inputs:
+    if "-" in inputs and variants == "-":
+        message, hint = "standard input (-) can be read only once", "give one as a file"
+        raise UsageError(message, code="usage.stdin_twice", hint=hint)
+    if inputs or variants is None:
         return inputs_or_pipe(inputs)
-    if variants is None:
-        return inputs_or_pipe(None)
     if variants == "-":
         return ()
     from protclip_core.tasks.mutate.input import carries_sequences
@@ -212,40 +87,32 @@ def _inputs(inputs: list[str] | None, variants: str | None) -> tuple[str, ...]:
     return () if carries_sequences(variants) else inputs_or_pipe(None)
 
 
-def _region(text: str | None) -> tuple[int, int] | None:
-    """Read ``100-180``, or one position."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(-?[0-9]{1,9})(?:-(-?[0-9]{1,9}))?", text.strip(), re.ASCII)
-    if found is None:
-        raise UsageError(f"--region {text!r} is no range", hint="write it as 100-180")
-    first = int(found[1])
-    last = int(found[2]) if found[2] else first
-    if last < first:
-        raise UsageError(f"--region {text!r} ends before it begins", hint="write it as 100-180")
-    return first, last
-
-
 def _check_plot(
     path: Path,
-    method: MethodName,
+    request: MutateRequest,
     read: tuple[str | None, ...],
+    results: Path | None,
     *,
-    scan: bool,
     overwrite: bool,
 ) -> None:
-    from protclip_core.io.atomic import check_writable_target
-    from protclip_core.io.outputs import check_outputs
-
-    if not scan:
-        raise UsageError("--plot is for scans", hint="add --scan")
-    if method in (MethodName.PSEUDO, MethodName.SHIFT):  # told before hours of passes, not after
-        raise UsageError(f"--method {method} draws no heat map", hint="use masked-marginals")
+    if not request.scan:
+        message = "--plot is for scans"
+        raise UsageError(message, code="usage.missing_option", hint="add --scan")
+    if request.method in ("pll", "embedding-shift"):  # before hours of passes, not after
+        _refuse_method(request.method)
     if path.suffix.lower() != ".png":
-        raise UsageError("--plot draws PNG", where=str(path), hint="use a name in .png")
-    check_outputs(read, (path,), hint="choose another --plot")
-    check_writable_target(path)
-    refuse_existing(path, overwrite=overwrite, other="name")
+        raise UsageError(
+            "--plot draws PNG here",
+            code="usage.output_suffix",
+            where=str(path),
+            hint="use a name ending in .png",
+        )
+    check_picture(path, overwrite=overwrite, inputs=read, other=results)
+
+
+def _refuse_method(method: str) -> None:
+    message, hint = f"--method {method} draws no heat map", "use masked-marginals"
+    raise UsageError(message, code="usage.no_plot", hint=hint)
 
 
 def _draw(mutation: Mutation, path: Path) -> None:
@@ -255,9 +122,7 @@ def _draw(mutation: Mutation, path: Path) -> None:
     request = mutation.request
     (id,) = mutation.proteins.sequences
     if id not in mutation.scans:
-        raise UsageError(
-            f"--method {request.method} draws no heat map", hint="use masked-marginals"
-        )
+        _refuse_method(request.method)
     title = f"{id}: {request.method}, {' + '.join(mutation.models)}{mutation.prior_words}"
     picture = heat_map(
         title,
@@ -270,20 +135,76 @@ def _draw(mutation: Mutation, path: Path) -> None:
         file.write(picture)
 
 
-def _end(mutation: Mutation, *, quiet: bool) -> None:
+def write_scores(
+    rows: Iterable[ScoredRow],
+    form: str,
+    out: TextIO,
+    *,
+    models: Sequence[str] = (),
+    toward: bool = False,
+) -> None:
+    """Write rows, in input order.
+
+    JSON is one array of objects with ``original_sequence``, ``mutated_sequence``,
+    ``predicted_fitness_score`` and ``mutation_effect`` in place of score and effect.
+
+    Parameters
+    ----------
+    rows
+        The answers.
+    form
+        One of `Format`.
+    out
+        Where to.
+    models
+        Of an ensemble: their names; each has a column ``score_NAME``.
+    toward
+        Whether there is a column ``toward``.
+    """
+    columns = [*COLUMNS[:3], *(["toward"] if toward else []), *COLUMNS[3:]]
+    columns += [f"score_{name}" for name in models]
+    cells = _cells(rows, models)
+    if form == "json":
+        named = {"score": "predicted_fitness_score", "effect": "mutation_effect"}
+        keys = ["original_sequence", "mutated_sequence", "score", "effect"]
+        keys += [column for column in columns if column not in keys]
+        write_json(({named.get(key, key): row.get(key) for key in keys} for row in cells), out)
+    else:
+        write_rows(cells, columns, form, out)
+
+
+def _cells(rows: Iterable[ScoredRow], models: Sequence[str]) -> Iterator[dict[str, Value]]:
+    for row in rows:
+        cells: dict[str, Value] = {
+            "protein_id": row.protein_id,
+            "variant": row.variant,
+            "score": row.score,
+            "toward": row.toward,
+            "percentile": row.percentile,
+            "effect": row.effect,
+            "flags": ",".join(row.flags),
+            "reason": row.reason,
+            "original_sequence": row.original,
+            "mutated_sequence": row.mutated,
+        }
+        cells |= {f"score_{name}": value for name, value in zip(models, row.by_model)}
+        yield cells
+
+
+def _end(mutation: Mutation, terminal: Terminal) -> None:
     """Sum up, and end with the code for rows without a score."""
     report = mutation.report
-    if not quiet:
-        sys.stdout.flush()
-        say(
-            f"{report.scored:,} of {report.rows:,} variants scored by "
-            f"{mutation.request.method} of {' + '.join(mutation.models)}; no effect classes: "
-            "no calibration"
-        )
-    if not report.unscored:
-        return
-    for reason in report.first_reasons:
+    terminal.tell(
+        f"{report.scored:,} of {report.rows:,} variants scored by {mutation.request.method} of "
+        f"{' + '.join(mutation.models)}; no effect classes: no calibration"
+    )
+    if report.unscored:
+        end_unanswered(report.unscored, report.first_reasons, "not scored, see column reason")
+
+
+def end_unanswered(count: int, reasons: Iterable[str], what: str) -> None:
+    """Name rows without an answer, and end with the code for it."""
+    for reason in reasons:
         say(f"warning: {reason}")
-    count = report.unscored
-    say(f"warning: {count:,} variant{'s' if count > 1 else ''} not scored, see column reason")
-    raise typer.Exit(EXIT_PARTIAL)
+    say(f"warning: {count:,} variant{'s' if count > 1 else ''} {what}")
+    raise SystemExit(EXIT_PARTIAL)

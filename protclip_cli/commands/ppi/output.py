@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from protclip_cli.options import Format
-from protclip_cli.output import Value, one_cell, write_rows
-from protclip_core.records import printable
+from protclip_cli.output import Value, rows_form, safe_for, write_json, write_values
 
 if TYPE_CHECKING:
     from protclip_core.tasks.ppi.predict import Predicted
 
-__all__ = ["PairFormat", "columns_of", "write_pairs"]
-
-
-class PairFormat(StrEnum):
-    """Form of the answers."""
-
-    AUTO = "auto"
-    TABLE = "table"
-    TSV = "tsv"
-    JSONL = "jsonl"
-    JSON = "json"
+__all__ = ["columns_of", "write_pairs"]
 
 
 def columns_of(labels: Sequence[str] | None, *, notes: bool) -> tuple[str, ...]:
@@ -36,7 +22,7 @@ def columns_of(labels: Sequence[str] | None, *, notes: bool) -> tuple[str, ...]:
 def write_pairs(
     blocks: Iterable[Predicted],
     labels: Sequence[str] | None,
-    form: PairFormat,
+    form: str,
     out: TextIO,
     *,
     notes: bool = True,
@@ -63,27 +49,29 @@ def write_pairs(
     least
         Least confidence of a row with a type.
     """
-    if form is PairFormat.AUTO:
-        form = PairFormat.TABLE if out.isatty() else PairFormat.TSV
+    form = rows_form(form, out)
     writer = _Writer(labels, notes=notes, every_type=every_type, least=least)
-    if form is PairFormat.TABLE:
-        rows = [row for block in blocks for row in writer.rows(block)]
-        names = writer.columns
-        table = (dict(zip(names, row, strict=False)) for row in rows)
-        write_rows(table, names, Format.TABLE, out)
-        return len(rows)
-    if form is PairFormat.JSON:
-        return _write_json(blocks, writer, labels, out)
-    if form is PairFormat.TSV:
+    count = 0
+    if form == "tsv":
+        safe = safe_for(out)
         out.write("\t".join(writer.columns) + "\n")
-    safe = _safe_for(out)
-    for block in blocks:
-        lines = (
-            _jsonl(block, writer, out) if form is PairFormat.JSONL else writer.lines(block, safe)
-        )
-        out.write("".join(lines))
-        writer.written += len(lines)
-    return writer.written
+        for block in blocks:
+            lines = writer.lines(block, safe)
+            out.write("".join(lines))
+            count += len(lines)
+        return count
+    rows = (row for block in blocks for row in writer.rows(block))
+    if form == "json":
+        return write_json((_named(row, labels) for row in rows), out)
+
+    def counted() -> Iterator[tuple[Value, ...]]:
+        nonlocal count
+        for row in rows:
+            count += 1
+            yield row[: len(writer.columns)]
+
+    write_values(counted(), writer.columns, form, out)
+    return count
 
 
 class _Writer:
@@ -93,7 +81,6 @@ class _Writer:
         self.labels, self._every, self._least = labels, every_type, least
         self.columns = columns_of(labels, notes=notes)
         self._notes = notes
-        self.written = 0
 
     def rows(self, block: Predicted) -> list[tuple[Value, ...]]:
         """Give the rows of a block, as tuples of `columns_of`."""
@@ -145,41 +132,19 @@ class _Writer:
         return found
 
 
-def _jsonl(block: Predicted, writer: _Writer, out: TextIO) -> list[str]:
-    return [
-        json.dumps(dict(zip(writer.columns, row, strict=False)), ensure_ascii=out.isatty()) + "\n"
-        for row in writer.rows(block)
-    ]
-
-
-def _write_json(
-    blocks: Iterable[Predicted], writer: _Writer, labels: Sequence[str] | None, out: TextIO
-) -> int:
-    count = 0
-    for block in blocks:
-        for a, b, *cells, note in writer.rows(block):
-            kind, score = (cells[0], cells[1]) if labels is not None else ("interaction", cells[0])
-            row = {
-                "protein_A": a,
-                "protein_B": b,
-                "interaction_type": kind if score is not None else None,
-                "confidence_score": score,
-            }
-            if note:
-                row["note"] = note
-            out.write(("[\n" if not count else ",\n") + json.dumps(row, ensure_ascii=out.isatty()))
-            count += 1
-    out.write("\n]\n" if count else "[]\n")
-    return count
+def _named(row: Sequence[Value], labels: Sequence[str] | None) -> dict[str, Value]:
+    a, b, *cells, note = row
+    kind, score = (cells[0], cells[1]) if labels is not None else ("interaction", cells[0])
+    named = {
+        "protein_A": a,
+        "protein_B": b,
+        "interaction_type": kind if score is not None else None,
+        "confidence_score": score,
+    }
+    return {**named, "note": note} if note else named
 
 
 def _numbers(said: object) -> list[float | None]:
     """Give probabilities with six digits, and None for NaN."""
     numbers = said.tolist()  # type: ignore[attr-defined]
     return [None if p != p else float(f"{p:.6g}") for p in numbers]
-
-
-def _safe_for(out: TextIO) -> Callable[[str], str]:
-    if out.isatty():
-        return lambda text: printable(text, 200)
-    return one_cell

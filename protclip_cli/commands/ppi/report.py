@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from protclip_cli.boundary import EXIT_PARTIAL, say
-from protclip_cli.options import GlobalOptions
+from protclip_cli.figures import draw
 from protclip_cli.output import Value, defined
-from protclip_cli.scores import draw
+from protclip_cli.terminal import Terminal
 from protclip_core.records import printable
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ def figure_rows(measured: Measured, part: str = "") -> Iterator[dict[str, Value]
             }
 
 
-def draw_measured(folder: Path, measured: Measured, title: str, options: GlobalOptions) -> None:
+def draw_measured(folder: Path, measured: Measured, title: str, terminal: Terminal) -> None:
     """Draw the curves of what was measured."""
     import numpy as np
 
@@ -55,15 +53,15 @@ def draw_measured(folder: Path, measured: Measured, title: str, options: GlobalO
         said = np.stack([1 - said, said], axis=1)
     else:
         truth = Targets.of_table(measured.truth, [str(n) for n in range(said.shape[1])])
-    draw(folder, truth, {"head": said}, title, options)
+    draw(folder, truth, {"head": said}, title, terminal)
 
 
-def say_default(head: Head) -> None:
+def tell_default(head: Head, terminal: Terminal) -> None:
     """Tell that the head that comes with the default model is used."""
-    say(f"no --head given: ppi.head of {head.card.input.model} ({head.card.task})")
+    terminal.tell(f"no --head given: ppi.head of {head.card.input.model} ({head.card.task})")
 
 
-def say_counts(counts: PairCounts) -> None:
+def tell_counts(counts: PairCounts, terminal: Terminal) -> None:
     """Tell what is odd about a list."""
     told = [
         f"{number:,} {what}"
@@ -76,16 +74,16 @@ def say_counts(counts: PairCounts) -> None:
         if number
     ]
     if told:
-        say(f"of {counts.rows:,} lines: {', '.join(told)}")
+        terminal.tell(f"of {counts.rows:,} lines: {', '.join(told)}")
 
 
-def say_leaks(leaks: LeakReport, part: str = "") -> None:
-    """Tell what of a test training has seen."""
-    for line in leaks.lines():
-        say(line.replace("test", part) if part else line)
+def tell_leaks(leaks: LeakReport, terminal: Terminal, part: str = "test") -> None:
+    """Tell what training has seen of a part."""
+    for line in leaks.lines(part):
+        terminal.tell(line)
 
 
-def say_predicted(prediction: Prediction, written: int) -> None:
+def tell_predicted(prediction: Prediction, written: int, terminal: Terminal) -> None:
     """Tell how many pairs were answered."""
     told = f"{prediction.answered:,} of {prediction.rows:,} pairs answered, {written:,} rows"
     for number, what in (
@@ -94,7 +92,7 @@ def say_predicted(prediction: Prediction, written: int) -> None:
         (prediction.trained, "in the training of the head"),
     ):
         told += f"; {number:,} {what}" if number else ""
-    say(told)
+    terminal.tell(told)
 
 
 def end_partial(counted: Sequence[PairCounts]) -> None:
@@ -113,4 +111,4 @@ def end_failures(count: int, failures: Sequence[Failure]) -> None:
         shown = f" ({printable(failure.id)})" if failure.id else ""
         say(f"warning: {place}{shown}: {failure.reason}")
     say(f"warning: {count:,} line{'s' if count > 1 else ''} left out")
-    raise typer.Exit(EXIT_PARTIAL)
+    raise SystemExit(EXIT_PARTIAL)

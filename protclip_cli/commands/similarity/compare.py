@@ -2,198 +2,135 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 from protclip_cli.boundary import EXIT_PARTIAL, say
-from protclip_cli.left_out import end_partial
-from protclip_cli.options import (
-    FORMAT,
-    DeviceOption,
-    Format,
-    GlobalOptions,
-    InputsArgument,
-    ModelOption,
-    OnError,
-    OverwritePictureOption,
-    PairOnErrorOption,
-    Space,
-    WorkersOption,
-    inputs_or_pipe,
-)
 from protclip_cli.output import (
+    Output,
     Value,
     begun,
+    check_picture,
     defined,
+    is_plain_tsv,
     one_cell,
-    stdout,
+    target,
     write_rows,
     write_tsv_line,
 )
-from protclip_cli.output_file import refuse_existing
-from protclip_cli.progress import make_progress
+from protclip_cli.terminal import Terminal, end_partial
 from protclip_core.errors import UsageError
+from protclip_core.options import INPUT, OUTPUT, Opt, Overwrite
 from protclip_core.records import printable
+from protclip_core.tasks.similarity.request import SimilarityRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from protclip_core.tasks.similarity.task import Answer, Partners, Similarity
+    import numpy as np
+
+    from protclip_core.tasks.similarity.task import Partners, Similarity
 
 COLUMNS = ("protein_a", "protein_b", "similarity")
-EPILOG = (
-    "Columns: protein_a protein_b similarity; with --pairs also reason, which says why a pair has "
-    "no similarity.\n\n"
-    "'protclip similarity evaluate' compares with similarities by GO.\n\n"
-    "Examples:\n\n"
-    "  cat x.fa | protclip similarity --min 0.8          each pair once, if it is alike\n\n"
-    "  protclip similarity x.h5 --top-k 5                five partners of each protein\n\n"
-    "  protclip similarity x.h5 --pairs pairs.tsv        an answer a line\n\n"
-    "  protclip similarity x.fa --format matrix --plot x.png > x.tsv\n\n"
-    "  protclip similarity x.h5 --against y.h5 --metric manhattan"
-)
+EPILOG = """\
+Columns: protein_a protein_b similarity; with --pairs also reason, which says why a pair
+has no similarity.
 
-
-class Metric(StrEnum):
-    """How two vectors are compared."""
-
-    COSINE = "cosine"
-    MANHATTAN = "manhattan"
-
-
-class SimilarityFormat(StrEnum):
-    """Form of the result."""
-
-    AUTO = "auto"
-    TABLE = "table"
-    TSV = "tsv"
-    JSONL = "jsonl"
-    MATRIX = "matrix"
+Examples:
+  protclip similarity x.h5 --top-k 5                five partners of each protein
+  protclip similarity x.h5 --pairs pairs.tsv        one answer per line
+  protclip similarity x.fa --format matrix --plot x.png > x.tsv
+  protclip similarity x.h5 --against y.h5 --metric manhattan
+  cat x.fa | protclip similarity --min-similarity 0.8
+    protein_a  protein_b  similarity
+    P69905     P68871     0.8731"""
 
 
 def similarity(
-    context: typer.Context,
-    inputs: InputsArgument = None,
+    terminal: Terminal,
+    request: SimilarityRequest,
     *,
-    listed: Annotated[
+    pairs: Annotated[
         str | None,
-        typer.Option(
-            "--pairs",
+        Opt(
+            "Only these pairs, two names a line, in their order; '-': standard input.",
             metavar="FILE",
-            help="Only these pairs, two names a line, in their order; '-': stdin.",
-            show_default=False,
+            panel=INPUT,
         ),
     ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            metavar="STORE|FASTA",
-            help="Compare each protein of INPUT with each of these.",
-            show_default=False,
-        ),
-    ] = None,
-    metric: Annotated[
-        Metric,
-        typer.Option(help="manhattan: 1 - |a - b| / (|a| + |b|), sums of absolute values."),
-    ] = Metric.COSINE,
-    space: Annotated[
-        Space | None,
-        typer.Option(
-            help="The space of the texts, or the encoder's. Default: joint if the model takes "
-            "texts.",
-            show_default=False,
-        ),
-    ] = None,
-    least: Annotated[
-        float | None,
-        typer.Option("--min", help="Only pairs of at least this similarity.", show_default=False),
-    ] = None,
-    top_k: Annotated[
-        int | None,
-        typer.Option(
-            "--top-k",
-            metavar="K",
-            help="The K best partners of each protein, best first.",
-            show_default=False,
-        ),
-    ] = None,
-    form: Annotated[SimilarityFormat, FORMAT] = SimilarityFormat.AUTO,
     plot: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Draw a clustered heat map as well; .png, .svg or .pdf.",
-            show_default=False,
-        ),
+        Opt("Clustered heat map: .png, .svg or .pdf.", "--plot", metavar="FILE", panel=OUTPUT),
     ] = None,
-    overwrite: OverwritePictureOption = False,
-    model: ModelOption = None,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = None,
-    on_error: PairOnErrorOption = OnError.FAIL,
+    format: Annotated[
+        Literal["auto", "table", "tsv", "csv", "jsonl", "json", "matrix"],
+        Opt(
+            "auto: by the suffix of -o, else a table on a terminal and TSV elsewhere. matrix: all "
+            "pairs, a row and a column per protein.",
+            panel=OUTPUT,
+        ),
+    ] = "auto",
+    output: Output = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare proteins with each other by their vectors."""
-    from protclip_core.tasks.similarity.task import Similarity, SimilarityRequest
+    from protclip_core.tasks.similarity.task import Similarity
 
-    options: GlobalOptions = context.obj
-    is_matrix = form is SimilarityFormat.MATRIX
-    narrowed = least is not None or top_k is not None
-    _check(listed, is_matrix=is_matrix, narrowed=narrowed, plot=plot)
-    request = SimilarityRequest(
-        inputs=inputs_or_pipe(inputs),
-        against=against,
-        metric=metric.value,
-        space=space.value if space else None,
-        least=least,
-        top_k=top_k,
-        model=model,
-        device=device,
-        workers=workers,
-        on_error=on_error.value,
-    )
-    if listed == "-" and "-" in (*request.inputs, against):
-        raise UsageError("standard input (-) can be read once only")
+    is_matrix = format == "matrix"
+    _check(request, pairs, is_matrix=is_matrix, is_drawn=plot is not None)
+    if pairs == "-" and "-" in (*request.inputs, request.against):
+        raise UsageError("standard input (-) can be read only once", code="usage.stdin_twice")
+    read = (*request.inputs, request.against, pairs, request.model)
+    form = "tsv" if is_matrix else format
+    to = target(output, form, overwrite=overwrite, inputs=read)
     if plot is not None:
-        read = (*request.inputs, against, model)
-        _check_picture(plot, read, overwrite=overwrite)
-    # A bar and rows on one terminal would overwrite each other.
-    progress = make_progress(quiet=options.quiet or stdout().isatty())
-    with Similarity(request, progress) as comparison:
+        check_picture(plot, overwrite=overwrite, inputs=read, other=to.path)
+    with Similarity(request, terminal.progress(to.screen)) as comparison:
         if plot is not None:
             _draw(comparison, plot)
         if is_matrix:
-            _write_matrix(comparison)
-        elif listed is not None:
-            _write_answers(comparison, listed, Format(form.value))
+            matrix = begun(comparison.matrix_rows())
+            with to.open() as out:
+                _write_matrix(comparison, matrix, out)
+        elif pairs is not None:
+            rows = begun(_answer_rows(comparison, pairs))
+            failed = 0
+
+            def counted() -> Iterator[dict[str, Value]]:
+                nonlocal failed
+                for row in rows:
+                    failed += bool(row["reason"])
+                    yield row
+
+            with to.open() as out:
+                write_rows(counted(), [*COLUMNS, "reason"], to.form, out)
+            if failed:
+                say(f"warning: {failed:,} pair{'s have' if failed > 1 else ' has'} no similarity")
+                raise SystemExit(EXIT_PARTIAL)
         else:
-            _write_partners(comparison, Format(form.value))
+            found = begun(comparison.partners())
+            with to.open() as out:
+                _write_partners(comparison, found, to.form, out)
         end_partial(comparison.num_failures, comparison.first_failures)
 
 
-def _check(listed: str | None, *, is_matrix: bool, narrowed: bool, plot: Path | None) -> None:
+def _check(
+    request: SimilarityRequest, pairs: str | None, *, is_matrix: bool, is_drawn: bool
+) -> None:
     """Refuse options that contradict each other."""
-    if is_matrix and (narrowed or listed is not None):
+    narrowed = request.min_similarity is not None or request.top_k is not None
+    if is_matrix and (narrowed or pairs is not None):
         raise UsageError(
-            "a matrix has all pairs", hint="drop --min, --top-k and --pairs, or --format matrix"
+            "a matrix has all pairs",
+            code="usage.conflicting_options",
+            hint="drop --min-similarity, --top-k and --pairs, or --format matrix",
         )
-    if listed is not None and (narrowed or plot is not None):
+    if pairs is not None and (narrowed or is_drawn):
         raise UsageError(
-            "listed pairs are all answered", hint="drop --min, --top-k and --plot, or --pairs"
+            "listed pairs are all answered",
+            code="usage.conflicting_options",
+            hint="drop --min-similarity, --top-k and --plot, or --pairs",
         )
-
-
-def _check_picture(path: Path, read: tuple[str | None, ...], *, overwrite: bool) -> None:
-    from protclip_core.io.atomic import check_writable_target
-    from protclip_core.io.outputs import check_outputs
-    from protclip_core.report.figures import plot_form
-
-    plot_form(path)
-    check_outputs(read, (path,), hint="choose another --plot")
-    check_writable_target(path)
-    refuse_existing(path, overwrite=overwrite, other="name")
 
 
 def _draw(comparison: Similarity, path: Path) -> None:
@@ -215,24 +152,13 @@ def _draw(comparison: Similarity, path: Path) -> None:
     say(f"{path}: {len(left):,} x {len(right):,} proteins")
 
 
-def _write_partners(comparison: Similarity, form: Format) -> None:
-    found = begun(comparison.partners())
-    out = stdout()
-    if form is Format.TSV or (form is Format.AUTO and not out.isatty()):
-        _write_lines(comparison, found)
-    else:
-        write_rows(_partner_rows(comparison, found), COLUMNS, form)
-
-
-def _write_lines(comparison: Similarity, found: Iterable[Partners]) -> None:
-    """Write TSV, as `write_rows` would, a protein at a time: there can be many millions of lines.
-
-    On a terminal, where names are made harmless, that function is good enough.
-    """
-    out = stdout()
-    if out.isatty():
-        write_rows(_partner_rows(comparison, found), COLUMNS, Format.TSV)
+def _write_partners(
+    comparison: Similarity, found: Iterable[Partners], form: str, out: TextIO
+) -> None:
+    if not is_plain_tsv(form, out):
+        write_rows(_partner_rows(comparison, found), COLUMNS, form, out)
         return
+    # As `write_rows` would, a protein at a time: there can be many millions of lines.
     names = [one_cell(id) for id in comparison.right.ids]
     out.write("\t".join(COLUMNS) + "\n")
     for one in found:
@@ -248,42 +174,25 @@ def _partner_rows(comparison: Similarity, found: Iterable[Partners]) -> Iterator
             yield {"protein_a": left[one.row], "protein_b": right[column], "similarity": score}
 
 
-def _write_matrix(comparison: Similarity) -> None:
+def _write_matrix(comparison: Similarity, blocks: Iterable[np.ndarray], out: TextIO) -> None:
     """Write a header of ids, then a line a protein; cells without a similarity are empty."""
-    rows = begun(comparison.matrix_rows())
-    out = stdout()
     write_tsv_line(out, ["protein_id", *comparison.right.ids])
     names = iter(comparison.left.ids)
-    for some in rows:
-        for scores in some.tolist():
+    for block in blocks:
+        for scores in block.tolist():
             write_tsv_line(out, [next(names), *map(defined, scores)])
 
 
-def _write_answers(comparison: Similarity, listed: str, form: Format) -> None:
+def _answer_rows(comparison: Similarity, listed: str) -> Iterator[dict[str, Value]]:
     from protclip_core.io.pairs.table import read_pairs
-
-    failed = 0
-
-    def rows() -> Iterator[dict[str, Value]]:
-        nonlocal failed
-        for one in answers:
-            failed += bool(one.reason)
-            yield _answer_row(one)
 
     def is_known(name: str) -> bool:
         return not isinstance(comparison.left.find(name), str)
 
-    answers = begun(comparison.answers(read_pairs(listed, is_known)))
-    write_rows(rows(), [*COLUMNS, "reason"], form)
-    if failed:
-        say(f"warning: {failed:,} pair{'s have' if failed > 1 else ' has'} no similarity")
-        raise typer.Exit(EXIT_PARTIAL)
-
-
-def _answer_row(one: Answer) -> dict[str, Value]:
-    return {
-        "protein_a": one.protein_a,
-        "protein_b": one.protein_b,
-        "similarity": one.similarity,
-        "reason": one.reason,
-    }
+    for one in comparison.answers(read_pairs(listed, is_known)):
+        yield {
+            "protein_a": one.protein_a,
+            "protein_b": one.protein_b,
+            "similarity": one.similarity,
+            "reason": one.reason,
+        }

@@ -320,13 +320,6 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def _check(request: AnnotateRequest) -> None:
     """Refuse options that contradict each other, or are out of range."""
-    if unknown := [name for name in request.vocabularies if name not in VOCABULARY_NAMES]:
-        known = ", ".join(VOCABULARY_NAMES)
-        raise UsageError(
-            f"vocabulary {unknown[0]!r} is not known",
-            code="usage.unknown_value",
-            hint=f"use {known}",
-        )
     if not (request.vocabularies or request.vocabulary_files or request.labels):
         raise UsageError(
             "no vocabulary is given",

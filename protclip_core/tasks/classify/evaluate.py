@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from protclip_core.heads.seen import keys_of_digests, unpack_keys
 from protclip_core.heads.targets import VALUES
 from protclip_core.io.labels import read_labels
 from protclip_core.measure.composition import COMPOSITION_WIDTH, composition
-from protclip_core.measure.metrics import RESAMPLES
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
 from protclip_core.report.head_report import Score, measure_all, say
@@ -30,46 +28,13 @@ from protclip_core.tasks.classify.data import (
     keep_known,
     with_label,
 )
+from protclip_core.tasks.classify.request import EvaluateRequest
 from protclip_core.tasks.classify.sequences import with_sequences
 from protclip_core.vectors.source import open_vectors, read_all
 
-__all__ = ["EvaluateReport", "EvaluateRequest", "evaluate"]
+__all__ = ["EvaluateReport", "evaluate"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateRequest:
-    """What ``protclip classify evaluate`` was asked for.
-
-    Attributes
-    ----------
-    labels
-        Table, see `protclip_core.io.labels`; where it has splits, its test is measured on.
-    inputs
-        FASTA files, ``-``, or one store.
-    head
-        Head file.
-    include_seen
-        Whether to measure on proteins that the head was fitted on as well.
-    sequences
-        As in `FitRequest`: for the baseline of composition.
-    resamples
-        Of the intervals.
-    model, device, workers, on_error
-        As `open_vectors` has them.
-    """
-
-    labels: str
-    inputs: tuple[str, ...]
-    head: Path
-    include_seen: bool = False
-    sequences: str | None = None
-    resamples: int = RESAMPLES
-    model: str | None = None
-    device: str = "auto"
-    workers: int | None = None
-    on_error: str = "fail"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from protclip_core.io.atomic import check_writable_target
 from protclip_core.io.labels import read_labels
 from protclip_core.io.outputs import check_outputs
 from protclip_core.measure.composition import composition
-from protclip_core.measure.metrics import RESAMPLES
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
 from protclip_core.report.head_report import Score, measure_all, prior
@@ -32,67 +30,16 @@ from protclip_core.tasks.classify.data import (
     resolve_task,
     with_label,
 )
+from protclip_core.tasks.classify.request import FitRequest
 from protclip_core.tasks.classify.sequences import with_sequences
 from protclip_core.tasks.classify.split import DROPPED, TEST, TRAIN, VALID, Split, split_proteins
 from protclip_core.vectors.source import open_vectors, read_all
 
-__all__ = ["MIN_MEMBERS", "FitReport", "FitRequest", "fit"]
+__all__ = ["MIN_MEMBERS", "FitReport", "fit"]
 
 _log = logging.getLogger(__name__)
 
 MIN_MEMBERS = 5
-TEST_SHARE = 0.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitRequest:
-    """What ``protclip classify fit`` was asked for.
-
-    Attributes
-    ----------
-    labels
-        Table, see `protclip_core.io.labels`.
-    inputs
-        FASTA files, ``-``, or one store.
-    output
-        Head file.
-    task
-        ``"auto"``, ``"classes"``, ``"labels"`` or ``"regression"``.
-    settings
-        Of the fit.
-    split, test_share
-        See `protclip_core.tasks.classify.split.split_proteins`.
-    min_members
-        Least proteins of a class or label to fit on.
-    sequences
-        FASTA file of a store's proteins: for clusters and for the composition.
-    resamples
-        Of the intervals.
-    overwrite
-        Whether to replace ``output``.
-    model, space, device, workers, on_error
-        As `open_vectors` has them.
-    command
-        Command line, for the card.
-    """
-
-    labels: str
-    inputs: tuple[str, ...]
-    output: Path
-    task: str = "auto"
-    settings: FitSettings = FitSettings()
-    split: str = "auto"
-    test_share: float = TEST_SHARE
-    min_members: int = MIN_MEMBERS
-    sequences: str | None = None
-    resamples: int = RESAMPLES
-    overwrite: bool = False
-    model: str | None = None
-    space: str = "encoder"
-    device: str = "auto"
-    workers: int | None = None
-    on_error: str = "fail"
-    command: str = ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,37 +15,10 @@ from protclip_core.heads import load_head
 from protclip_core.heads.targets import VALUES
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
+from protclip_core.tasks.classify.request import PredictRequest
 from protclip_core.vectors.source import open_vectors
 
-__all__ = ["PredictRequest", "Predicting", "Prediction"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictRequest:
-    """What ``protclip classify predict`` was asked for.
-
-    Attributes
-    ----------
-    inputs
-        FASTA files, ``-``, or one store.
-    head
-        Head file.
-    top_k
-        Labels of a protein at most; None: 1, or all where ``min_probability`` is given.
-    min_probability
-        Least probability of what is listed, 0 to 1.
-    model, device, workers, on_error
-        As `open_vectors` has them.
-    """
-
-    inputs: tuple[str, ...]
-    head: Path
-    top_k: int | None = None
-    min_probability: float | None = None
-    model: str | None = None
-    device: str = "auto"
-    workers: int | None = None
-    on_error: str = "fail"
+__all__ = ["Predicting", "Prediction"]
 
 
 @dataclass(frozen=True, slots=True)

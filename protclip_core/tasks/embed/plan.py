@@ -21,13 +21,13 @@ from protclip_core.records import Failure
 from protclip_core.store.spool import Spool
 from protclip_core.vectors.embed_input import TEMPORARY_HINT, read_inputs
 from protclip_core.vectors.embed_job import (
-    EmbedRequest,
     check_early,
     disk_bytes,
     load_job,
     settings_without_weights,
     width_of,
 )
+from protclip_core.vectors.embed_request import EmbedRequest
 
 __all__ = ["EmbedPlan", "plan_embedding"]
 

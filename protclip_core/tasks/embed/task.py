@@ -25,7 +25,6 @@ from protclip_core.tasks.embed.compute import check_same_settings, compute_parts
 from protclip_core.vectors.embed_input import read_inputs
 from protclip_core.vectors.embed_job import (
     EmbedReport,
-    EmbedRequest,
     apply_long_policy,
     check_early,
     disk_bytes,
@@ -34,6 +33,7 @@ from protclip_core.vectors.embed_job import (
     settings_without_weights,
     width_of,
 )
+from protclip_core.vectors.embed_request import EmbedRequest
 
 __all__ = ["embed_to_store"]
 

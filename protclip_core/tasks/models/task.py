@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from protclip_core.fetch.cache import (
 from protclip_core.fetch.catalog import CATALOG, CatalogEntry, find_entry, is_of_entry
 from protclip_core.models.info import BUNDLED, ModelInfo, describe_model
 from protclip_core.tasks.models.folder import installing, leftovers
-from protclip_core.weights.bundle import MANIFEST, WEIGHTS, Bundle, open_bundle
+from protclip_core.weights.bundle import MANIFEST, count_parameters, open_bundle
 
 __all__ = ["ModelRow", "list_models", "remove_model", "verify_model"]
 
@@ -84,7 +83,7 @@ def _row_of_bundle(name: str, path: Path, state: str) -> ModelRow:
     try:
         info = describe_model(path)
         assert info.bundle is not None
-        parameters = _count_parameters(info.bundle)
+        parameters = count_parameters(info.bundle)
         size = sum(f.stat().st_size for f in path.iterdir() if f.is_file()) / 1e6
     except (ModelError, OSError) as error:
         _log.debug("%s", error)
@@ -111,17 +110,8 @@ def _row_of_bundle(name: str, path: Path, state: str) -> ModelRow:
     )
 
 
-def _count_parameters(bundle: Bundle) -> int:
-    """Count the numbers of all tensors from the head of the file."""
-    from safetensors import SafetensorError, safe_open
-
-    path = bundle.path / WEIGHTS
-    try:
-        with safe_open(path, framework="numpy") as file:
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    except SafetensorError as error:
-        raise ModelError(f"not a readable safetensors file ({error})", where=str(path)) from error
-    return sum(math.prod(shape) for shape in shapes)
+def _from_catalog(entry: CatalogEntry, info: ModelInfo) -> bool:
+    return info.origin == " + ".join(source.text for source in entry.sources)
 
 
 def _row_of_entry(entry: CatalogEntry) -> ModelRow:

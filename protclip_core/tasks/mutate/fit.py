@@ -18,8 +18,7 @@ from protclip_core.heads.kinds import GP, RIDGE
 from protclip_core.heads.variant_features import VariantFeatures
 from protclip_core.io.atomic import check_writable_target
 from protclip_core.io.outputs import check_outputs
-from protclip_core.measure.metrics import RESAMPLES, Estimate, measure_values
-from protclip_core.models.info import DEFAULT_MODEL
+from protclip_core.measure.metrics import Estimate, measure_values
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.mutate.assay import (
     VariantVectors,
@@ -32,69 +31,21 @@ from protclip_core.tasks.mutate.assay import (
     zero_shot_of_prior,
 )
 from protclip_core.tasks.mutate.input import AskedRow, Proteins
+from protclip_core.tasks.mutate.request import FitRequest
 from protclip_core.tasks.mutate.splits import LEAST_ROWS, held_out_splits
 from protclip_core.variants import Variant
 
-__all__ = ["FitReport", "FitRequest", "SplitScore", "fit"]
+__all__ = ["FitReport", "SplitScore", "fit"]
 
 _log = logging.getLogger(__name__)
 
 #: Variants up to which a Gaussian process is fitted unasked, and at all.
 AUTO_GP_ROWS, MOST_GP_ROWS = 1500, 2000
-MAX_ROWS = 5000
 METHODS = ("masked-marginals", "wt-marginals")
 #: Variants that the search of parameters looks at; its folds.
 _SEARCH_ROWS = {GP: 500, RIDGE: 1500}
 _FOLDS = 3
 _SHOWN_REASONS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitRequest:
-    """What ``protclip mutate fit`` was asked for.
-
-    Attributes
-    ----------
-    assay
-        Table with a column of variants and one of measured values; ``-`` for standard input.
-    output
-        Head file.
-    fasta
-        Wild type; None with ``embeddings`` alone.
-    embeddings
-        Store whose ids are the variants.
-    kind
-        ``"auto"``, ``"ridge"`` or ``"gp"``.
-    score_column, variant_column
-        Names; None: told.
-    offset
-        Position in the variants minus position in the sequence.
-    max_rows
-        Variants beyond them are left out, at random.
-    model, method, device, workers
-        Of the zero-shot score, see `ZeroShot`.
-    resamples, seed, threads, overwrite, command
-        As in `protclip_core.tasks.classify.fit.FitRequest`.
-    """
-
-    assay: str
-    output: Path
-    fasta: str | None = None
-    embeddings: str | None = None
-    kind: str = "auto"
-    score_column: str | None = None
-    variant_column: str | None = None
-    offset: int = 0
-    max_rows: int = MAX_ROWS
-    model: str = DEFAULT_MODEL
-    method: str = METHODS[0]
-    device: str = "auto"
-    workers: int | None = None
-    resamples: int = RESAMPLES
-    seed: int = 0
-    threads: int = 1
-    overwrite: bool = False
-    command: str = ""
 
 
 @dataclass(frozen=True)

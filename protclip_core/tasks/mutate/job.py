@@ -5,62 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from protclip_core.errors import UsageError
-from protclip_core.models.info import DEFAULT_MODEL
+from protclip_core.tasks.mutate.request import MutateRequest
 from protclip_core.tasks.mutate.scores import Method, Percentile
 from protclip_core.variants.substitution_prior import PRIORS
 
-__all__ = ["MutateReport", "MutateRequest", "ScoredRow", "check_request"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MutateRequest:
-    """What ``protclip mutate`` was asked for.
-
-    Attributes
-    ----------
-    inputs
-        FASTA files, ``-`` for standard input; none where the variants bring their sequences.
-    variants
-        File of variants, ``-`` for standard input; None for a scan.
-    scan
-        Score all single substitutions.
-    region
-        Of a scan: first and last position.
-    offset
-        Position in the text minus position in the sequence.
-    models
-        Names or paths; several make an ensemble.
-    method
-        See `Method`.
-    percentile
-        See `Percentile`; ``auto`` takes a scan where it is cheap, else wild-type marginals.
-    prior
-        One of `PRIORS`.
-    toward
-        Text, with the embedding shift.
-    device, workers
-        As in `EmbedRequest`.
-    strict
-        Raise instead of answering rows with reasons.
-    variant_column, protein_column
-        Of a table, see `read_variants`.
-    """
-
-    inputs: tuple[str, ...] = ()
-    variants: str | None = None
-    scan: bool = False
-    region: tuple[int, int] | None = None
-    offset: int = 0
-    models: tuple[str, ...] = (DEFAULT_MODEL,)
-    method: Method = Method.MASKED
-    percentile: Percentile = Percentile.AUTO
-    prior: str = "auto"
-    toward: str | None = None
-    device: str = "auto"
-    workers: int | None = None
-    strict: bool = False
-    variant_column: str | None = None
-    protein_column: str | None = None
+__all__ = ["MutateReport", "ScoredRow", "check_request"]
 
 
 @dataclass(slots=True)
@@ -136,7 +85,7 @@ def check_request(request: MutateRequest) -> None:
         raise UsageError("a scan needs proteins", hint="give a FASTA file, or pipe one in")
     if request.region is not None and not request.scan:
         raise UsageError("--region is for scans", hint="add --scan")
-    if (request.toward is not None) != (request.method is Method.SHIFT) and request.toward:
+    if (request.toward is not None) != (request.method == Method.SHIFT) and request.toward:
         raise UsageError("--toward is for the embedding shift", hint="add --method embedding-shift")
     if request.toward is not None and not request.toward.strip():
         raise UsageError("--toward is empty", hint="give a text such as 'hydrolase activity'")
@@ -150,14 +99,14 @@ def check_request(request: MutateRequest) -> None:
             f"--percentile is not for --method {request.method}, which has no scan to place in",
             hint="drop it",
         )
-    if request.method is Method.SHIFT and request.prior == "blosum62":
+    if request.method == Method.SHIFT and request.prior == "blosum62":
         raise UsageError("--prior is for log ratios, not for the embedding shift", hint="drop it")
     if len(request.models) > 1 and no_singles:
         raise UsageError(
             f"--method {request.method} has no spread to standardise the scores of models by",
             hint="give one model, or use masked-marginals, wt-marginals or joint",
         )
-    if len(request.models) > 1 and request.percentile is Percentile.NONE:
+    if len(request.models) > 1 and request.percentile == Percentile.NONE:
         raise UsageError(
             "models are standardised by what percentiles are taken among",
             hint="drop --percentile none",

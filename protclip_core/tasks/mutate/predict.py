@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,45 +22,13 @@ from protclip_core.tasks.mutate.assay import (
 )
 from protclip_core.tasks.mutate.fit import METHODS
 from protclip_core.tasks.mutate.input import AskedRow, Proteins
+from protclip_core.tasks.mutate.request import PredictRequest
 from protclip_core.variants import Variant
 
-__all__ = ["FitnessRow", "Fitness", "PredictRequest"]
+__all__ = ["FitnessRow", "Fitness"]
 
 _FETCH_AGAIN = "fit the head again"
 _SHOWN_REASONS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictRequest:
-    """What ``protclip mutate predict`` was asked for.
-
-    Attributes
-    ----------
-    variants
-        File of variants, ``-`` for standard input.
-    head
-        File that `protclip_core.tasks.mutate.fit.fit` wrote.
-    fasta
-        Wild type, to be checked against that of the head; None: that of the head.
-    embeddings
-        Store whose ids are the variants; needed by a head that was fitted with one.
-    offset
-        As in `MutateRequest`; None: that of the head.
-    model
-        Of the zero-shot score; None: by the name in the head.
-    variant_column, device, workers
-        As in `MutateRequest`.
-    """
-
-    variants: str
-    head: Path
-    fasta: str | None = None
-    embeddings: str | None = None
-    offset: int | None = None
-    model: str | None = None
-    variant_column: str | None = None
-    device: str = "auto"
-    workers: int | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from protclip_core.models.protein import ProteinModel
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.mutate.ensemble import Combined, combine
 from protclip_core.tasks.mutate.input import AskedRow, Proteins, match_rows, scan_rows
-from protclip_core.tasks.mutate.job import MutateReport, MutateRequest, ScoredRow, check_request
+from protclip_core.tasks.mutate.job import MutateReport, ScoredRow, check_request
+from protclip_core.tasks.mutate.request import MutateRequest
 from protclip_core.tasks.mutate.scores import (
     MarginalScorer,
     Method,
@@ -82,7 +83,7 @@ class Mutation:
     UsageError
         Options that contradict each other.
     InputError
-        Files that cannot be used; with ``strict`` the first rows that are not scored.
+        Files that cannot be used; with ``on_error="fail"`` the first rows that are not scored.
     ModelError
         No such model.
     """
@@ -110,6 +111,11 @@ class Mutation:
         self._refuse_early()
 
     @property
+    def is_strict(self) -> bool:
+        """Whether a row that cannot be scored is an error."""
+        return self.request.on_error == "fail"
+
+    @property
     def prior_words(self) -> str:
         """Say that the prior was added, for titles; empty where it was not, or not yet."""
         return " + prior (BLOSUM62, hydropathy)" if self._prior else ""
@@ -131,7 +137,7 @@ class Mutation:
         ModelError, UsageError, ResourceError
             The model cannot be loaded, does not offer the method, or memory ends.
         InputError
-            With ``strict``, the rows that the method does not score.
+            With ``on_error="fail"``, the rows that the method does not score.
         """
         asked = self._grouped()
         answers = {
@@ -154,8 +160,8 @@ class Mutation:
         yield from rows
 
     def _refuse_early(self) -> None:
-        """With ``strict``, refuse what is wrong with the rows before a model is loaded."""
-        if self.request.strict and any(not row.is_scorable for row in self.rows):
+        """With ``on_error="fail"``, refuse what is wrong with the rows before a model is loaded."""
+        if self.is_strict and any(not row.is_scorable for row in self.rows):
             self._refuse(
                 [
                     ScoredRow(
@@ -175,7 +181,7 @@ class Mutation:
             if row.is_scorable and row.variant is not None and row.sequence is not None:
                 by_sequence.setdefault(row.sequence, {})[row.variant] = None
         whole = self.request.scan and self.request.region is None
-        reference = self.request.percentile
+        reference = Percentile(self.request.percentile)
         if whole and reference is Percentile.AUTO:
             reference = Percentile.SCAN  # it is computed anyway
         return [
@@ -193,7 +199,7 @@ class Mutation:
     ) -> None:
         """Score all proteins with one model."""
         with ExitStack() as stack:
-            if self.request.method is Method.SHIFT:
+            if self.request.method == Method.SHIFT:
                 local = stack.enter_context(LocalEngine(model, workers=self.request.workers))
                 shift = ShiftScorer(model, local, self.request.toward)
                 progress.start("embedding", sum(map(shift.num_passes, asked)), "proteins")
@@ -205,7 +211,9 @@ class Mutation:
                 return
             reader = MaskedReader(model)
             engine = stack.enter_context(MaskedEngine(reader, workers=self.request.workers))
-            scorer = MarginalScorer(engine, self.request.method, prior=self._adds_prior(model))
+            scorer = MarginalScorer(
+                engine, Method(self.request.method), prior=self._adds_prior(model)
+            )
             passes = [scorer.num_passes(one) for one in asked]
             if tell is not None and sum(passes) >= _TOLD_PASSES:
                 tell(_cost(model.info.name, engine, asked, passes))
@@ -257,17 +265,17 @@ class Mutation:
         return done
 
     def _refuse(self, rows: list[ScoredRow]) -> None:
-        """Count; with ``strict`` raise where there are rows without a score."""
+        """Count; with ``on_error="fail"`` raise where there are rows without a score."""
         bad = [(asked, row) for asked, row in zip(self.rows, rows) if row.score is None]
         shown = [
             f"{asked.where or asked.protein_id}: {row.reason}"
             for asked, row in bad[:_SHOWN_REASONS]
         ]
         self.report = MutateReport(len(rows), len(rows) - len(bad), shown)
-        if bad and self.request.strict:
+        if bad and self.is_strict:
             raise InputError(
                 f"{len(bad):,} of {len(rows):,} variants cannot be scored",
-                hint="mend them, or drop --strict to have each answered with its reason",
+                hint="mend them, or use --on-error skip to have each answered with its reason",
                 details=shown,
             )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,44 +18,18 @@ from protclip_core.heads.pair_scores import PairScorer
 from protclip_core.measure.metrics import RESAMPLES, Estimate, measure_classes, measure_labels
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.ppi.leaks import CLASSES, LeakReport, TrainedOn, seen_partners
-from protclip_core.tasks.ppi.negatives import RULES, draw_negatives
+from protclip_core.tasks.ppi.negatives import draw_negatives
 from protclip_core.tasks.ppi.pairs import PairCounts, PairSet, read_pair_set, targets_of
-from protclip_core.tasks.ppi.vectors import PairProteins, VectorOptions, load_proteins
+from protclip_core.tasks.ppi.request import EvaluateRequest
+from protclip_core.tasks.ppi.vectors import PairProteins, load_proteins
 
 if TYPE_CHECKING:
     from protclip_core.heads import Head
 
-__all__ = ["EvaluateReport", "EvaluateRequest", "Measured", "evaluate", "measure_pairs"]
+__all__ = ["EvaluateReport", "Measured", "evaluate", "measure_pairs"]
 
 _log = logging.getLogger(__name__)
 _ROWS = 65_536
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateRequest:
-    """What ``protclip ppi evaluate`` was asked for.
-
-    Attributes
-    ----------
-    pairs
-        List of pairs with labels or types; of one with splits, the test pairs are taken.
-    vectors
-        Where their vectors come from.
-    head
-        The head file; None for the default one.
-    ratio, rule, seed
-        Of negatives that are drawn where the list has none.
-    resamples
-        Of the intervals.
-    """
-
-    pairs: str
-    vectors: VectorOptions
-    head: Path | None = None
-    ratio: float = 1.0
-    rule: str = RULES[0]
-    seed: int = 0
-    resamples: int = RESAMPLES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +152,7 @@ def _answered(
             report.drawn,
             known=listed,
             parts=held,
-            rule=request.rule,
+            rule=request.negatives,
             seed=request.seed,
             refused=lambda x, y: trained.has_pairs(proteins.keys[x], proteins.keys[y]),
         )

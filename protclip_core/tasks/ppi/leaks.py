@@ -169,17 +169,17 @@ class LeakReport:
             by_sequence=by_sequence,
         )
 
-    def lines(self) -> Iterator[str]:
-        """Say it in words."""
+    def lines(self, part: str = "test") -> Iterator[str]:
+        """Say it in words; ``part`` names the pairs that were compared with the training."""
         total = sum(self.classes.values())
         what = "sequences" if self.by_sequence else "names"
         shares = ", ".join(
             f"{word} {count:,} ({count / max(1, total):.0%})"
             for word, count in zip(("both", "one", "none"), self.classes.values(), strict=True)
         )
-        yield f"test pairs by proteins that training has seen ({what} compared): {shares}"
-        told = f"{self.pairs_seen:,} test pairs were training pairs; {self.proteins_seen:,} of "
-        told += f"{self.proteins:,} test proteins were in training"
+        yield f"{part} pairs by proteins that training has seen ({what} compared): {shares}"
+        told = f"{self.pairs_seen:,} {part} pairs were training pairs; {self.proteins_seen:,} of "
+        told += f"{self.proteins:,} {part} proteins were in training"
         if self.other_names:
             told += f", {self.other_names:,} of them under another name"
         yield told

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,10 +28,11 @@ from protclip_core.records import Failure, printable
 from protclip_core.tasks.ppi.head import load_pair_head
 from protclip_core.tasks.ppi.leaks import TrainedOn
 from protclip_core.tasks.ppi.pairs import codes_of
-from protclip_core.tasks.ppi.vectors import VectorOptions, load_proteins
+from protclip_core.tasks.ppi.request import PredictRequest
+from protclip_core.tasks.ppi.vectors import load_proteins
 from protclip_core.vectors.source import KEPT_FAILURES, no_vector
 
-__all__ = ["Predicted", "Prediction", "PredictRequest"]
+__all__ = ["Predicted", "Prediction"]
 
 _log = logging.getLogger(__name__)
 #: Scores that are held at once, and lines of a list that are.
@@ -43,40 +43,6 @@ _MOST_SEEN = 2_000_000
 _SAME = "a protein with itself"
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictRequest:
-    """What ``protclip ppi predict`` was asked for: one of the first three, and how.
-
-    Attributes
-    ----------
-    pairs
-        List of pairs, or ``-``.
-    bipartite
-        Two lists of names, one a line: each of the first with each of the second.
-    every
-        All proteins with all others.
-    vectors
-        Where their vectors come from.
-    head
-        The head file; None for the default one.
-    top_partners
-        The most probable partners of each protein; not for a list.
-    min_probability
-        Least probability of what is given; None for all.
-    workers
-        Blocks that are computed at a time.
-    """
-
-    pairs: str | None = None
-    bipartite: tuple[str, str] | None = None
-    every: bool = False
-    vectors: VectorOptions
-    head: Path | None = None
-    top_partners: int | None = None
-    min_probability: float | None = None
-    workers: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +157,7 @@ class Prediction:
         )
         blocks = (self._look_up(block, found, missing) for block in read)
         self._progress.start("predicting", 0, "pairs")
-        for work, predicted in compute_ahead(blocks, self._score, self.request.workers):
+        for work, predicted in compute_ahead(blocks, self._score, self.request.blocks):
             block, faults = work.block, dict(predicted.notes)
             self.rows += len(block)
             self.answered += len(block) - len(faults)
@@ -324,7 +290,7 @@ class Prediction:
 
     def _all(self, one: Rows, other: Rows, *, same: bool) -> Iterator[Predicted]:
         """Score all of one with all of the other, some rows at a time."""
-        top = self.request.top_partners
+        top = self.request.top_k
         step = _SCORES // (len(other) * self.scorer.answers)
         step = min(_MOST, max(_FEWEST, step))
         vectors, ids = self.proteins.vectors, np.array(self.proteins.ids, object)
@@ -348,7 +314,7 @@ class Prediction:
 
         pairs = len(one) * (len(one) - 1) // 2 if same else len(one) * len(other)
         self._progress.start("predicting", pairs, "pairs")
-        for start, stripe in compute_ahead(range(0, len(one), step), score, self.request.workers):
+        for start, stripe in compute_ahead(range(0, len(one), step), score, self.request.blocks):
             a: list[str] = []
             b: list[str] = []
             for name, places, _said in stripe:
@@ -369,7 +335,7 @@ class Prediction:
         kept = np.arange(len(said))
         if self.request.min_probability is not None:
             kept = np.flatnonzero(best >= np.float32(self.request.min_probability))
-        top = self.request.top_partners
+        top = self.request.top_k
         if top is not None:
             if len(kept) > top:
                 # Of equal ones the earlier protein, so all that reach the last place take part.
@@ -388,15 +354,15 @@ def _check(request: PredictRequest) -> None:
             code="usage.conflicting_options",
             hint="give a list of pairs, --bipartite A B, or --all",
         )
-    if request.top_partners is not None and request.pairs is not None:
+    if request.top_k is not None and request.pairs is not None:
         raise UsageError(
-            "--top-partners is for --all and --bipartite",
+            "--top-k is for --all and --bipartite",
             code="usage.conflicting_options",
             hint="drop it",
         )
-    if request.top_partners is not None and request.top_partners < 1:
+    if request.top_k is not None and request.top_k < 1:
         raise UsageError(
-            f"--top-partners {request.top_partners} gives none",
+            f"--top-k {request.top_k} gives none",
             code="usage.bad_value",
             hint="ask for 1",
         )

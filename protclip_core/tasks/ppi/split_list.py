@@ -16,29 +16,10 @@ from protclip_core.io.pairs.lists import SPLITS
 from protclip_core.records import Failure, printable
 from protclip_core.tasks.ppi.leaks import LeakReport, TrainedOn
 from protclip_core.tasks.ppi.pairs import PairSet, read_pair_set
-from protclip_core.tasks.ppi.split import SplitSettings, split_pairs
+from protclip_core.tasks.ppi.request import SplitRequest
+from protclip_core.tasks.ppi.split import split_pairs
 
-__all__ = ["SplitReport", "SplitRequest", "split_list"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitRequest:
-    """What ``protclip ppi split`` was asked for.
-
-    Attributes
-    ----------
-    pairs
-        List of pairs, or ``-``.
-    settings
-        How.
-    sequences
-        FASTA file of the proteins: proteins of one sequence then count as one, and clusters can
-        be made. Pairs of a protein that is not in it are left out.
-    """
-
-    pairs: str
-    settings: SplitSettings
-    sequences: str | None = None
+__all__ = ["SplitReport", "split_list"]
 
 
 @dataclass(kw_only=True)

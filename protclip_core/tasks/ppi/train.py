@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,74 +23,19 @@ from protclip_core.measure.metrics import Estimate
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.ppi.evaluate import Measured, measure_pairs
 from protclip_core.tasks.ppi.leaks import PAIRS, LeakReport, TrainedOn
-from protclip_core.tasks.ppi.negatives import RULES, draw_negatives
+from protclip_core.tasks.ppi.negatives import draw_negatives
 from protclip_core.tasks.ppi.pairs import PairCounts, PairSet, read_pair_set, targets_of
-from protclip_core.tasks.ppi.split import SplitSettings, split_pairs
-from protclip_core.tasks.ppi.vectors import PairProteins, VectorOptions, load_proteins
+from protclip_core.tasks.ppi.request import TrainRequest
+from protclip_core.tasks.ppi.split import split_pairs
+from protclip_core.tasks.ppi.vectors import PairProteins, load_proteins
 
 if TYPE_CHECKING:
     from protclip_core.heads import FittedHead, Head
 
-__all__ = ["TrainReport", "TrainRequest", "train"]
+__all__ = ["TrainReport", "train"]
 
 _log = logging.getLogger(__name__)
 TASKS = ("auto", "interaction", "types")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """What ``protclip ppi train`` was asked for.
-
-    Attributes
-    ----------
-    pairs
-        List of pairs, or ``-``.
-    vectors
-        Where their vectors come from.
-    output
-        The head file.
-    valid, test
-        Lists of further pairs; without them, the list's own split or one that is made.
-    task
-        ``"interaction"``, ``"types"``, or ``"auto"``: types where the list has them and no
-        labels.
-    features
-        Of `protclip_core.heads.pair_features.RECIPES`.
-    kind
-        Of head, see `protclip_core.heads.FitSettings`.
-    split
-        How to split a list without splits.
-    ratio
-        Negatives drawn for each interaction where a list has no negatives.
-    rule
-        Of `protclip_core.tasks.ppi.negatives.RULES`.
-    most_pairs
-        Most pairs to fit on; of more, this many are drawn at random.
-    seed, threads
-        Random seed; compute threads.
-    data, command
-        Provenance for the card.
-    overwrite
-        Whether to replace an existing output.
-    """
-
-    pairs: str
-    vectors: VectorOptions
-    output: Path
-    valid: str | None = None
-    test: str | None = None
-    task: str = "auto"
-    features: str = next(iter(RECIPES))
-    kind: str = "auto"
-    split: SplitSettings = field(default_factory=lambda: SplitSettings(method="c2", test=0.0))
-    ratio: float = 1.0
-    rule: str = RULES[0]
-    most_pairs: int = 200_000
-    seed: int = 0
-    threads: int = 1
-    data: str = ""
-    command: str = ""
-    overwrite: bool = False
 
 
 @dataclass(kw_only=True)
@@ -158,7 +102,7 @@ def train(request: TrainRequest, progress: Progress | None = None) -> TrainRepor
         if names
         else "whether two proteins interact directly",
         input=pair_input(proteins.input, RECIPES[request.features]),
-        training_data=request.data or parts["train"].name,
+        training_data=request.note or parts["train"].name,
         training_sha256=_sha256(parts["train"], proteins, names),
         trained_on=keys,
         note=request.command,
@@ -238,15 +182,15 @@ def _parts(
             parts[name] = _with_negatives(request, part, held, known, name, report)
             # What is drawn for one part must not be drawn for another.
             known = np.concatenate([known, parts[name].codes()])
-    if len(parts["train"]) > request.most_pairs:
+    if len(parts["train"]) > request.max_pairs:
         drawn = np.random.default_rng(request.seed).permutation(len(parts["train"]))
         _log.warning(
             "%s pairs to fit on are more than %s: that many are drawn at random (--most-pairs)",
             f"{len(drawn):,}",
-            f"{request.most_pairs:,}",
+            f"{request.max_pairs:,}",
         )
-        report.unused += len(drawn) - request.most_pairs
-        parts["train"] = parts["train"].take(np.sort(drawn[: request.most_pairs]))
+        report.unused += len(drawn) - request.max_pairs
+        parts["train"] = parts["train"].take(np.sort(drawn[: request.max_pairs]))
     for name, part in parts.items():
         negatives = 0 if part.labels is None else int((~part.labels).sum())
         report.parts[name] = (len(part), negatives if task == "interaction" else 0)
@@ -268,15 +212,15 @@ def _split(
         report.split = "given lists"
         split = np.zeros(len(own), np.int64)
     else:
-        report.split = f"{request.split.method}, seed {request.split.seed}"
+        report.split = f"{request.split_settings.method}, seed {request.split_settings.seed}"
         groups = np.unique(proteins.keys, return_inverse=True)[1].astype(np.int64)
-        if request.split.method == "cluster":
+        if request.split_settings.method == "cluster":
             raise UsageError(
                 "a split by clusters needs sequences",
                 code="usage.needs_sequences",
                 hint="make it with protclip ppi split",
             )
-        split = split_pairs(own.a, own.b, groups, request.split)
+        split = split_pairs(own.a, own.b, groups, request.split_settings)
     report.unused = int((split == 3).sum())
     for number, name in enumerate(("train", "valid", "test")):
         rows = np.flatnonzero(split == number)
@@ -315,7 +259,7 @@ def _with_negatives(
         count,
         known=known,
         parts=held,
-        rule=request.rule,
+        rule=request.negatives,
         seed=request.seed + ("train", "valid", "test").index(name),
     )
     report.drawn[name] = count
@@ -417,7 +361,9 @@ def _figures(report: TrainReport) -> dict[str, float]:
 def _rule(request: TrainRequest, report: TrainReport) -> str:
     if not report.drawn:
         return "the list's own"
-    return f"drawn, {request.rule}, {request.ratio:g} for each interaction, seed {request.seed}"
+    return (
+        f"drawn, {request.negatives}, {request.ratio:g} for each interaction, seed {request.seed}"
+    )
 
 
 def _sha256(part: PairSet, proteins: PairProteins, names: tuple[str, ...]) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,56 +24,13 @@ from protclip_core.records import printable
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.search.index import choose_backend, search_index
 from protclip_core.tasks.search.queries import Queries, protein_queries, read_texts
+from protclip_core.tasks.search.request import SearchRequest
 from protclip_core.vectors.store_model import StoreModel, StoreVectors, resolve_space
 from protclip_core.vectors.tables import AnyStore
 
-__all__ = ["Hit", "SearchRequest", "search"]
+__all__ = ["Hit", "search"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRequest:
-    """What ``protclip search`` was asked for.
-
-    Attributes
-    ----------
-    store
-        Where proteins are looked for.
-    texts, query_file
-        Texts to find proteins for: as they are, and a file of lines ``text`` or
-        ``id<TAB>text``.
-    like
-        Proteins to find others for: ids of the store, or FASTA files.
-    against
-        File of texts. They are then what is found, for each protein of ``like`` or, without
-        it, of the store.
-    top_k, min_cosine
-        Hits of a query at most, and the least cosine of a hit.
-    exclude_self
-        Whether a protein does not find its own id in the store; ``None``: not if given by id.
-    space
-        ``"joint"`` or ``"encoder"``; ``None``: joint where the model takes texts.
-    model
-        Name or path of the model that made the store; ``None``: as the store says.
-    device
-        Where the model runs.
-    backend
-        ``"exact"``, ``"faiss"`` or ``"auto"``, see `choose_backend`.
-    """
-
-    store: Path
-    texts: tuple[str, ...] = ()
-    query_file: str | None = None
-    like: tuple[str, ...] = ()
-    against: str | None = None
-    top_k: int = 10
-    min_cosine: float | None = None
-    exclude_self: bool | None = None
-    space: str | None = None
-    model: str | None = None
-    device: str = "auto"
-    backend: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,11 @@ from protclip_core.tasks.similarity.references import (
     Reference,
     TableReference,
 )
+from protclip_core.tasks.similarity.request import EvaluateRequest
 from protclip_core.tasks.similarity.vectors import Proteins, VectorRows
 from protclip_core.vectors.source import open_vectors
 
-__all__ = ["Agreement", "EvaluateReport", "EvaluateRequest", "evaluate"]
+__all__ = ["Agreement", "EvaluateReport", "evaluate"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,54 +42,6 @@ _PAIRS = 4096
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateRequest:
-    """What ``protclip similarity evaluate`` was asked for.
-
-    Attributes
-    ----------
-    inputs
-        A store, or FASTA files.
-    table
-        Table of pairs and of similarities to compare with.
-    annotations, go
-        Instead of it: a GAF (or table of proteins and terms), and the release of GO.
-    evidence
-        Evidence codes or groups of a GAF to keep; None for all but ND.
-    measure
-        Of terms, see `protclip_core.ontology.semantic`.
-    pairs
-        List of pairs to compare by annotations; None: all pairs of some proteins.
-    sample
-        So many proteins of each aspect, drawn with ``seed``, where no pairs are listed.
-    sequences
-        FASTA file of the proteins of a store, for the baseline of residues.
-    space
-        ``"joint"`` or ``"encoder"``; None for all measures.
-    resamples
-        For the intervals, see `rank_correlations`.
-    model, device, workers, on_error
-        See `open_vectors`.
-    """
-
-    inputs: tuple[str, ...]
-    table: str | None = None
-    annotations: str | None = None
-    go: str | None = None
-    evidence: tuple[str, ...] | None = None
-    measure: str = "lin"
-    pairs: str | None = None
-    sample: int = 400
-    sequences: str | None = None
-    space: str | None = None
-    resamples: int = 200
-    seed: int = 0
-    model: str | None = None
-    device: str = "auto"
-    workers: int | None = None
-    on_error: str = "fail"
 
 
 @dataclass(frozen=True, slots=True)

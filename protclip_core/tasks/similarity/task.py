@@ -23,11 +23,12 @@ from protclip_core.io.pairs.table import ListedPair
 from protclip_core.measure.pairwise import METRICS, Block, block_scores, pair_scores
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure, printable
+from protclip_core.tasks.similarity.request import SimilarityRequest
 from protclip_core.tasks.similarity.vectors import Proteins, VectorRows
 from protclip_core.vector_spec import VectorSpec
 from protclip_core.vectors.source import KEPT_FAILURES, is_store, open_vectors
 
-__all__ = ["MOST_IN_MATRIX", "Answer", "Partners", "Similarity", "SimilarityRequest"]
+__all__ = ["MOST_IN_MATRIX", "Answer", "Partners", "Similarity"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,40 +43,6 @@ _PAIRS = 16_384
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SimilarityRequest:
-    """What ``protclip similarity`` was asked for.
-
-    Attributes
-    ----------
-    inputs
-        A store, or FASTA files (``-``: standard input).
-    against
-        Another store or FASTA file; each protein of ``inputs`` is compared with each of these.
-    metric
-        ``"cosine"`` or ``"manhattan"``, see `protclip_core.measure.pairwise`.
-    space
-        ``"joint"``, ``"encoder"``, or None: joint where the model takes texts.
-    least
-        Only pairs of at least this similarity.
-    top_k
-        At most this many partners of each protein.
-    model, device, workers, on_error
-        See `protclip_core.vectors.source.open_vectors`.
-    """
-
-    inputs: tuple[str, ...]
-    against: str | None = None
-    metric: str = "cosine"
-    space: str | None = None
-    least: float | None = None
-    top_k: int | None = None
-    model: str | None = None
-    device: str = "auto"
-    workers: int | None = None
-    on_error: str = "fail"
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +186,8 @@ class Similarity(AbstractContextManager["Similarity"]):
             One for each protein of the left side that has a partner.
         """
         top_k = self.request.top_k
-        least = -np.inf if self.request.least is None else np.float32(self.request.least)
+        asked = self.request.min_similarity
+        least = -np.inf if asked is None else np.float32(asked)
         for start, scores in self._blocks(triangle=self.is_symmetric and top_k is None):
             first = len(self._right) - scores.shape[1]
             for place, found in enumerate(scores):
@@ -251,7 +219,7 @@ class Similarity(AbstractContextManager["Similarity"]):
             raise UsageError(
                 f"{most:,} proteins are too many for a matrix of at most {MOST_IN_MATRIX:,}",
                 code="usage.too_many",
-                hint="leave --format matrix out, and narrow the pairs by --min or --top-k",
+                hint="drop --format matrix, and narrow the pairs by --min-similarity or --top-k",
             )
         for _, scores in self._blocks(triangle=False):
             yield scores
@@ -345,9 +313,11 @@ def _check(request: SimilarityRequest) -> None:
             code="usage.bad_value",
             hint="ask for 1 or more",
         )
-    if request.least is not None and not -1 <= request.least <= 1:
+    if request.min_similarity is not None and not -1 <= request.min_similarity <= 1:
         raise UsageError(
-            f"--min {request.least} is not a similarity", code="usage.bad_value", hint="use -1 to 1"
+            f"--min-similarity {request.min_similarity} is not a similarity",
+            code="usage.bad_value",
+            hint="use -1 to 1",
         )
     if [*request.inputs, request.against].count("-") > 1:
         raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")

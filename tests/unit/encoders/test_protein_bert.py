@@ -17,7 +17,8 @@ from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.info import describe_model
 from protclip_core.models.settings import resolve_settings
 from protclip_core.tasks.embed.plan import plan_embedding
-from protclip_core.vectors.embed_job import EmbedRequest, load_job
+from protclip_core.vectors.embed_job import load_job
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.weights.bundle import write_bundle
 from tests.unit.models.dual import rounded
 from tests.unit.models.encoders import randomise

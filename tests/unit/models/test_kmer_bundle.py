@@ -16,7 +16,7 @@ from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.info import describe_model
 from protclip_core.models.protein import window_starts
 from protclip_core.tasks.embed.plan import plan_embedding
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.weights.bundle import write_bundle
 from tests.support.terminal import read
 from tests.unit.models.kmers import SMALL, TABLES, VARIANTS, each_variant, encoder_of, proteins

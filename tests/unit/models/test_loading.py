@@ -238,7 +238,8 @@ def test_emulated_bfloat16_is_said(bundle: Path, monkeypatch, caplog, native: bo
 def test_every_setting_that_makes_numbers_keeps_stores_apart(bundle: Path) -> None:
     """The names that a store is merged by are those that a run is resumed by."""
     from protclip_core.store.tools import MERGE_KEYS
-    from protclip_core.vectors.embed_job import EmbedRequest, load_job
+    from protclip_core.vectors.embed_job import load_job
+    from protclip_core.vectors.embed_request import EmbedRequest
 
     job = load_job(EmbedRequest(inputs=("-",), device="cpu"), describe_model(bundle))
     assert set(job.key()) - {"per_residue", "store_dtype"} == set(MERGE_KEYS)

@@ -17,7 +17,7 @@ from protclip_core.errors import ModelError, UsageError
 from protclip_core.io.fasta import read_fasta
 from protclip_core.models.info import BUNDLED, DEFAULT_MODEL, describe_model
 from protclip_core.tasks.embed.plan import plan_embedding
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.weights.bundle import open_bundle
 from protclip_core.weights.names import transformers_names
 from tests.unit.models.dual import (

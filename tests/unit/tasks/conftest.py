@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protclip_core.tasks.embed.task import embed_to_store
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 from tests.support.helpers import write_fasta
 
 

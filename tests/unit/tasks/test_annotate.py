@@ -23,7 +23,7 @@ from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.terms.index_file import add_to_bundle, write_go_index
 from protclip_core.terms.scores import GoScorer
 from protclip_core.vectors import source
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.weights.bundle import open_bundle
 from tests.support.go_indexes import ancestors_of, index_of, naive_log_odds, random_index, unit
 from tests.support.helpers import random_proteins, write_fasta
@@ -65,7 +65,11 @@ def stores(bundle, proteins):
 
 def run(*inputs, model=None, **options):
     request = AnnotateRequest(
-        inputs=tuple(map(str, inputs)), model=str(model) if model else None, device="cpu", **options
+        inputs=tuple(map(str, inputs)),
+        go=True,
+        model=str(model) if model else None,
+        device="cpu",
+        **options,
     )
     with Annotation(request) as annotation:
         return list(annotation.proteins()), annotation

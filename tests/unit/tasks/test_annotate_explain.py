@@ -15,7 +15,7 @@ from protclip_core.tasks.annotate.task import Annotation
 from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.terms.explain import explain_terms
 from protclip_core.terms.index_file import add_to_bundle
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.vectors.sequence_queue import SequenceQueue
 from protclip_core.weights.bundle import open_bundle
 from tests.support.go_indexes import index_of
@@ -38,7 +38,11 @@ def bundle(request, tmp_path_factory):
 
 def explained(bundle, path, *, only=None, **options):
     request = AnnotateRequest(
-        inputs=(str(path),), model=str(bundle), device="cpu", explain=True, **options
+        inputs=(str(path),),
+        model=str(bundle),
+        device="cpu",
+        explain=True,
+        **{"go": True, **options},
     )
     with Annotation(request) as annotation:
         return list(explained_proteins(annotation, only=only))
@@ -118,7 +122,7 @@ def test_what_has_no_sequences_is_refused(bundle, tmp_path):
     embed_to_store(EmbedRequest(inputs=(str(path),), output=store, model=str(bundle), device="cpu"))
     with refused("usage.needs_sequences", "x.h5", "FASTA"):
         explained(bundle, store)
-    request = AnnotateRequest(inputs=(str(path),), model=str(bundle), device="cpu")
+    request = AnnotateRequest(inputs=(str(path),), model=str(bundle), device="cpu", go=True)
     with Annotation(request) as annotation, refused("usage.needs_sequences"):
         next(explained_proteins(annotation))
 

@@ -13,13 +13,13 @@ from protclip_core.errors import InputError, ModelError, WorkerLostError
 from protclip_core.io.fasta import read_fasta
 from protclip_core.io.standard_input import rereadable
 from protclip_core.models.loading import load_model
-from protclip_core.tasks.annotate.request import AnnotateRequest, TransferRequest
+from protclip_core.tasks.annotate.request import AnnotateRequest
 from protclip_core.tasks.annotate.task import Annotation
 from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.terms.transfer import TransferWeights, add_transfer
 from protclip_core.terms.votes import NEIGHBOUR_STEEPNESS
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.weights.bundle import open_bundle
 from tests.support.aligner_programs import write_aligner
 from tests.support.go_indexes import ancestors_of, index_of
@@ -85,9 +85,10 @@ def run(place, *, inputs=("query.fa",), kinds=("homology",), model=None, known="
     request = AnnotateRequest(
         inputs=tuple(one if one == "-" else str(place / one) for one in inputs),
         model=str(model or place / "dual"),
-        transfer=TransferRequest(annotations=str(place / known), **options),
+        annotations=str(place / known),
         device="cpu",
-        **more,
+        **options,
+        **{"go": True, **more},
     )
     with Annotation(request) as annotation:
         return {one.protein_id: one.terms for one in annotation.proteins()}, annotation
@@ -121,7 +122,7 @@ def test_proteins_without_a_homolog_are_as_without_transfer(place, on_path):
     on_path()
     found, _ = run(place, min_probability=0.1)
     request = AnnotateRequest(
-        inputs=(str(place / "query.fa"),), model=str(place / "dual"), min_probability=0.1
+        inputs=(str(place / "query.fa"),), model=str(place / "dual"), go=True, min_probability=0.1
     )
     with Annotation(request) as annotation:
         alone = {one.protein_id: one.terms for one in annotation.proteins()}
@@ -250,9 +251,12 @@ def test_a_gaf_names_proteins_by_accession(place, on_path):
     (place / "known.gaf").write_text(
         "!gaf-version: 2.2\n" + "\t".join(fields.split(" ")) + "\t\t\n"
     )
-    asked = TransferRequest(annotations=str(place / "known.gaf"), homology=str(place / "piped.fa"))
     request = AnnotateRequest(
-        inputs=(str(place / "query.fa"),), model=str(place / "dual"), transfer=asked
+        inputs=(str(place / "query.fa"),),
+        model=str(place / "dual"),
+        go=True,
+        annotations=str(place / "known.gaf"),
+        homology=str(place / "piped.fa"),
     )
     with Annotation(request) as annotation:
         found = {one.protein_id: one.terms for one in annotation.proteins()}
@@ -295,7 +299,7 @@ def test_annotations_alone_are_not_enough(place):
 
 def test_go_has_to_be_asked_for(place):
     with refused("usage.conflicting_options", "--annotations"):
-        run(place, vocabularies=(), labels=("zinc",))
+        run(place, go=False, labels=("zinc",))
 
 
 def test_a_reference_without_annotations_is_refused(place, on_path):

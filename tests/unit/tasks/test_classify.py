@@ -8,20 +8,21 @@ import logging
 import numpy as np
 import pytest
 
-from protclip_core.heads import FitSettings, load_head
+from protclip_core.heads import load_head
 from protclip_core.heads.seen import keys_of_texts, unpack_keys
 from protclip_core.io.clusters import connected
 from protclip_core.store.reader import EmbeddingStore
-from protclip_core.tasks.classify.evaluate import EvaluateRequest, evaluate
-from protclip_core.tasks.classify.fit import FitRequest, fit
-from protclip_core.tasks.classify.predict import Predicting, PredictRequest
+from protclip_core.tasks.classify.evaluate import evaluate
+from protclip_core.tasks.classify.fit import fit
+from protclip_core.tasks.classify.predict import Predicting
+from protclip_core.tasks.classify.request import EvaluateRequest, FitRequest, PredictRequest
 from protclip_core.tasks.embed.task import embed_to_store
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 from tests.support.helpers import write_fasta
 from tests.support.labelled import CLASSES, GREASY, PROTEINS
 from tests.support.refusals import refused
 
-QUICK = FitSettings(search=False, folds=3)
+QUICK = {"search": False}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def run(place, tmp_path):
     """Fit on the store, with sequences; returns the report."""
 
     def run(table, name="x.head", **changed):
-        options = {"settings": QUICK, "resamples": 20, "sequences": str(place / "x.fa"), **changed}
+        options = {**QUICK, "resamples": 20, "sequences": str(place / "x.fa"), **changed}
         inputs = options.pop("inputs", (str(place / "x.h5"),))
         return fit(FitRequest(labels=table, inputs=inputs, output=tmp_path / name, **options))
 

@@ -8,7 +8,7 @@ import torch
 from protclip_core.errors import ResourceError, UsageError
 from protclip_core.tasks.embed import plan as embed_plan
 from protclip_core.tasks.embed.plan import plan_embedding
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.vectors.embed_rows import embed_rows
 from tests.unit.tasks.reading import PROTEINS, read, run_text
 

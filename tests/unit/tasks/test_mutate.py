@@ -13,7 +13,7 @@ from protclip_core.errors import InputError, UsageError
 from protclip_core.models.masked import MaskedReader
 from protclip_core.tasks.mutate.ensemble import combine
 from protclip_core.tasks.mutate.input import Proteins, carries_sequences, match_rows
-from protclip_core.tasks.mutate.job import MutateRequest
+from protclip_core.tasks.mutate.request import MutateRequest
 from protclip_core.tasks.mutate.scores import (
     MarginalScorer,
     Method,

@@ -11,11 +11,12 @@ import pytest
 
 from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.tasks.embed.task import embed_to_store
-from protclip_core.tasks.mutate.fit import FitRequest, fit
-from protclip_core.tasks.mutate.predict import Fitness, PredictRequest
+from protclip_core.tasks.mutate.fit import fit
+from protclip_core.tasks.mutate.predict import Fitness
+from protclip_core.tasks.mutate.request import FitRequest, PredictRequest
 from protclip_core.tasks.mutate.splits import held_out_splits
 from protclip_core.variants import parse_variant
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 from tests.support.heads import parts_of_head, rewrite
 from tests.support.helpers import random_proteins, write_fasta, write_tiny_bundle
 

@@ -11,14 +11,14 @@ from protclip_core.heads import load_head
 from protclip_core.heads.pair_features import RECIPES, pair_features, unit_rows
 from protclip_core.progress import SilentProgress
 from protclip_core.tasks.embed.task import embed_to_store
-from protclip_core.tasks.ppi.evaluate import EvaluateRequest, evaluate
+from protclip_core.tasks.ppi.evaluate import evaluate
 from protclip_core.tasks.ppi.leaks import TrainedOn
 from protclip_core.tasks.ppi.pairs import read_pair_set
-from protclip_core.tasks.ppi.predict import Prediction, PredictRequest
-from protclip_core.tasks.ppi.split import SplitSettings
-from protclip_core.tasks.ppi.train import TrainRequest, train
+from protclip_core.tasks.ppi.predict import Prediction
+from protclip_core.tasks.ppi.request import EvaluateRequest, PredictRequest, TrainRequest
+from protclip_core.tasks.ppi.train import train
 from protclip_core.tasks.ppi.vectors import VectorOptions, load_proteins
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.vectors.embed_request import EmbedRequest
 from tests.support.helpers import random_proteins, write_fasta
 from tests.support.pairs import (
     TYPES,
@@ -54,17 +54,17 @@ def place(tmp_path_factory):
 
 
 def options(place, name="x.h5"):
-    return VectorOptions(inputs=(str(place / name),))
+    return {"inputs": (str(place / name),)}
 
 
 def asked(place, pairs, output, **changed):
-    settings = SplitSettings(method="random", valid=0.2, test=0.2, seed=1)
-    given = {"split": settings, "vectors": options(place), "output": output} | changed
+    own = {"split": "random", "valid_share": 0.2, "seed": 1}
+    given = {**own, "output": output, **options(place), **changed}
     return TrainRequest(pairs=str(pairs), **given)
 
 
 def predicted(place, **changed):
-    given = {"vectors": options(place), "head": place / "x.head"} | changed
+    given = {**options(place), "head": place / "x.head", **changed}
     prediction = Prediction(PredictRequest(**given))
     rows = []
     for block in prediction.blocks():
@@ -98,8 +98,8 @@ def test_training_measures_what_it_says(place, tmp_path, caplog):
 def test_negatives_are_drawn_where_a_list_has_none(place, tmp_path, caplog):
     yes = [(IDS[a], IDS[b]) for a, b, label in zip(A, B, LABELS, strict=True) if label][:150]
     pairs = write_pairs(tmp_path / "p.tsv", yes)
-    split = SplitSettings(method="c2", valid=0.3, test=0.0)
-    report = train(asked(place, pairs, tmp_path / "t.head", split=split, ratio=0.5))
+    split = {"split": "c2", "valid_share": 0.3, "seed": 0}
+    report = train(asked(place, pairs, tmp_path / "t.head", **split, ratio=0.5))
     size, negatives = report.parts["train"]
     assert negatives == report.drawn["train"] == round((size - negatives) / 2) > 0
     assert report.leaks["valid"].classes["c2"] == report.parts["valid"][0]
@@ -128,18 +128,18 @@ def test_an_evaluation_draws_no_negative_that_is_known(place, tmp_path):
 
     labelled = rows(trained, lambda n: LABELS[n])
     pairs = write_pairs(tmp_path / "p.tsv", labelled, "protein_a\tprotein_b\tlabel")
-    split = SplitSettings(method="random", valid=0.1, test=0.0)
+    split = {"split": "random", "valid_share": 0.1, "seed": 0}
     head = tmp_path / "t.head"
-    train(asked(place, pairs, head, split=split))
+    train(asked(place, pairs, head, **split))
     listed = str(write_pairs(tmp_path / "q.tsv", rows(tested)))
-    report = evaluate(EvaluateRequest(pairs=listed, vectors=options(place), head=head))
+    report = evaluate(EvaluateRequest(pairs=listed, **options(place), head=head))
     assert report.drawn == len(tested) and report.leaks.pairs_seen == 0
 
     both = rows(trained, lambda n: "train") + rows(tested, lambda n: "test")
     listed = str(write_pairs(tmp_path / "s.tsv", both, "protein_a\tprotein_b\tsplit"))
     for count in (held, held + 1):
         request = EvaluateRequest(
-            pairs=listed, vectors=options(place), head=place / "x.head", ratio=count / len(tested)
+            pairs=listed, **options(place), head=place / "x.head", ratio=count / len(tested)
         )
         if count == held:
             assert evaluate(request).drawn == held
@@ -157,9 +157,7 @@ def test_types_of_interaction(place, tmp_path):
     head = load_head(tmp_path / "t.head")
     assert (head.card.labels, head.card.multilabel) == (TYPES, True)
     assert report.measured["test"].figures["all"]["micro_f1"].value > 0.8
-    found = evaluate(
-        EvaluateRequest(pairs=str(pairs), vectors=options(place), head=tmp_path / "t.head")
-    )
+    found = evaluate(EvaluateRequest(pairs=str(pairs), **options(place), head=tmp_path / "t.head"))
     assert found.leaks.pairs_seen == report.parts["train"][0]
     assert found.measured.pairs == {"all": len(A)}
 
@@ -169,9 +167,9 @@ def test_an_evaluation_tells_pairs_apart_by_what_training_saw(place, tmp_path):
     rows = [(IDS[A[n]], IDS[B[n]], LABELS[n]) for n in own]
     header = "protein_a\tprotein_b\tlabel"
     train(asked(place, write_pairs(tmp_path / "p.tsv", rows, header), tmp_path / "t.head",
-                split=SplitSettings(method="random", valid=0.1, test=0.0)))  # fmt: skip
+                split="random", valid_share=0.1, seed=0))  # fmt: skip
     request = EvaluateRequest(
-        pairs=str(place / "labelled.tsv"), vectors=options(place), head=tmp_path / "t.head"
+        pairs=str(place / "labelled.tsv"), **options(place), head=tmp_path / "t.head"
     )
     report = evaluate(request)
     wanted = {"c1": 25 * 24 // 2, "c2": 25 * 15, "c3": 15 * 14 // 2}
@@ -230,7 +228,7 @@ def test_all_with_all_and_two_groups(place, tmp_path, monkeypatch):
 def test_the_best_partners_and_the_probable_ones(place):
     _, every = predicted(place, every=True)
     said = {frozenset(row[:2]): row[2][0] for row in every}
-    _, best = predicted(place, every=True, top_partners=3)
+    _, best = predicted(place, every=True, top_k=3)
     assert len(best) == 3 * COUNT
     for id in IDS:
         own = [row for row in best if row[0] == id]
@@ -258,7 +256,7 @@ def test_proteins_without_a_vector_are_told(place, tmp_path):
     with h5py.File(tmp_path / "y.h5", "w") as file:
         file["P1"] = np.zeros(12, np.float32)
     with refused("model.unknown_vectors", "model"):
-        predicted(tmp_path, every=True, head=place / "x.head", vectors=options(tmp_path, "y.h5"))
+        predicted(tmp_path, every=True, head=place / "x.head", **options(tmp_path, "y.h5"))
 
 
 def test_a_head_of_another_model_is_refused(place, tmp_path):
@@ -270,7 +268,7 @@ def test_a_head_of_another_model_is_refused(place, tmp_path):
     assert "weights_sha256: efefefefefef…, not abababababab…" in told and "\n" not in told
     write_store(tmp_path / "y.h5", vectors_of(5, dim=9))
     with refused("model.head_mismatch", "width: "):
-        predicted(tmp_path, every=True, head=place / "x.head", vectors=options(tmp_path, "y.h5"))
+        predicted(tmp_path, every=True, head=place / "x.head", **options(tmp_path, "y.h5"))
 
 
 def test_one_class_is_not_enough(place, tmp_path):
@@ -318,7 +316,7 @@ def test_lists_that_nothing_can_be_learnt_from(rows, header, problem, value, pla
     [
         ({}, "conflicting_options", "--bipartite A B"),
         ({"every": True, "pairs": "x"}, "conflicting_options", "--all"),
-        ({"pairs": "x", "top_partners": 2}, "conflicting_options", "--top-partners"),
+        ({"pairs": "x", "top_k": 2}, "conflicting_options", "--top-k"),
         ({"every": True, "min_probability": 1.5}, "bad_value", "--min-probability 1.5"),
         ({"bipartite": ("-", "-")}, "stdin_twice", "-"),
     ],

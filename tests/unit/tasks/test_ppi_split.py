@@ -13,8 +13,9 @@ from protclip_core.io.pairs.lists import SPLITS
 from protclip_core.tasks.ppi.leaks import PAIRS, LeakReport, TrainedOn
 from protclip_core.tasks.ppi.negatives import draw_negatives
 from protclip_core.tasks.ppi.pairs import codes_of
+from protclip_core.tasks.ppi.request import SplitRequest
 from protclip_core.tasks.ppi.split import METHODS, SplitSettings, split_pairs
-from protclip_core.tasks.ppi.split_list import SplitRequest, split_list
+from protclip_core.tasks.ppi.split_list import split_list
 from tests.support.helpers import write_fasta
 from tests.support.pairs import INPUT, write_pairs
 from tests.support.refusals import refused
@@ -120,22 +121,22 @@ def test_a_list_is_split_by_sequence_where_there_are_sequences(tmp_path, monkeyp
     a, b = network(6)
     pairs = write_pairs(tmp_path / "p.tsv", [(f"P{x}", f"P{y}") for x, y in zip(a, b)])
     fasta = write_fasta(tmp_path / "x.fa", [(f"P{n}", "MKV" + "A" * (n // 2)) for n in range(88)])
-    settings = SplitSettings(method="c3", valid=0.2, test=0.3)
-    request = SplitRequest(pairs=str(pairs), settings=settings, sequences=str(fasta))
+    own = {"pairs": str(pairs), "split": "c3", "valid_share": 0.2, "test_share": 0.3}
+    request = SplitRequest(**own, sequences=str(fasta))
     report = split_list(request)
     left = sum(x >= 88 or y >= 88 for x, y in zip(a, b))
     assert report.pairs.counts.num_failures == left > 0
     assert len(report.splits) == len(a) - left == sum(report.sizes.values())
     assert report.leaks["test"].classes == {"c1": 0, "c2": 0, "c3": report.sizes["test"]}
     assert report.groups < report.proteins
-    by_name = split_list(SplitRequest(pairs=str(pairs), settings=settings))
+    by_name = split_list(SplitRequest(**own))
     assert by_name.pairs.counts.num_failures == 0 and not by_name.leaks["test"].by_sequence
     monkeypatch.setenv("PATH", "")
-    settings = SplitSettings(method="cluster")
+    own["split"] = "cluster"
     with refused("usage.no_aligner", "mmseqs"):
-        split_list(SplitRequest(pairs=str(pairs), settings=settings, sequences=str(fasta)))
+        split_list(SplitRequest(**own, sequences=str(fasta)))
     with refused("usage.needs_sequences", "FASTA"):
-        split_list(SplitRequest(pairs=str(pairs), settings=settings))
+        split_list(SplitRequest(**own))
 
 
 @pytest.mark.parametrize("method", ["random", "c1"])

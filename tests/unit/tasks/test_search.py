@@ -13,8 +13,9 @@ from protclip_core.models.loading import load_model
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.writer import StoreWriter
 from protclip_core.tasks.embed.task import embed_to_store
-from protclip_core.tasks.search.task import SearchRequest, search
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.tasks.search.request import SearchRequest
+from protclip_core.tasks.search.task import search
+from protclip_core.vectors.embed_request import EmbedRequest
 from tests.support.helpers import random_proteins, write_fasta
 from tests.support.refusals import refused
 from tests.unit.models.dual import Dual

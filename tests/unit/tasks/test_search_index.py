@@ -12,7 +12,8 @@ from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.writer import StoreWriter
 from protclip_core.tasks.search import index as search_index
 from protclip_core.tasks.search.index import choose_backend
-from protclip_core.tasks.search.task import SearchRequest, search
+from protclip_core.tasks.search.request import SearchRequest
+from protclip_core.tasks.search.task import search
 from protclip_core.vectors.store_model import StoreModel, StoreVectors
 from tests.support.refusals import refused
 

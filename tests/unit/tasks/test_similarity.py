@@ -15,8 +15,9 @@ from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.writer import StoreWriter
 from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.tasks.similarity import plot, task
-from protclip_core.tasks.similarity.task import Similarity, SimilarityRequest
-from protclip_core.vectors.embed_job import EmbedRequest
+from protclip_core.tasks.similarity.request import SimilarityRequest
+from protclip_core.tasks.similarity.task import Similarity
+from protclip_core.vectors.embed_request import EmbedRequest
 from tests.support.helpers import random_proteins, write_fasta
 from tests.support.refusals import refused
 from tests.unit.models.dual import Dual
@@ -124,7 +125,7 @@ def test_thresholds_and_best_partners(compare, metric):
     with compare("x.h5", metric=metric) as comparison:
         matrix, every = comparison.matrix(), listed(comparison)
     least = float(np.median([score for *_, score in every]))
-    with compare("x.h5", metric=metric, least=least) as comparison:
+    with compare("x.h5", metric=metric, min_similarity=least) as comparison:
         assert listed(comparison) == [one for one in every if one[2] >= np.float32(least)]
     expected = []
     for row, scores in enumerate(matrix):
@@ -132,7 +133,7 @@ def test_thresholds_and_best_partners(compare, metric):
         expected += [(IDS[row], IDS[c], scores[c]) for c in others]
     with compare("x.h5", metric=metric, top_k=4) as comparison:
         assert listed(comparison) == expected
-    with compare("x.h5", metric=metric, top_k=4, least=least) as comparison:
+    with compare("x.h5", metric=metric, top_k=4, min_similarity=least) as comparison:
         assert listed(comparison) == [one for one in expected if one[2] >= np.float32(least)]
 
 
@@ -223,7 +224,7 @@ def test_sides_that_are_not_comparable(spoiled, place, tiny_bundle, compare, tmp
     [
         ({"metric": "euclid"}, "unknown_value", "euclid"),
         ({"top_k": 0}, "bad_value", "--top-k 0"),
-        ({"least": 1.5}, "bad_value", "--min 1.5"),
+        ({"min_similarity": 1.5}, "bad_value", "--min-similarity 1.5"),
         ({"space": "other"}, "unknown_value", "other"),
     ],
 )

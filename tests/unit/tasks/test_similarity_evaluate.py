@@ -9,8 +9,9 @@ from scipy.stats import spearmanr
 from protclip_core.ontology.annotations import Annotations, Provenance
 from protclip_core.ontology.semantic import SemanticSimilarity, terms_of_aspect
 from protclip_core.tasks.similarity.correlation import rank_correlations
-from protclip_core.tasks.similarity.evaluate import EvaluateReport, EvaluateRequest, evaluate
-from protclip_core.tasks.similarity.task import Similarity, SimilarityRequest
+from protclip_core.tasks.similarity.evaluate import EvaluateReport, evaluate
+from protclip_core.tasks.similarity.request import EvaluateRequest, SimilarityRequest
+from protclip_core.tasks.similarity.task import Similarity
 from tests.support.helpers import random_proteins, write_fasta
 from tests.support.ontology_files import SMALL, small
 from tests.support.refusals import refused

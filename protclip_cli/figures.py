@@ -1,15 +1,15 @@
-"""Figures of heads on standard output, and the pictures that go with them."""
+"""Figures of heads as rows, and the curves that go with them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from protclip_cli.boundary import say
-from protclip_cli.options import GlobalOptions
 from protclip_cli.output import Value, defined
+from protclip_cli.terminal import Terminal
 from protclip_core.errors import UsageError
+from protclip_core.options import OUTPUT, Opt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,38 +17,43 @@ if TYPE_CHECKING:
     from protclip_core.heads import Targets
     from protclip_core.report.head_report import Score
 
-__all__ = ["SCORE_COLUMNS", "check_plot", "draw", "score_rows"]
+__all__ = ["SCORE_COLUMNS", "Curves", "check_folder", "draw", "score_rows"]
 
 SCORE_COLUMNS = ("predictor", "metric", "value", "low", "high", "part", "proteins")
+Curves = Annotated[
+    Path | None,
+    Opt(
+        "Folder for pictures of precision and recall, and of the calibration.",
+        "--plot",
+        metavar="DIR",
+        panel=OUTPUT,
+    ),
+]
 
 
 def score_rows(scores: Iterable[Score]) -> Iterator[dict[str, Value]]:
     """Give a row of `SCORE_COLUMNS` for each figure; what is not defined is empty."""
     for score in scores:
-        numbers = (score.estimate.value, score.estimate.low, score.estimate.high)
-        value, low, high = map(defined, numbers)
         yield {
             "predictor": score.predictor,
             "metric": score.metric,
-            "value": value,
-            "low": low,
-            "high": high,
+            "value": defined(score.estimate.value),
+            "low": defined(score.estimate.low),
+            "high": defined(score.estimate.high),
             "part": score.part,
             "proteins": score.proteins,
         }
 
 
-def check_plot(
-    folder: Path | None,
-    inputs: Iterable[str | Path | None],
-    *,
-    is_regression: bool = False,
+def check_folder(
+    folder: Path | None, inputs: Iterable[str | Path | None], *, is_regression: bool = False
 ) -> None:
     """Refuse early what cannot be drawn or would replace an input, and make the folder."""
     if folder is None:
         return
     if is_regression:
-        raise UsageError("--plot draws curves of probabilities, and a regression has none")
+        message = "--plot draws curves of probabilities, and a regression has none"
+        raise UsageError(message, code="usage.no_plot")
     from protclip_core.io.outputs import check_outputs
     from protclip_core.report.figures import curve_paths
 
@@ -58,7 +63,8 @@ def check_plot(
         folder.mkdir(exist_ok=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise UsageError(f"cannot be made a folder: {reason}", where=str(folder)) from error
+        message = f"cannot create the folder: {reason}"
+        raise UsageError(message, code="usage.output_unwritable", where=str(folder)) from error
 
 
 def draw(
@@ -66,11 +72,10 @@ def draw(
     truth: Targets,
     said: dict[str, np.ndarray],
     title: str,
-    options: GlobalOptions,
+    terminal: Terminal,
 ) -> None:
     """Draw the curves of what was said into a folder, and tell where they are."""
     from protclip_core.report.head_report import draw_curves
 
     for path in draw_curves(folder, truth, said, title):
-        if not options.quiet:
-            say(f"{path}: drawn")
+        terminal.tell(f"{path}: drawn")

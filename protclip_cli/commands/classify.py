@@ -1,0 +1,163 @@
+"""``protclip classify``: heads on the labels of a lab's own proteins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protclip_cli.figures import SCORE_COLUMNS, Curves, check_folder, draw, score_rows
+from protclip_cli.groups import Entry, new_group
+from protclip_cli.output import Format, Output, Value, begun, target, write_rows
+from protclip_cli.terminal import Terminal, end_partial
+from protclip_core.options import Overwrite
+from protclip_core.tasks.classify.request import EvaluateRequest, FitRequest, PredictRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from protclip_core.tasks.classify.fit import FitReport
+    from protclip_core.tasks.classify.predict import Prediction
+
+
+def fit(
+    terminal: Terminal, request: FitRequest, *, plot: Curves = None, format: Format = "auto"
+) -> None:
+    """Fit a head to labels, and measure it next to baselines."""
+    from protclip_core.tasks.classify.fit import fit as run
+
+    read = (request.labels, *request.inputs, request.sequences)
+    check_folder(plot, read, is_regression=request.task == "regression")
+    report = run(request, terminal.progress())
+    write_rows(score_rows(report.scores), SCORE_COLUMNS, format)
+    _tell_fit(report, request.output, terminal)
+    if plot is not None:
+        title = f"{request.output.name}, {report.scores[0].part}"
+        draw(plot, report.truth, report.said, title, terminal)
+    end_partial(report.num_failures, report.first_failures)
+
+
+def predict(
+    terminal: Terminal,
+    request: PredictRequest,
+    *,
+    format: Format = "auto",
+    output: Output = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Predict the labels of proteins."""
+    from protclip_core.tasks.classify.predict import Predicting
+
+    read = (*request.inputs, str(request.head))
+    to = target(output, format, overwrite=overwrite, inputs=read)
+    with Predicting(request) as predicting:
+        rows = begun(predicting.predictions(terminal.progress(to.screen)))
+        with to.open() as out:
+            if predicting.is_regression:
+                write_rows(_value_rows(rows), ("protein_id", "value"), to.form, out)
+            else:
+                columns = ("protein_id", "label", "probability", "rank")
+                write_rows(_prediction_rows(rows), columns, to.form, out)
+    what = "a value" if predicting.is_regression else "labels"
+    terminal.tell(f"{what} for {predicting.listed:,} of {predicting.proteins:,} proteins")
+    end_partial(predicting.num_failures, predicting.first_failures)
+
+
+def evaluate(
+    terminal: Terminal,
+    request: EvaluateRequest,
+    *,
+    plot: Curves = None,
+    format: Format = "auto",
+    output: Output = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure a head on labels that it has not seen."""
+    from protclip_core.tasks.classify.evaluate import evaluate as run
+
+    read = (request.labels, *request.inputs, request.head, request.sequences)
+    check_folder(plot, read)
+    to = target(output, format, overwrite=overwrite, inputs=read)
+    report = run(request, terminal.progress())
+    with to.open() as out:
+        write_rows(score_rows(report.scores), SCORE_COLUMNS, to.form, out)
+    if plot is not None:
+        title = f"{request.head.name}, {request.labels}"
+        draw(plot, report.truth, report.said, title, terminal)
+    end_partial(report.num_failures, report.first_failures)
+
+
+def _prediction_rows(found: Iterable[Prediction]) -> Iterator[dict[str, Value]]:
+    for one in found:
+        yield {
+            "protein_id": one.protein_id,
+            "label": one.label,
+            "probability": one.probability,
+            "rank": one.rank,
+        }
+
+
+def _value_rows(found: Iterable[Prediction]) -> Iterator[dict[str, Value]]:
+    for one in found:
+        yield {"protein_id": one.protein_id, "value": one.probability}
+
+
+def _tell_fit(report: FitReport, output: Path, terminal: Terminal) -> None:
+    train, valid, test = report.counts
+    fitted = report.card.fit
+    chosen = ", ".join(f"{name} {value:g}" for name, value in fitted["parameters"].items())
+    terminal.tell(
+        f"{train:,} proteins to fit on, {valid:,} to choose by, {test:,} to measure on "
+        f"(split: {report.split.kind})"
+    )
+    for line in report.split.leakage:
+        terminal.tell(line)
+    error = f"; calibration error {fitted['ece']:.3f}" if "ece" in fitted else ""
+    what = "value" if report.card.regression else f"{len(report.card.labels):,} labels"
+    terminal.tell(f"{output}: {fitted['kind']} head of {what} ({chosen}){error}")
+
+
+_HERE = "protclip_cli.commands.classify"
+classify_group = new_group(
+    "Fit a protein classifier to your own labels, measure it, and predict with it.",
+    {
+        "fit": Entry(
+            f"{_HERE}:fit",
+            "Fit a head to labels, and measure it next to baselines.",
+            """\
+LABELS has tab-separated columns: protein_id, label and, optionally, split (train,
+valid, test). A protein with several labels has several lines, or ';' between them.
+
+Examples:
+  protclip classify fit labels.tsv --embeddings x.fa -o place.head --plot curves
+  protclip classify fit heat.tsv --task regression --embeddings x.h5 -o heat.head
+  protclip classify fit labels.tsv --embeddings x.h5 -o place.head
+    predictor    metric    value  low    high   part  proteins
+    head         accuracy  0.812  0.764  0.858  test  250
+    composition  accuracy  0.644  0.584  0.700  test  250""",
+        ),
+        "predict": Entry(
+            f"{_HERE}:predict",
+            "Predict the labels of proteins.",
+            """\
+Columns: protein_id label probability rank; of a regression: protein_id value.
+
+Examples:
+  protclip classify predict x.h5 --head place.head --min-probability 0.5 -o x.csv
+  protclip classify predict x.fa --head place.head
+    protein_id  label    probability  rank
+    P69905      cytosol  0.913        1""",
+        ),
+        "evaluate": Entry(
+            f"{_HERE}:evaluate",
+            "Measure a head on labels that it has not seen.",
+            """\
+Proteins that the head was fitted on are left out. If LABELS has splits, the head is
+measured on its test.
+
+Example:
+  protclip classify evaluate new.tsv new.fa --head place.head --plot curves
+    predictor  metric    value  low    high   part  proteins
+    head       accuracy  0.790  0.731  0.846  test  180""",
+        ),
+    },
+)
