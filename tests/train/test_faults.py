@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 import signal
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from protclip_core.errors import ModelError
 from tests.train import killed
 from tests.train.faulty import fill, numbers
 from tests.train.killed import ALONE, kill_saves
-from train.loop import checkpoint
+from tests.train.launch import write_config
+from train import pretrain
+from train.config.run import load_config
+from train.loop import checkpoint, steps
 from train.loop.optim import Progress
 
 SMALL = {
@@ -192,3 +197,34 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
     assert "optimizer.pt has 0 bytes" in caplog.text
     with pytest.raises(ModelError, match="no checkpoint"):
         checkpoint.find(tmp_path / "nothing")
+
+
+def test_a_checkpoint_of_protclip_0_1_goes_on_as_one_of_today(tmp_path, monkeypatch):
+    """There the scale and bias of GO stood beside the towers; they belong to their objective."""
+    changes = {"objectives": {"go": 0.5, "go_form": '"sigmoid"'}, "train": SMALL["train"]}
+    config = load_config(write_config(tmp_path / "c.toml", changes))
+    monkeypatch.setattr(steps, "draw", lambda *_: None)
+    pretrain.train(config, run_dir=tmp_path / "run", stop_at=4)
+    shutil.copytree(tmp_path / "run", tmp_path / "old")
+    folder = tmp_path / "old" / "step-00000004"
+    before = {"objectives.go.logit_scale": "go_logit_scale", "objectives.go.bias": "go_bias"}
+    tensors = load_file(folder / "model.safetensors")
+    assert before.keys() < tensors.keys()
+    save_file({before.get(n, n): v for n, v in tensors.items()}, folder / "model.safetensors")
+    states = torch.load(folder / "optimizer.pt", weights_only=True)
+    states["state"] = {before.get(n, n): state for n, state in states["state"].items()}
+    for group in states["param_groups"]:
+        group["params"] = [before.get(name, name) for name in group["params"]]
+    assert before.keys().isdisjoint(states["state"])
+    torch.save(states, folder / "optimizer.pt")
+    listing = json.loads((folder / "manifest.json").read_text())
+    for name in ("model.safetensors", "optimizer.pt"):
+        data = (folder / name).read_bytes()
+        listing[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(listing))
+    for run in ("run", "old"):
+        pretrain.train(config, run_dir=tmp_path / run, resume=True)
+    one, two = weights(tmp_path / "run", 8), weights(tmp_path / "old", 8)
+    assert one.keys() == two.keys() == tensors.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert killed.metrics_of(tmp_path / "run") == killed.metrics_of(tmp_path / "old")
