@@ -28,16 +28,16 @@ import torch
 
 from protclip_core.io.atomic import file_lock
 from train.config.run import RunConfig, load_config
-from train.data.feeding import feed
-from train.loop.averages import Averages
+from train.data.loader import feed
+from train.loop.cache_texts import cache_texts
 from train.loop.evaluate import evaluate
 from train.loop.faults import named_faults
-from train.loop.kept_texts import keep_texts
+from train.loop.moving_average import Averages
 from train.loop.optim import make_optimizer
 from train.loop.parallel import clip_gradients, gradients_wait, share_work
+from train.loop.prepare import Prepared, make_trainee, prepare
 from train.loop.program import end, run_on_ranks, run_parser
 from train.loop.ranks import Ranks
-from train.loop.setup import Prepared, make_trainee, prepare
 from train.loop.steps import Steps
 from train.loop.trainee import Trainee
 from train.towers.two_towers import MAX_LOGIT_SCALE, exp_of
@@ -84,7 +84,7 @@ def train(
         torch.manual_seed(config.train.seed)
         ready = prepare(config, run_dir, ranks, data_path=data_path, go_path=go_path, resume=resume)
         model = make_trainee(config, ready.vocab_size, ready.bank, ranks.device)
-        keep_texts(config, run_dir, ready, model, ranks)
+        cache_texts(config, run_dir, ready, model, ranks)
         Pretraining(config, run_dir, ready, model, ranks, resume=resume).go(stop_at)
     return model
 

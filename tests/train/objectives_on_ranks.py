@@ -9,8 +9,8 @@ import torch
 from tests.train.launch import debug_config
 from train.data.batches import PairData
 from train.loop.parallel import share_work
+from train.loop.prepare import make_trainee, prepare
 from train.loop.ranks import Ranks, join_ranks
-from train.loop.setup import make_trainee, prepare
 
 #: Name of an objective, with its form, to settings.
 FORMS = {

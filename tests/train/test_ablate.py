@@ -18,8 +18,8 @@ from train.ablation.table import FIGURES, Found, differences, markdown
 from train.config.run import DataConfig, load_config, load_saved_config
 from train.data.pairs import read_proteins
 from train.loop import steps
+from train.loop.prepare import prepare
 from train.loop.ranks import Ranks
-from train.loop.setup import prepare
 from train.protanno.sampling import Sampling
 
 GO = CONFIGS / "debug" / "go_terms.tsv"

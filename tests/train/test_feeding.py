@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from protclip_core.errors import WorkerLostError
-from train.data.feeding import feed, lost_worker
+from train.data.loader import feed, lost_worker
 from train.loop.optim import Progress
 
 SAID = "DataLoader worker (pid 4711) is killed by signal: Killed. "

@@ -17,10 +17,10 @@ from tests.train.launch import CONFIGS, Job
 from train import pretrain
 from train.data.batches import PairData
 from train.loop import steps
+from train.loop.cache_texts import cache_texts
 from train.loop.evaluate import aspect_fmax, evaluate
-from train.loop.kept_texts import keep_texts
+from train.loop.prepare import make_trainee, prepare
 from train.loop.ranks import Ranks
-from train.loop.setup import make_trainee, prepare
 from train.release import export
 from train.towers.passes import protein_pass
 
@@ -62,7 +62,7 @@ def ready_for(config, run_dir):
     torch.manual_seed(config.train.seed)
     ready = prepare(config, run_dir, ALONE, data_path=None, go_path=None, resume=False)
     model = make_trainee(config, ready.vocab_size, ready.bank)
-    keep_texts(config, run_dir, ready, model, ALONE)
+    cache_texts(config, run_dir, ready, model, ALONE)
     return ready, model
 
 
@@ -132,7 +132,7 @@ def test_two_ranks_equal_one_process(tmp_path, bundle, parallel):
     assert two["figures"] == pytest.approx(one["figures"], rel=1e-4)
 
 
-def test_kept_texts_are_those_that_the_tower_says(tmp_path, bundle):
+def test_cache_texts_are_those_that_the_tower_says(tmp_path, bundle):
     config = frozen_config(tmp_path, bundle)
     ready, model = ready_for(config, tmp_path / "run")
     variants, source, texts = ready.data.variants, ready.data.source, ready.data.texts
@@ -161,17 +161,17 @@ def test_kept_texts_are_those_that_the_tower_says(tmp_path, bundle):
     torch.testing.assert_close(model.every_vectors[place], F.normalize(both, dim=0))
 
 
-def test_kept_texts_of_something_else_are_made_anew(tmp_path, bundle):
+def test_cache_texts_of_something_else_are_made_anew(tmp_path, bundle):
     config = frozen_config(tmp_path, bundle)
     ready, model = ready_for(config, tmp_path / "run")
     before = ready.data.variants.vectors.copy(), model.every_vectors.clone()
     times = [(tmp_path / "run" / n).stat().st_mtime_ns for n in ("text_vectors.npy",)]
-    keep_texts(config, tmp_path / "run", ready, model, ALONE)
+    cache_texts(config, tmp_path / "run", ready, model, ALONE)
     assert [(tmp_path / "run" / "text_vectors.npy").stat().st_mtime_ns] == times
     with torch.no_grad():
         for parameter in model.towers.text_projection.parameters():
             parameter.mul_(-1.5)
-    keep_texts(config, tmp_path / "run", ready, model, ALONE)
+    cache_texts(config, tmp_path / "run", ready, model, ALONE)
     assert not np.array_equal(ready.data.variants.vectors, before[0])
     torch.testing.assert_close(model.every_vectors, model.unit_bank(ready.every))
     assert not torch.allclose(model.every_vectors, before[1])

@@ -18,7 +18,7 @@ from train.loop import curves, steps
 from train.loop.evaluate import recall_at
 from train.loop.optim import Progress, learning_rate, make_optimizer, share_done
 from train.release import export
-from train.towers.building import build_towers
+from train.towers.build import build_towers
 from train.towers.two_towers import MAX_LOGIT_SCALE
 
 PAIRS, GO = CONFIGS / "debug" / "pairs.jsonl", CONFIGS / "debug" / "go_terms.tsv"

@@ -19,7 +19,7 @@ from tests.train.tiny_towers import SEQUENCES
 from tests.unit.models.dual import tokenizer_of_words
 from tests.unit.models.skips import HIDDEN, INPUT, JOINT, KMER, STREAM
 from train.config.run import ModelConfig, ProteinConfig, changed_keys, load_config
-from train.towers.building import build_towers
+from train.towers.build import build_towers
 from train.towers.two_towers import (
     TwoTowers,
     bundle_config,

@@ -27,7 +27,7 @@ from train.data.composer import PROPERTY_TAGS, TextComposer, hash_texts
 from train.data.masking import Masked, mask_batch
 from train.data.pairs import PairSource, read_proteins
 from train.data.substitutions import mutate
-from train.data.text_vectors import TextVariants
+from train.data.text_variants import TextVariants
 
 __all__ = ["Batch", "EpochPlan", "PairData", "full_batch", "read_proteins"]
 

@@ -44,7 +44,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from protclip_core.errors import ModelError, ProtclipError, ResourceError
 from protclip_core.io.atomic import disk_error, free_bytes, fsync_folder
-from train.loop.averages import Averages
+from train.loop.moving_average import Averages
 from train.loop.optim import Progress
 from train.loop.ranks import Ranks
 
@@ -316,7 +316,7 @@ def _is_sharded(model: nn.Module) -> bool:
 def _bank_of(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
     """Return what is no parameter but belongs to the state of a `Trainee`.
 
-    The vectors of a frozen text tower are in the folder of the run (`train.loop.kept_texts`).
+    The vectors of a frozen text tower are in the folder of the run (`train.loop.cache_texts`).
     """
     go = getattr(model, "go", None)
     return {} if go is None or model.towers.text_frozen else {"bank_vectors": go.vectors}

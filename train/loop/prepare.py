@@ -22,7 +22,7 @@ from train.loop.ranks import Ranks
 from train.loop.run_folder import make_tokenizer, open_tokenizer, prepare_folder
 from train.loop.trainee import Trainee
 from train.objectives.registry import make_objectives
-from train.towers.building import build_towers, text_limit, tokenizer_of
+from train.towers.build import build_towers, text_limit, tokenizer_of
 
 __all__ = ["Prepared", "make_banks", "make_trainee", "prepare"]
 

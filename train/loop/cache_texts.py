@@ -13,21 +13,21 @@ import torch
 
 from protclip_core.errors import UsageError
 from train.config.run import RunConfig
+from train.data.cached_tables import hash_tensors, keep, open_kept
 from train.data.go_bank import GoBank
-from train.data.kept_tables import hash_tensors, keep, open_kept
-from train.data.text_vectors import open_variants, write_variants
+from train.data.text_variants import open_variants, write_variants
+from train.loop.prepare import Prepared
 from train.loop.ranks import Ranks
 from train.loop.run_folder import TOKENIZER
-from train.loop.setup import Prepared
 from train.loop.trainee import Trainee
 
-__all__ = ["keep_texts"]
+__all__ = ["cache_texts"]
 
 _log = logging.getLogger(__name__)
 _TERMS, _STAGE = "go_vectors.npy", "texts"
 
 
-def keep_texts(
+def cache_texts(
     config: RunConfig, run_dir: Path, ready: Prepared, model: Trainee, ranks: Ranks
 ) -> None:
     """See to the vectors of a frozen text tower; nothing to do with one that learns.
