@@ -9,13 +9,12 @@ with its weight in the configuration (`train.config.run` explains every key).
 
 The run directory holds ``tokenizer.json``, ``config.json``, ``metrics.jsonl`` (one object a step
 and one an evaluation), ``curve.png`` and the two newest checkpoints. ``--resume`` continues exactly
-where the newest complete one stands; later lines of metrics are written again. Ctrl-C and SIGTERM
-end the run after the step at hand, with a checkpoint.
+where the newest complete one stands. Ctrl-C and SIGTERM end the run after the current step, with a
+checkpoint.
 
-Exit codes: 0 done; 2 usage or configuration; 3 bad data, or a loss that is not finite (the step
-is named, the checkpoints are from before it); 4 a model, data set or checkpoint that is missing
-or damaged; 5 disk or memory; 7 another run writes there; 8 a rank or a data process was lost;
-130 and 143 Ctrl-C and SIGTERM.
+Exit codes: 0 done; 2 usage or configuration; 3 bad data, or a loss that is not finite; 4 a model,
+data set or checkpoint that is missing or damaged; 5 disk or memory; 7 another run writes there;
+8 a rank or a data process was lost; 130 and 143 Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -70,8 +69,8 @@ def train(
 ) -> Trainee:
     """Run or resume a training and return the model.
 
-    ``data_path`` and ``go_path`` replace those of the configuration; ``stop_at`` ends the run after
-    a step, with a checkpoint; without ``ranks``, this process trains alone, on its CPU.
+    ``data_path`` and ``go_path`` replace those of the configuration; the run ends after step
+    ``stop_at``, with a checkpoint; without ``ranks``, this process trains alone, on its CPU.
 
     Raises
     ------
@@ -123,8 +122,7 @@ class Pretraining(Steps):
         norm = float(clip_gradients(self.module, self.settings.clip_norm))
         means = self.means(dict(zip(losses, (sums / several).tolist())), norm)
         self.optimizer.step()
-        with torch.no_grad():
-            self.model.towers.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        self.model.towers.logit_scale.data.clamp_(max=MAX_LOGIT_SCALE)
         self.progress.step += 1
         self.averages.update(self.progress.step)
         return {

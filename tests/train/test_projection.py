@@ -153,6 +153,6 @@ def test_a_form_of_no_use_is_named(tmp_path, keys, key, value):
 def test_a_change_of_form_is_told():
     plain = debug_with({})
     assert plain.model == ModelConfig(projection_dim=16, prototypes=16)
-    assert changed_keys(plain, debug_with({"projection": "skip"})) == [
+    assert changed_keys(plain.to_dict(), debug_with({"projection": "skip"}).to_dict()) == [
         "[model] projection: plain -> skip"
     ]

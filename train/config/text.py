@@ -1,4 +1,4 @@
-"""What a run of the text tower is made of; see `train.pretrain_text`."""
+"""The configuration of a run of the text tower; see `train.pretrain_text`."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ class PairData:
         self._few = config.residue_pairs if objectives.on_residues else 0
         if 0 < self._few < ranks:
             raise UsageError(
-                f"{self._few} are not enough for {ranks} ranks",
+                f"{self._few} are too few for {ranks} ranks",
                 code="usage.bad_value",
                 where="[data] residue_pairs",
             )

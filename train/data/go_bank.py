@@ -93,7 +93,7 @@ def make_bank(
     Raises
     ------
     InputError
-        No term has so many.
+        No term has that many.
     """
     columns = np.flatnonzero(counts >= least)
     if not len(columns):

@@ -1,4 +1,4 @@
-"""A moving average of the parameters that learn: smoother than any step's, and often better."""
+"""A moving average of the parameters that learn."""
 
 from __future__ import annotations
 

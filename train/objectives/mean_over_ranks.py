@@ -30,7 +30,7 @@ def gather_counts(count: int, ranks: dist.ProcessGroup, device: torch.device) ->
 
 
 def gather_rows(rows: Tensor, counts: list[int], ranks: dist.ProcessGroup) -> Tensor:
-    """Put the rows of all ranks behind one another; gradients find their way back.
+    """Concatenate the rows of all ranks; gradients flow back to the rank of each row.
 
     Parameters
     ----------

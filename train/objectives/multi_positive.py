@@ -1,6 +1,6 @@
 """Proteins against a bank of texts of which several are right, as GO terms are.
 
-Beside the paper: annotation by text retrieval ranks all terms for a protein, while the contrast
+Beyond the paper: annotation by text retrieval ranks all terms for a protein, while the contrast
 of pairs knows one text of a protein. Two forms: `multi_positive_softmax` ranks the terms of each
 protein, `multi_positive_sigmoid` makes scores comparable between proteins (a probability for each
 pair; SigLIP, Zhai et al. 2023). Either also takes terms against proteins: with both embeddings

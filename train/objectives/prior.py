@@ -37,7 +37,7 @@ def prior_loss(
     weights: Tensor | None = None,
     ranks: dist.ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Logistic loss with a fixed prior, and beside it a softmax without one.
+    """Logistic loss with a fixed prior, and a softmax without one.
 
     Parameters
     ----------
