@@ -135,7 +135,7 @@ def test_a_process_that_puts_batches_together_is_killed(tmp_path):
     changes = {**SMALL, "data": {"workers": 2}}
     (ended,) = start(tmp_path, changes=changes, fault=("worker", 3, 0)).wait()
     assert ended.code == 8
-    assert "that puts batches together was lost" in error_of(ended)
+    assert error_of(ended).endswith("[worker.lost_process]")
 
 
 @pytest.mark.full
@@ -151,7 +151,7 @@ def test_signals_end_the_run_with_a_checkpoint(tmp_path, fault, code):
     ranks = 2 if fault == "term" else 1
     ended = start(tmp_path, ranks=ranks, fault=(fault, 3, ranks - 1)).wait()
     assert [e.code for e in ended] == [code] * ranks, ended
-    assert "go on with --resume" in error_of(ended[0])
+    assert "continue with --resume" in error_of(ended[0])
     assert checkpoint.find(tmp_path / "run").name == "step-00000003"
 
 
@@ -164,7 +164,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path):
     (ended,) = start(tmp_path, "--resume", limit=size - 1000).wait()
     assert ended.code == 5
     line = error_of(ended)
-    assert "step-00000008: no room to write it: file too large" in line
+    assert "step-00000008: " in line and line.endswith("[resource.disk_full]")
     assert checkpoint.find(run_dir).name == "step-00000002"
     assert all(torch.equal(before[k], v) for k, v in weights(run_dir, 2).items())
     assert not list(run_dir.glob(".step*"))

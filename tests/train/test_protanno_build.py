@@ -96,15 +96,15 @@ def test_standard_input_and_skipped_records(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["absent.dat"], 3, "absent.dat: no such file"),
-        (["html"], 3, "html: is an HTML page, not UniProt entries; fetch the file itself again"),
+        (["absent.dat"], 3, "absent.dat: "),
+        (["html"], 3, "[input.unknown_format]"),
         (["cut.gz"], 3, "cut.gz: gzip data end early"),
-        ([FLAT, "--sampling", "uniform"], 2, "uniform sampling needs"),
-        ([FLAT, "--sampling", "paper", "--go-only"], 2, "--go-only: no sampling can keep"),
-        ([FLAT, "--shard-size", "0"], 2, "--shard-size: 0 entries"),
+        ([FLAT, "--sampling", "uniform"], 2, "[usage.missing_option]"),
+        ([FLAT, "--sampling", "paper", "--go-only"], 2, "[usage.conflicting_options]"),
+        ([FLAT, "--shard-size", "0"], 2, "--shard-size: 0"),
         ([TABLE, "--sampling", "release", "--seed", "3", "--exponents", "9,0"], 0, ""),
-        (["tiny.jsonl", "--sampling", "release"], 3, "none of 1 entries was kept"),
-        (["-", "-"], 3, "can be read once only"),
+        (["tiny.jsonl", "--sampling", "release"], 3, "[input.empty_sample]"),
+        (["-", "-"], 3, "[input.stdin_twice]"),
     ],
 )
 def test_errors_are_one_line(tmp_path, arguments, code, message):
@@ -396,13 +396,13 @@ def test_resume_refuses_other_input(tmp_path, unfinished):
     text = copy.read_text()
     copy.write_text(text.replace("protein 3,", "protein 4,"))
     forgot = run(*arguments)
-    assert forgot.returncode == 2 and "finish it with --resume" in forgot.stderr
+    assert forgot.returncode == 2 and "[usage.unfinished_run]" in forgot.stderr
     done = run(*arguments, "--resume")
     assert done.returncode == 3
-    assert "x.jsonl: differs in its first " in done.stderr
+    assert "x.jsonl: " in done.stderr and "[input.changed_source]" in done.stderr
     copy.write_text(text + "\n")
     longer = run(*arguments, "--resume")
-    assert longer.returncode == 2 and "the unfinished build there is another" in longer.stderr
+    assert longer.returncode == 2 and "[usage.other_settings]" in longer.stderr
     copy.write_text(text)
     assert run(*arguments, "--resume", "--keep-evidence").returncode == 2
     assert run(*arguments, "--resume").returncode == 0
@@ -428,7 +428,7 @@ def test_full_disk_keeps_finished_shards(tmp_path, entries, wanted):
         arguments = options_of(entries, disk / "out", "none")
         full = run(*arguments)
         assert full.returncode == 5, full.stderr
-        assert "no room to write it" in full.stderr.splitlines()[-1]
+        assert full.stderr.splitlines()[-1].endswith("[resource.disk_full]")
         assert list((disk / "out" / "shards").glob("*.gz"))
         subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
         done = run(*arguments, "--resume")
