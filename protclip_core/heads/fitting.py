@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.calibration import HeadCalibration
@@ -67,7 +68,7 @@ class FittedHead:
     calibration: HeadCalibration | None
     targets: Targets
     fit: dict[str, Any]
-    held_out: np.ndarray
+    held_out: npt.NDArray[np.floating]
 
     def card(self, *, task: str, input: HeadInput, **others: Any) -> HeadCard:  # noqa: ANN401
         """Make the card of the head; ``others`` are further fields of `HeadCard`."""
@@ -82,7 +83,7 @@ class FittedHead:
             **others,
         )
 
-    def answer(self, features: np.ndarray) -> np.ndarray:
+    def answer(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Give probabilities ``(n, C)``, calibrated, or values ``(n,)``; nothing is checked.
 
         For measuring; `Head` looks at what goes in.
@@ -104,12 +105,12 @@ class FittedHead:
 
 
 def fit_head(
-    features: np.ndarray,
+    features: npt.NDArray[np.floating],
     targets: Targets,
     settings: FitSettings | None = None,
     *,
-    groups: np.ndarray | None = None,
-    valid: tuple[np.ndarray, Targets] | None = None,
+    groups: npt.NDArray[np.integer] | None = None,
+    valid: tuple[npt.NDArray[np.floating], Targets] | None = None,
 ) -> FittedHead:
     """Fit a head.
 
@@ -168,11 +169,11 @@ class _Fitting:
     def __init__(
         self,
         kind: str,
-        features: np.ndarray,
+        features: npt.NDArray[np.floating],
         targets: Targets,
         settings: FitSettings,
-        groups: np.ndarray | None,
-        valid: tuple[np.ndarray, Targets] | None,
+        groups: npt.NDArray[np.integer] | None,
+        valid: tuple[npt.NDArray[np.floating], Targets] | None,
     ) -> None:
         self.kind, self.features, self.targets = kind, features, targets
         self.settings, self.valid = settings, valid

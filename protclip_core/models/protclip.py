@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from protclip_core.encoders.residue_heads import ResidueHeads
@@ -81,7 +82,7 @@ class ProtclipModel(ProteinModel):
                 self._make_text_model = None  # it holds a second copy of the weights
             return self._text_model
 
-    def embed_text(self, texts: Sequence[str], *, space: str = "joint") -> np.ndarray:
+    def embed_text(self, texts: Sequence[str], *, space: str = "joint") -> npt.NDArray[np.float32]:
         """Embed texts; see `TextModel.embed`.
 
         Returns

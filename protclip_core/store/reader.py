@@ -64,6 +64,7 @@ class EmbeddingStore:
     --------
     Rows are read as needed, never all at once:
 
+    >>> from pathlib import Path
     >>> from protclip_core import EmbedRequest, EmbeddingStore, embed_to_store
     >>> fasta = Path("two.fasta")
     >>> _ = fasta.write_text(">a\nMKTAYIAK\n>b\nMSLLTEVE\n")
