@@ -76,6 +76,8 @@ class PairScorer:
     ----------
     head
         A head for pairs.
+    where
+        Name of its file, for messages.
 
     Raises
     ------

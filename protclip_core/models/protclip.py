@@ -28,12 +28,14 @@ class ProtclipModel(ProteinModel):
 
     Parameters
     ----------
-    info, encoder, weights_sha256, projection, residue_heads
+    info, encoder, weights_sha256, projection
         As for `ProteinModel`.
     make_text_model
         Called once, for the first text.
     logit_scale
         The trained logarithm of the scale.
+    residue_heads
+        As for `ProteinModel`.
 
     Attributes
     ----------

@@ -36,12 +36,21 @@ def embed_rows(
     *,
     see: Callable[[EmbedJob, list[str]], None] | None = None,
 ) -> Iterator[tuple[list[SpooledRecord], npt.NDArray[np.float32]] | EmbedReport]:
-    """Embed and yield blocks of records with their vectors ``(n, D)``, in input order.
+    r"""Embed and yield blocks of records with their vectors ``(n, D)``, in input order.
 
     The last thing yielded is the report. Nothing is written to disk but a temporary spool, so
     identical sequences are computed once only within a block. A record's length is that of its
     embedded residues, as in a store. ``see`` is given the sequences of each block, in its order
     and as they were embedded, before the block is yielded. Errors as in `embed_to_store`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from protclip_core import EmbedRequest, embed_rows
+    >>> _ = Path("two.fasta").write_text(">a\nMKTAYIAK\n>b\nMSLLTEVE\n")
+    >>> *blocks, report = embed_rows(EmbedRequest(inputs=("two.fasta",)))
+    >>> [record.id for records, vectors in blocks for record in records]
+    ['a', 'b']
     """
     progress = progress or SilentProgress()
     info = describe_model(request.model)

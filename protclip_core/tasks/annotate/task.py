@@ -111,6 +111,16 @@ class Annotation:
         A model that is not installed, or does not have an index.
     InputError
         A slim that cannot be used.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from protclip_core import AnnotateRequest, Annotation
+    >>> path = str(files("protclip_core") / "bundled/example.fasta")
+    >>> with Annotation(AnnotateRequest(inputs=(path,), go=True, top_k=1)) as annotation:
+    ...     proteins = list(annotation.proteins())
+    >>> len(proteins), proteins[0].id
+    (12, 'sp|P69905|HBA_HUMAN')
     """
 
     def __init__(self, request: AnnotateRequest) -> None:
