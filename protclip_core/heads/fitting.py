@@ -70,7 +70,7 @@ class FittedHead:
     fit: dict[str, Any]
     held_out: npt.NDArray[np.floating]
 
-    def card(self, *, task: str, input: HeadInput, **others: Any) -> HeadCard:  # noqa: ANN401
+    def card(self, *, task: str, input: HeadInput, **others: Any) -> HeadCard:
         """Make the card of the head; ``others`` are further fields of `HeadCard`."""
         return HeadCard(
             task=task,
@@ -280,7 +280,7 @@ class _Fitting:
         where = np.concatenate(held)
         return np.concatenate(answers), self.targets.take(where), where, np.concatenate(parts)
 
-    def _fit(self, parameters: dict[str, Any], rows: np.ndarray | slice) -> Any:  # noqa: ANN401
+    def _fit(self, parameters: dict[str, Any], rows: np.ndarray | slice) -> Any:
         estimator = make_estimator(
             self.kind,
             self.targets.task,
@@ -312,7 +312,7 @@ def _folds(groups: np.ndarray, targets: Targets, settings: FitSettings) -> np.nd
     return deal(groups, [1.0] * count, settings.seed, strata(targets))
 
 
-def _ask(estimator: Any, features: np.ndarray, targets: Targets) -> np.ndarray:  # noqa: ANN401
+def _ask(estimator: Any, features: np.ndarray, targets: Targets) -> np.ndarray:
     """Give probabilities ``(n, C)``, 0 for a class that was not fitted on, or values."""
     if targets.task == VALUES:
         return np.asarray(estimator.predict(features), np.float64)
@@ -334,7 +334,7 @@ def _is_balanced(targets: Targets, class_weight: str) -> bool:
     return targets.task == CLASSES and bool(counts.max() >= UNBALANCED * counts.min())
 
 
-def _warn_of_steps(estimator: Any) -> None:  # noqa: ANN401
+def _warn_of_steps(estimator: Any) -> None:
     """Tell where a logistic regression came to the end of its steps before its goal."""
     from sklearn.linear_model import LogisticRegression
 

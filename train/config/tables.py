@@ -77,7 +77,7 @@ def make(cls: type[Config], content: Mapping[str, Any], file: str, table: str = 
         ) from error
 
 
-def _check_keys(cls: Any, content: Mapping[str, Any], file: str, table: str) -> None:  # noqa: ANN401
+def _check_keys(cls: Any, content: Mapping[str, Any], file: str, table: str) -> None:
     """Refuse an unknown key, with the known one that is nearest to it."""
     hints = typing.get_type_hints(cls, include_extras=True)
     for key, value in content.items():

@@ -119,7 +119,7 @@ class Annotation:
     >>> path = str(files("protclip_core") / "bundled/example.fasta")
     >>> with Annotation(AnnotateRequest(inputs=(path,), go=True, top_k=1)) as annotation:
     ...     proteins = list(annotation.proteins())
-    >>> len(proteins), proteins[0].id
+    >>> len(proteins), proteins[0].protein_id
     (12, 'sp|P69905|HBA_HUMAN')
     """
 
