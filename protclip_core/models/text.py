@@ -185,7 +185,7 @@ class TextModel:
         total = hidden.masked_fill(~inside.unsqueeze(-1), 0.0).sum(dim=1)
         pooled = total / lengths.unsqueeze(1)
         if space == "encoder":
-            return pooled
+            return cast(Tensor, pooled)
         assert self._projection is not None
         projected: Tensor = self._projection(pooled)
         return F.normalize(projected, dim=-1)

@@ -239,7 +239,8 @@ class EmbeddingStore:
 
     def get(self, id: str) -> npt.NDArray[np.float32]:
         """Return the embedding ``(D)`` float32 of a protein; errors as `row` and `read`."""
-        return self.read([self.row(id)])[0]
+        row: npt.NDArray[np.float32] = self.read([self.row(id)])[0]
+        return row
 
     def residues(self, id: str) -> npt.NDArray[np.float32]:
         """Return the residue embeddings ``(L, D)`` float32 of a protein.

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import disk_error
@@ -322,10 +323,11 @@ def _least_odds(
     return limits
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def _unit(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """Make rows as long as 1: float16 stores, and rounding, leave them a little off."""
     norm = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return (vectors / norm).astype(np.float32)
+    unit: npt.NDArray[np.float32] = (vectors / norm).astype(np.float32)
+    return unit
 
 
 def _check(request: AnnotateRequest) -> None:
