@@ -57,11 +57,14 @@ if TYPE_CHECKING:
     from protclip_core.tasks.annotate.request import AnnotateRequest
     from protclip_core.tasks.annotate.task import Annotation
     from protclip_core.tasks.embed.task import embed_to_store
-    from protclip_core.tasks.mutate.job import MutateRequest
+    from protclip_core.tasks.mutate.request import MutateRequest
     from protclip_core.tasks.mutate.task import Mutation
-    from protclip_core.tasks.search.task import SearchRequest, search
-    from protclip_core.tasks.similarity.task import Similarity, SimilarityRequest
-    from protclip_core.vectors.embed_job import EmbedRequest
+    from protclip_core.tasks.search.request import SearchRequest
+    from protclip_core.tasks.search.task import search
+    from protclip_core.tasks.similarity.request import SimilarityRequest
+    from protclip_core.tasks.similarity.task import Similarity
+    from protclip_core.vector_spec import VectorSpec
+    from protclip_core.vectors.embed_request import EmbedRequest
     from protclip_core.vectors.embed_rows import embed_rows
 
 __all__ = [
@@ -89,6 +92,7 @@ __all__ = [
     "Targets",
     "TextModel",
     "UsageError",
+    "VectorSpec",
     "WorkerLostError",
     "__version__",
     "embed_rows",
@@ -116,14 +120,17 @@ _HOMES = {
     "models.protein": "ProteinModel",
     "models.text": "TextModel",
     "models.protclip": "ProtclipModel",
-    "vectors.embed_job": "EmbedRequest",
+    "vector_spec": "VectorSpec",
+    "vectors.embed_request": "EmbedRequest",
     "vectors.embed_rows": "embed_rows",
     "tasks.embed.task": "embed_to_store",
     "tasks.annotate.request": "AnnotateRequest",
     "tasks.annotate.task": "Annotation",
-    "tasks.search.task": "SearchRequest search",
-    "tasks.similarity.task": "Similarity SimilarityRequest",
-    "tasks.mutate.job": "MutateRequest",
+    "tasks.search.request": "SearchRequest",
+    "tasks.search.task": "search",
+    "tasks.similarity.request": "SimilarityRequest",
+    "tasks.similarity.task": "Similarity",
+    "tasks.mutate.request": "MutateRequest",
     "tasks.mutate.task": "Mutation",
 }
 

@@ -76,7 +76,7 @@ def _run(args: argparse.Namespace, command: str) -> None:
     print("\n".join(lines))
 
 
-def ablate(  # noqa: PLR0913
+def ablate(
     recipe: RunConfig,
     *,
     data_path: Path,

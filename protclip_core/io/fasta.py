@@ -38,7 +38,7 @@ __all__ = [
     "read_sequence",
 ]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 #: The twenty amino acids of the genetic code.
 STANDARD_RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
@@ -232,7 +232,7 @@ def _find_first_header(chunks: Iterator[bytes], name: str) -> tuple[bytes, int]:
         # What a blank or comment line that goes on says is of no interest: keep it short.
         text = (text[:1] if blank or text.startswith(b";") else text) + chunk
     if comments:
-        logger.warning("%s: skipped %d ';' comment lines before the first header", name, comments)
+        _log.warning("%s: skipped %d ';' comment lines before the first header", name, comments)
     return text, line
 
 

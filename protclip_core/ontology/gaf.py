@@ -22,7 +22,7 @@ from protclip_core.records import printable
 
 __all__ = ["read_annotation_pairs", "read_gaf"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _VERSIONS = ("2.0", "2.1", "2.2")
 #: Columns up to the one that says who assigned an annotation; two more may be left out.
@@ -216,7 +216,7 @@ class _Reader:
         if line.count("\t") < _COLUMNS - 1:
             raise foreign_content(line.lstrip().encode(), self.name, "a GAF")
         self.version = "2.1"
-        log.warning("%s: states no gaf-version: read as GAF 2.1", self.name)
+        _log.warning("%s: states no gaf-version: read as GAF 2.1", self.name)
 
     def _check(self, fields: list[str]) -> None:
         """Refuse a line whose annotation cannot be told for sure."""
@@ -252,7 +252,7 @@ class _Reader:
                     hint="correct or remove them",
                     details=self.bad[:_SHOWN],
                 )
-            log.warning("%s: %s, the first: %s", self.name, message, "; ".join(self.bad[:_SHOWN]))
+            _log.warning("%s: %s, the first: %s", self.name, message, "; ".join(self.bad[:_SHOWN]))
         if not self.lines:
             raise InputError("holds no annotation", where=self.name)
         release = self.ontology.release or "unknown"
@@ -266,7 +266,7 @@ class _Reader:
         for how, counts in sorted(self.how.items()):
             stands = how in ("alternative", "replaced")
             fate = "read as the terms they stand for" if stands else "left out"
-            log.warning(
+            _log.warning(
                 "%s: %s lines of %s %s ids in GO release %s %s: %s",
                 self.name,
                 f"{counts.total():,}",
@@ -277,17 +277,17 @@ class _Reader:
                 shown_ids(counts),
             )
         if self.negated:
-            log.warning(
+            _log.warning(
                 "%s: %s lines with NOT left out, the first: %s %s",
                 self.name,
                 f"{len(self.negated):,}",
                 *self.negated[0],
             )
         if self.other:
-            log.info("%s: lines of other evidence left out: %s", self.name, dict(self.other))
+            _log.info("%s: lines of other evidence left out: %s", self.name, dict(self.other))
         stated = self.release
         if stated and self.ontology.release and stated != self.ontology.release:
-            log.warning(
+            _log.warning(
                 "%s: made with GO release %s, read with %s",
                 self.name,
                 stated,

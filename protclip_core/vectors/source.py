@@ -31,7 +31,8 @@ from protclip_core.store.format import FORMAT, HDF5_SIGNATURE
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.spool import SpooledRecord
 from protclip_core.vector_spec import VectorSpec
-from protclip_core.vectors.embed_job import EmbedJob, EmbedReport, EmbedRequest
+from protclip_core.vectors.embed_job import EmbedJob, EmbedReport
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.vectors.embed_rows import embed_rows
 from protclip_core.vectors.store_model import (
     StoreModel,
@@ -161,7 +162,7 @@ def open_vectors(
     model
         Name or path; by default that of the store or of ``like``, or the default model.
     device, workers, on_error
-        As in `protclip_core.vectors.embed_job.EmbedRequest`.
+        As in `protclip_core.vectors.embed_request.EmbedRequest`.
     unusable
         A store's vectors that are zero or not finite: ``"skip"`` leaves them out as failures,
         ``"fail"`` refuses the store, ``"keep"`` yields them as they are.

@@ -310,7 +310,7 @@ class StoreVectors:
         width = self._model.info.joint_dim if self.projects else self.store.dim
         return width or 0
 
-    def read(self, rows: Any) -> Floats:  # noqa: ANN401 (as `EmbeddingStore.read`)
+    def read(self, rows: Any) -> Floats:
         """Return vectors ``(n, P)`` or ``(n, D)``; NaN for those that no model gives.
 
         A projection would give numbers for zeros as well.

@@ -88,7 +88,7 @@ def check_keys(known: Collection[str], content: Mapping[str, Any], where: str) -
             )
 
 
-def _check(cls: Any, content: Mapping[str, Any], file: str, table: str) -> None:  # noqa: ANN401
+def _check(cls: Any, content: Mapping[str, Any], file: str, table: str) -> None:
     """Look at what `msgspec` does not: unknown keys, and what a value may be one of."""
     hints, where = typing.get_type_hints(cls), f"{file}: [{table}]" if table else file
     check_keys(hints, content, where)

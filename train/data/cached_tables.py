@@ -70,7 +70,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _write(file: Any, block: np.ndarray, dtype: np.dtype[Any]) -> None:  # noqa: ANN401
+def _write(file: Any, block: np.ndarray, dtype: np.dtype[Any]) -> None:
     file.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
 
 

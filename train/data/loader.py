@@ -148,9 +148,9 @@ class _Batches(Dataset[Any]):
     def __init__(self, data: PairData) -> None:
         self._data = data
 
-    def __getitem__(self, place: Any) -> tuple[Place, Batch]:  # noqa: ANN401
+    def __getitem__(self, place: Any) -> tuple[Place, Batch]:
         return place, self._data.batch(place.epoch, place.position)
 
 
-def _as_it_is(item: Any) -> Any:  # noqa: ANN401
+def _as_it_is(item: Any) -> Any:
     return item

@@ -251,7 +251,7 @@ class _Hashing:
         self.size = 0
         self.error: OSError | None = None
 
-    def write(self, data: Any) -> int:  # noqa: ANN401
+    def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         self._digest.update(view)
         self.size += len(view)
@@ -313,7 +313,7 @@ def _is_sharded(model: nn.Module) -> bool:
     return any(hasattr(parameter, "full_tensor") for parameter in model.parameters())
 
 
-def _bank_of(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
+def _bank_of(model: Any) -> dict[str, Tensor]:
     """Return what is no parameter but belongs to the state of a `Trainee`.
 
     The vectors of a frozen text tower are in the folder of the run (`train.loop.cache_texts`).

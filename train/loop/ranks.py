@@ -205,7 +205,7 @@ class Ranks:
             # The store is gone, and with it whoever kept it.
             return False
 
-    def _read(self, kind: str, rank: int) -> Any:  # noqa: ANN401
+    def _read(self, kind: str, rank: int) -> Any:
         if not self._has(kind, rank):
             return None
         with suppress(RuntimeError, ValueError):

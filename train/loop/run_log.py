@@ -119,7 +119,7 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _tensorboard(run_dir: Path, step: int) -> Any:  # noqa: ANN401
+def _tensorboard(run_dir: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

@@ -116,7 +116,7 @@ def measure(
     figures: dict[str, Any] = {"step": progress.step, "seconds": round(progress.seconds)}
     figures["weights_sha256"] = bundle.weights_sha256
 
-    def pairs_of(split: str) -> Any:  # noqa: ANN401
+    def pairs_of(split: str) -> Any:
         return open_pairs(data_path, split, config.data, tokenizer, terms, run_dir)
 
     bank = every = None

@@ -117,7 +117,7 @@ def tokenizer_of(config: RunConfig) -> Tokenizer | None:
         return None
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 (the library names no class of its own)
+    except Exception as error:
         raise UsageError(
             "is not a readable tokenizer", code="usage.bad_tokenizer", where=str(path)
         ) from error
@@ -141,7 +141,7 @@ def recompute(layer: nn.Module) -> None:
     """Let a layer forget its activations, and compute them again in the backward pass."""
     forward: Callable[..., Any] = layer.forward
 
-    def forgetting(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def forgetting(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)

@@ -242,7 +242,7 @@ def _draw(name: str, parameter: Tensor, std: float) -> None:
         nn.init.normal_(parameter, std=std)
 
 
-def _check_reads(form: ProjectionForm | None, encoder: Any) -> None:  # noqa: ANN401
+def _check_reads(form: ProjectionForm | None, encoder: Any) -> None:
     if form is None or form.protein_dim is None:
         return
     config = encoder.config
@@ -264,7 +264,7 @@ _BERT_FIELDS = (
 )
 
 
-def bert_fields(config: Any) -> dict[str, Any]:  # noqa: ANN401
+def bert_fields(config: Any) -> dict[str, Any]:
     """Return what a bundle says of the shape of a text encoder, from its `BertConfig`."""
     return {field: getattr(config, field) for field in _BERT_FIELDS}
 

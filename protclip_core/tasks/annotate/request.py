@@ -45,6 +45,12 @@ class AnnotateRequest:
     """Which proteins to annotate, and with what; the `Opt` of a field says what it is.
 
     ``explain`` makes the task keep what `protclip_core.tasks.annotate.explain` needs.
+
+    Examples
+    --------
+    >>> from protclip_core import AnnotateRequest
+    >>> AnnotateRequest(inputs=("x.fasta",), go=True, min_probability=0.3).vocabularies
+    ('go',)
     """
 
     inputs: Inputs

@@ -200,7 +200,7 @@ def _cells(n: int) -> int:
     return max(1, int(n**0.5))
 
 
-def _choose_cells(index: Any, probes: Floats, truth: Any, cells: int) -> float:  # noqa: ANN401
+def _choose_cells(index: Any, probes: Floats, truth: Any, cells: int) -> float:
     """Look into ever more cells until recall is as wanted, or all are looked into."""
     index.nprobe, recall = 1, 0.0
     while True:
@@ -212,7 +212,7 @@ def _choose_cells(index: Any, probes: Floats, truth: Any, cells: int) -> float: 
         index.nprobe = min(2 * index.nprobe, cells)
 
 
-def _write(index: Any, path: Path) -> int:  # noqa: ANN401
+def _write(index: Any, path: Path) -> int:
     """Write an index so that it appears whole; returns its bytes."""
     import faiss
 
