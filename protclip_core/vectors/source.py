@@ -358,7 +358,7 @@ class FastaSource(Source):
             sequences[:] = residues
             if self._job is None:
                 self._job = job
-                self.spec = VectorSpec.from_attributes({"model": self._info.name, **job.key()})
+                self.spec = job.spec
                 if self._like is not None:
                     check_input(self._like, self.input, self.name)
 
