@@ -178,7 +178,7 @@ def open_vectors(
         A model that is not installed or not the store's; a store that is damaged or holds other
         vectors than ``like``.
     """
-    stores = [path for path in inputs if is_store(path)]
+    stores = [path for path in inputs if is_store(path) or _names_store(path)]
     if not stores:
         if vectors_model is not None:
             raise UsageError(
@@ -251,6 +251,11 @@ def is_store(path: str) -> bool:
     places = (0, 512, 1024, 2048)  # the signature may stand behind a block of the user's
     signed = any(start.startswith(HDF5_SIGNATURE, place) for place in places)
     return signed or start.startswith(FORMAT.encode()) or table_form(path) is not None
+
+
+def _names_store(path: str) -> bool:
+    """Tell whether a missing file was meant to be a store."""
+    return path.endswith((".h5", ".hdf5")) and not Path(path).exists()
 
 
 def no_usable(name: str, count: int) -> InputError:
@@ -354,7 +359,7 @@ class FastaSource(Source):
             sequences[:] = residues
             if self._job is None:
                 self._job = job
-                self.spec = VectorSpec.from_attributes({"model": self._info.name, **job.key()})
+                self.spec = job.spec
                 if self._like is not None:
                     check_input(self._like, self.input, self.name)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -303,6 +304,11 @@ class StoreVectors:
         self.store, self.space = model.store, space
         self._model = model
         self.projects = space == "joint" and model.spec.space != "joint"
+
+    @property
+    def spec(self) -> VectorSpec:
+        """How the vectors are made, in this space."""
+        return replace(self._model.spec, space=self.space)
 
     @property
     def width(self) -> int:

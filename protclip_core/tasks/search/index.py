@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class _Card:
-    """What an index was made from, and how good it is."""
+    """What an index was made from (``made``: see `VectorSpec`), and how good it is."""
 
     source: str
     space: str
@@ -58,6 +58,7 @@ class _Card:
     cells_searched: int
     recall_at_10: float
     index_bytes: int
+    made: dict[str, Any] = field(default_factory=dict)
 
 
 def choose_backend(
@@ -191,6 +192,7 @@ def _build(vectors: StoreVectors, path: Path, progress: Progress) -> _Card:
         cells_searched=int(index.nprobe),
         recall_at_10=recall,
         index_bytes=size,
+        made=vectors.spec.to_dict(),
     )
     write_atomic(_card_path(path), (json.dumps(asdict(card), indent=1) + "\n").encode())
     return card
