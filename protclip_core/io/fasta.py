@@ -315,7 +315,7 @@ def _tidy(body: bytes, rest: bytes, id: str, line: int) -> tuple[bytes, RecordFl
         flags |= RecordFlag.STOP_STRIPPED
     if sequence != stripped:
         flags |= RecordFlag.LOWERCASE
-    if rest.upper().translate(None, _STANDARD + b" \t*"):
+    if rest.upper().translate(None, _STANDARD + b" \t*."):
         flags |= RecordFlag.UNUSUAL_RESIDUES
     return sequence, flags
 
