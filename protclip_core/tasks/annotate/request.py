@@ -38,6 +38,7 @@ class TransferRequest:
     homology: str | None = None
     aligner: str = "auto"
     exclude_self: bool = False
+    on_error: OnError = "fail"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,4 +200,5 @@ class AnnotateRequest:
             homology=self.homology,
             aligner=self.aligner or "auto",
             exclude_self=self.exclude_self,
+            on_error=self.on_error,
         )
