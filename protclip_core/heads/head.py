@@ -61,7 +61,7 @@ class Head:
             raise self._mismatch(f"answers of kind {form.link!r}, which its card does not say")
 
     def _mismatch(self, what: str) -> ModelError:
-        return ModelError(f"the head has {what}", code="model.head_mismatch", where=self._where)
+        return ModelError(f"the head has {what}", code="model.bad_head", where=self._where)
 
     @property
     def task(self) -> str:
@@ -213,12 +213,12 @@ class Head:
         if table.ndim != 2 or table.dtype.kind not in "fiu":
             raise ModelError(
                 f"the head takes a table of numbers, not shape {table.shape}",
-                code="model.other_vectors",
+                code="model.head_mismatch",
             )
         if table.shape[1] != width:
             raise ModelError(
                 f"vectors are {table.shape[1]} wide, the head takes {self.card.input}",
-                code="model.other_vectors",
+                code="model.head_mismatch",
                 where=self._where,
                 hint="embed with that model",
             )
