@@ -119,7 +119,7 @@ class _RateColumn:
     """Makes a rich column such as ``5,120 residues/s``."""
 
     @staticmethod
-    def of(unit: str) -> Any:  # noqa: ANN401
+    def of(unit: str) -> Any:
         from rich.progress import ProgressColumn, Task
         from rich.text import Text
 

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from protclip_core.tasks.search.task import search
     from protclip_core.tasks.similarity.request import SimilarityRequest
     from protclip_core.tasks.similarity.task import Similarity
+    from protclip_core.vector_spec import VectorSpec
     from protclip_core.vectors.embed_request import EmbedRequest
     from protclip_core.vectors.embed_rows import embed_rows
 
@@ -91,6 +92,7 @@ __all__ = [
     "Targets",
     "TextModel",
     "UsageError",
+    "VectorSpec",
     "WorkerLostError",
     "__version__",
     "embed_rows",
@@ -118,6 +120,7 @@ _HOMES = {
     "models.protein": "ProteinModel",
     "models.text": "TextModel",
     "models.protclip": "ProtclipModel",
+    "vector_spec": "VectorSpec",
     "vectors.embed_request": "EmbedRequest",
     "vectors.embed_rows": "embed_rows",
     "tasks.embed.task": "embed_to_store",

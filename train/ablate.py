@@ -13,11 +13,11 @@ rows of objectives see the same proteins in the same order. Rows:
 
 Standard output gets the table, with mean and range over the seeds and what is noise; it is also
 in OUT as ablation.md, and every figure in ablation.json. The figures are those of the last
-evaluation of each run, on pairs of the split `valid`; Fmax is by the cosine of protein and GO name,
-over terms that ten pairs of the own sample have. Seconds are those of training.
+evaluation of each run, on pairs of split `valid`; Fmax is by the cosine of protein and GO name,
+over terms that at least ten pairs of the sample have. Seconds are of training.
 
-What is finished is not run again, and a run that was killed goes on from its checkpoint: give the
-same command once more. Exit codes: those of train.pretrain.
+Finished runs are not repeated, and a killed run continues from its checkpoint: give the same
+command again. Exit codes are as in train.pretrain.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from train.loop.terminal import guarded, start_program
 __all__ = ["ROWS", "Row", "ablate", "main"]
 
 _RECIPE = Path(__file__).parent / "configs" / "ablation.toml"
-_KEPT = "finished runs and checkpoints are kept, go on with the same command"
+_KEPT = "finished runs and checkpoints are kept, continue with the same command"
 #: Sampled entries of the objectives' rows: reading and encoding more would take half of the time.
 _ENTRIES = 10_000
 
@@ -57,14 +57,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, command: str) -> None:
-    if args.steps is not None and args.steps < 1:
-        raise UsageError(
-            f"must be 1 or more, got {args.steps}", code="usage.bad_value", where="--steps"
-        )
-    if args.entries < 2:
-        raise UsageError(
-            f"must be 2 or more, got {args.entries}", code="usage.bad_value", where="--entries"
-        )
+    for option, value, least in (("--steps", args.steps, 1), ("--entries", args.entries, 2)):
+        if value is not None and value < least:
+            reason = f"must be {least} or more, got {value}"
+            raise UsageError(reason, code="usage.bad_value", where=option)
     lines = ablate(
         load_config(args.config),
         data_path=args.data,
@@ -80,7 +76,7 @@ def _run(args: argparse.Namespace, command: str) -> None:
     print("\n".join(lines))
 
 
-def ablate(  # noqa: PLR0913
+def ablate(
     recipe: RunConfig,
     *,
     data_path: Path,
@@ -95,31 +91,10 @@ def ablate(  # noqa: PLR0913
 ) -> list[str]:
     """Train what is not finished yet, and write the table.
 
-    Parameters
-    ----------
-    recipe
-        Model, data and training of every run; rows change objectives, pairs and seed.
-    data_path, go_path
-        Pairs with existence levels, and the table of GO.
-    text
-        Name or path of a model with a text encoder and a text projection.
-    out
-        Folder of the runs.
-    seeds
-        Of the samples and of training: a run for each.
-    rows
-        What to compare.
-    steps
-        In place of the recipe's.
-    entries
-        Pairs that the rows of objectives are trained on.
-    command
-        For ``ablation.json``.
-
-    Returns
-    -------
-    list of str
-        Lines of Markdown.
+    The recipe is the model, data and training of every run; rows change its objectives, pairs and
+    seed, ``steps`` replaces its own. ``text`` names a model with a text encoder and projection,
+    ``entries`` is the size of the sample that the rows of objectives are trained on, and
+    ``command`` is noted in ``ablation.json``. Returns lines of Markdown.
 
     Raises
     ------
@@ -127,8 +102,6 @@ def ablate(  # noqa: PLR0913
         A text tower that does not fit, or a folder with runs of other settings.
     BusyError
         Another process works there.
-    ProtclipError
-        Whatever ends a run early.
     """
     for path in (data_path, go_path):
         if not path.is_file():

@@ -9,13 +9,12 @@ with its weight in the configuration (`train.config.run` explains every key).
 
 The run directory holds ``tokenizer.json``, ``config.json``, ``metrics.jsonl`` (one object a step
 and one an evaluation), ``curve.png`` and the two newest checkpoints. ``--resume`` continues exactly
-where the newest complete one stands; later lines of metrics are written again. Ctrl-C and SIGTERM
-end the run after the step at hand, with a checkpoint.
+where the newest complete one stands. Ctrl-C and SIGTERM end the run after the current step, with a
+checkpoint.
 
-Exit codes: 0 done; 2 usage or configuration; 3 bad data, or a loss that is not finite (the step
-is named, the checkpoints are from before it); 4 a model, data set or checkpoint that is missing
-or damaged; 5 disk or memory; 7 another run writes there; 8 a rank or a data process was lost;
-130 and 143 Ctrl-C and SIGTERM.
+Exit codes: 0 done; 2 usage or configuration; 3 bad data, or a loss that is not finite; 4 a model,
+data set or checkpoint that is missing or damaged; 5 disk or memory; 7 another run writes there;
+8 a rank or a data process was lost; 130 and 143 Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ import torch
 
 from protclip_core.io.atomic import file_lock
 from train.config.run import RunConfig, load_config
-from train.data.feeding import feed
-from train.loop.averages import Averages
+from train.data.loader import feed
+from train.loop.cache_texts import cache_texts
 from train.loop.evaluate import evaluate
 from train.loop.faults import named_faults
-from train.loop.kept_texts import keep_texts
+from train.loop.moving_average import Averages
 from train.loop.optim import make_optimizer
 from train.loop.parallel import clip_gradients, gradients_wait, share_work
+from train.loop.prepare import Prepared, make_trainee, prepare
 from train.loop.program import end, run_on_ranks, run_parser
 from train.loop.ranks import Ranks
-from train.loop.setup import Prepared, make_trainee, prepare
 from train.loop.steps import Steps
 from train.loop.trainee import Trainee
 from train.towers.two_towers import MAX_LOGIT_SCALE, exp_of
@@ -70,8 +69,8 @@ def train(
 ) -> Trainee:
     """Run or resume a training and return the model.
 
-    ``data_path`` and ``go_path`` replace those of the configuration; ``stop_at`` ends the run after
-    a step, with a checkpoint; without ``ranks``, this process trains alone, on its CPU.
+    ``data_path`` and ``go_path`` replace those of the configuration; the run ends after step
+    ``stop_at``, with a checkpoint; without ``ranks``, this process trains alone, on its CPU.
 
     Raises
     ------
@@ -84,7 +83,7 @@ def train(
         torch.manual_seed(config.train.seed)
         ready = prepare(config, run_dir, ranks, data_path=data_path, go_path=go_path, resume=resume)
         model = make_trainee(config, ready.vocab_size, ready.bank, ranks.device)
-        keep_texts(config, run_dir, ready, model, ranks)
+        cache_texts(config, run_dir, ready, model, ranks)
         Pretraining(config, run_dir, ready, model, ranks, resume=resume).go(stop_at)
     return model
 
@@ -123,8 +122,7 @@ class Pretraining(Steps):
         norm = float(clip_gradients(self.module, self.settings.clip_norm))
         means = self.means(dict(zip(losses, (sums / several).tolist())), norm)
         self.optimizer.step()
-        with torch.no_grad():
-            self.model.towers.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        self.model.towers.logit_scale.data.clamp_(max=MAX_LOGIT_SCALE)
         self.progress.step += 1
         self.averages.update(self.progress.step)
         return {

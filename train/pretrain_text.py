@@ -8,11 +8,8 @@ protein's properties against another (symmetric contrast); and the place of each
 of `train.data.term_space` (cosine, and contrast against other terms). At its end the run folder
 holds ``bundle``: text encoder, projection and tokenizer, for ``[text] weights`` of a pre-training.
 
-The run folder holds what that of `train.pretrain` holds: ``metrics.jsonl``, ``curve.png``, the two
-newest checkpoints. ``--resume`` continues exactly where the newest complete one stands. One
-process, on the CPU: a text tower is small.
-
-Exit codes: those of `train.pretrain`.
+The run folder, ``--resume`` and the exit codes are as in `train.pretrain`. One process, on the CPU:
+a text tower is small.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ from train.loop.optim import make_text_optimizer
 from train.loop.prepare_texts import prepare_texts
 from train.loop.program import KEPT, run_parser
 from train.loop.ranks import Ranks
-from train.loop.run_folder import TOKENIZER, changes, prepare_folder
+from train.loop.run_folder import TOKENIZER, prepare_folder, read_json
 from train.loop.steps import Steps
 from train.loop.terminal import guarded, start_program
 from train.objectives.text_tower import PlaceLoss, wording_loss, words_loss
@@ -79,8 +76,7 @@ def train_text(
     run_dir.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(run_dir):
         torch.manual_seed(config.train.seed)
-        content = asdict(config)
-        prepare_folder(run_dir, content, lambda saved: changes(saved, content), resume=resume)
+        prepare_folder(run_dir, asdict(config), read_json, resume=resume)
         run = TextTraining(config, run_dir, data_path, GoTerms(go_path), resume=resume)
         run.go(stop_at)
         run.export()

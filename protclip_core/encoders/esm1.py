@@ -125,7 +125,7 @@ def build_esm1_module(
     if "embed_tokens.weight" in values:
         values.setdefault("lm_head.weight", values["embed_tokens.weight"])
 
-    def make() -> Any:  # noqa: ANN401
+    def make() -> Any:
         module = ProteinBertModel(Namespace(**plain), alphabet)
         del module.contact_head
         return module

@@ -148,7 +148,7 @@ def varlen_available(device: torch.device, head_dim: int) -> bool:
     a multiple of 8 up to 256.
     """
     try:
-        import torch.nn.attention.varlen  # noqa: F401
+        import torch.nn.attention.varlen
     except ImportError:
         return False
     if device.type != "cuda" or head_dim % 8 or head_dim > 256:
@@ -197,7 +197,7 @@ def onednn_products() -> Iterator[None]:
     if not _medium_precision_is_exact():
         yield
         return
-    global _blocks_open, _precision_before  # noqa: PLW0603
+    global _blocks_open, _precision_before
     with _precision_lock:
         if _blocks_open == 0:
             _precision_before = torch.get_float32_matmul_precision()

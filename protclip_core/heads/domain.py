@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,9 @@ class HeadDomain:
     lengths: tuple[int, int] = (0, 0)
 
     @classmethod
-    def of(cls, vectors: NDArray, lengths: NDArray[np.integer] | None = None) -> HeadDomain:
+    def of(
+        cls, vectors: NDArray[np.floating], lengths: NDArray[np.integer] | None = None
+    ) -> HeadDomain:
         """Take down what a head is fitted on.
 
         Parameters
@@ -77,13 +80,15 @@ class HeadDomain:
             lengths=(int(known.min()), int(known.max())),
         )
 
-    def distances(self, vectors: NDArray) -> NDArray[np.float64]:
+    def distances(self, vectors: NDArray[np.floating]) -> NDArray[np.float64]:
         """Give the distance of each vector ``(N, D)`` from the centre ``(N,)``."""
         apart = (np.asarray(vectors, np.float64) - self.center) / self.spread
         found: NDArray[np.float64] = np.sqrt((apart**2).mean(axis=1))
         return found
 
-    def reasons(self, vectors: NDArray, lengths: NDArray[np.integer] | None = None) -> list[str]:
+    def reasons(
+        self, vectors: NDArray[np.floating], lengths: NDArray[np.integer] | None = None
+    ) -> list[str]:
         """Say of each vector why it is outside; an empty text where it is inside.
 
         Parameters
@@ -108,13 +113,13 @@ class HeadDomain:
                 found[row] = f"{lengths[row]:,} residues, fitted on {least:,} to {most:,}"
         return found
 
-    def arrays(self) -> dict[str, NDArray]:
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Give plain arrays, for a file."""
         ranges = np.array([*self.norms, self.distance, *self.lengths], np.float64)
         return {"center": self.center, "spread": self.spread, "ranges": ranges}
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, NDArray]) -> HeadDomain | None:
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> HeadDomain | None:
         """Read them back; None where there are none.
 
         Raises

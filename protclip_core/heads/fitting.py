@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.calibration import HeadCalibration
@@ -67,9 +68,9 @@ class FittedHead:
     calibration: HeadCalibration | None
     targets: Targets
     fit: dict[str, Any]
-    held_out: np.ndarray
+    held_out: npt.NDArray[np.floating]
 
-    def card(self, *, task: str, input: HeadInput, **others: Any) -> HeadCard:  # noqa: ANN401
+    def card(self, *, task: str, input: HeadInput, **others: Any) -> HeadCard:
         """Make the card of the head; ``others`` are further fields of `HeadCard`."""
         return HeadCard(
             task=task,
@@ -82,7 +83,7 @@ class FittedHead:
             **others,
         )
 
-    def answer(self, features: np.ndarray) -> np.ndarray:
+    def answer(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Give probabilities ``(n, C)``, calibrated, or values ``(n,)``; nothing is checked.
 
         For measuring; `Head` looks at what goes in.
@@ -104,12 +105,12 @@ class FittedHead:
 
 
 def fit_head(
-    features: np.ndarray,
+    features: npt.NDArray[np.floating],
     targets: Targets,
     settings: FitSettings | None = None,
     *,
-    groups: np.ndarray | None = None,
-    valid: tuple[np.ndarray, Targets] | None = None,
+    groups: npt.NDArray[np.integer] | None = None,
+    valid: tuple[npt.NDArray[np.floating], Targets] | None = None,
 ) -> FittedHead:
     """Fit a head.
 
@@ -168,11 +169,11 @@ class _Fitting:
     def __init__(
         self,
         kind: str,
-        features: np.ndarray,
+        features: npt.NDArray[np.floating],
         targets: Targets,
         settings: FitSettings,
-        groups: np.ndarray | None,
-        valid: tuple[np.ndarray, Targets] | None,
+        groups: npt.NDArray[np.integer] | None,
+        valid: tuple[npt.NDArray[np.floating], Targets] | None,
     ) -> None:
         self.kind, self.features, self.targets = kind, features, targets
         self.settings, self.valid = settings, valid
@@ -279,7 +280,7 @@ class _Fitting:
         where = np.concatenate(held)
         return np.concatenate(answers), self.targets.take(where), where, np.concatenate(parts)
 
-    def _fit(self, parameters: dict[str, Any], rows: np.ndarray | slice) -> Any:  # noqa: ANN401
+    def _fit(self, parameters: dict[str, Any], rows: np.ndarray | slice) -> Any:
         estimator = make_estimator(
             self.kind,
             self.targets.task,
@@ -311,7 +312,7 @@ def _folds(groups: np.ndarray, targets: Targets, settings: FitSettings) -> np.nd
     return deal(groups, [1.0] * count, settings.seed, strata(targets))
 
 
-def _ask(estimator: Any, features: np.ndarray, targets: Targets) -> np.ndarray:  # noqa: ANN401
+def _ask(estimator: Any, features: np.ndarray, targets: Targets) -> np.ndarray:
     """Give probabilities ``(n, C)``, 0 for a class that was not fitted on, or values."""
     if targets.task == VALUES:
         return np.asarray(estimator.predict(features), np.float64)
@@ -333,7 +334,7 @@ def _is_balanced(targets: Targets, class_weight: str) -> bool:
     return targets.task == CLASSES and bool(counts.max() >= UNBALANCED * counts.min())
 
 
-def _warn_of_steps(estimator: Any) -> None:  # noqa: ANN401
+def _warn_of_steps(estimator: Any) -> None:
     """Tell where a logistic regression came to the end of its steps before its goal."""
     from sklearn.linear_model import LogisticRegression
 

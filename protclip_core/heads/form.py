@@ -33,7 +33,7 @@ from protclip_core.measure.calibration import sigmoid
 __all__ = ["BINARY", "KINDS", "LABELS", "LINKS", "SOFTMAX", "VALUE", "HeadForm"]
 
 Doubles = NDArray[np.float64]
-Arrays = Mapping[str, NDArray]
+Arrays = Mapping[str, NDArray[Any]]
 
 BINARY, SOFTMAX, LABELS, VALUE = LINKS = ("binary", "softmax", "labels", "value")
 KINDS = ("linear", "mlp", "gp", "trees")
@@ -155,7 +155,8 @@ def _check_linear(arrays: Arrays, width: int) -> int:
 
 
 def _linear(arrays: Arrays, vectors: Doubles) -> Doubles:
-    return vectors @ arrays["weights"] + arrays["offsets"]
+    found: Doubles = vectors @ arrays["weights"] + arrays["offsets"]
+    return found
 
 
 def _layers(arrays: Arrays) -> int:

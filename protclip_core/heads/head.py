@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.heads.card import HeadCard
@@ -33,7 +34,7 @@ class Head:
     >>> from protclip_core import load_head
     >>> head = load_head(str(files("protclip_core") / "bundled/protclip-mini/ppi.head"))
     >>> head.task, head.card.input.model
-    ('labels', 'protclip-mini')
+    ('classes', 'protclip-mini')
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Head:
             raise self._mismatch(f"answers of kind {form.link!r}, which its card does not say")
 
     def _mismatch(self, what: str) -> ModelError:
-        return ModelError(f"the head has {what}", code="model.head_mismatch", where=self._where)
+        return ModelError(f"the head has {what}", code="model.bad_head", where=self._where)
 
     @property
     def task(self) -> str:
@@ -74,7 +75,7 @@ class Head:
         """The head as one matrix product in float32; ``None`` where it is not linear."""
         return self.form.folded(self.card.calibration)
 
-    def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
+    def predict_proba(self, vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Give the probability of each class or label, calibrated where the head is.
 
         Parameters
@@ -123,7 +124,9 @@ class Head:
             return result
         return self.card.calibration.apply(result, multilabel=self.card.multilabel)
 
-    def at_prevalence(self, said: np.ndarray, prevalence: float | Sequence[float]) -> np.ndarray:
+    def at_prevalence(
+        self, said: npt.NDArray[np.floating], prevalence: float | Sequence[float]
+    ) -> npt.NDArray[np.floating]:
         """Correct probabilities of this head to the shares of classes where it is used.
 
         Parameters
@@ -166,7 +169,7 @@ class Head:
             return at_prevalence(said, own, wanted)
         return classes_at_prevalence(said, own, wanted)
 
-    def predict(self, vectors: np.ndarray) -> np.ndarray:
+    def predict(self, vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.generic]:
         """Give the class of each vector, whether it has each label, or its value.
 
         Where there is a calibration, the most probable class, and the labels of a probability of
@@ -193,7 +196,7 @@ class Head:
             return found >= 0.5
         return found > 0.5 if self.card.multilabel else names[found.argmax(1)]
 
-    def _values(self, checked: np.ndarray) -> np.ndarray:
+    def _values(self, checked: npt.NDArray[np.float64]) -> npt.NDArray[np.floating]:
         if not len(checked):
             return np.empty(0)
         found = self.form.predict(checked)
@@ -205,17 +208,17 @@ class Head:
             )
         return found
 
-    def _checked(self, vectors: np.ndarray) -> np.ndarray:
+    def _checked(self, vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         table, width = np.asarray(vectors), self.card.input.width
         if table.ndim != 2 or table.dtype.kind not in "fiu":
             raise ModelError(
                 f"the head takes a table of numbers, not shape {table.shape}",
-                code="model.other_vectors",
+                code="model.head_mismatch",
             )
         if table.shape[1] != width:
             raise ModelError(
                 f"vectors are {table.shape[1]} wide, the head takes {self.card.input}",
-                code="model.other_vectors",
+                code="model.head_mismatch",
                 where=self._where,
                 hint="embed with that model",
             )

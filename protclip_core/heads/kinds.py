@@ -81,7 +81,7 @@ def make_estimator(
     balanced: bool,
     seed: int,
     standardise: bool = True,
-) -> Any:  # noqa: ANN401
+) -> Any:
     """Make an estimator that is not fitted yet.
 
     Parameters
@@ -110,7 +110,7 @@ def make_estimator(
     return make_pipeline(StandardScaler(), model)
 
 
-def _model(kind: str, task: str, parameters: dict[str, Any], weight: str | None, seed: int) -> Any:  # noqa: ANN401
+def _model(kind: str, task: str, parameters: dict[str, Any], weight: str | None, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neural_network import MLPClassifier, MLPRegressor

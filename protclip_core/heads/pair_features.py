@@ -133,4 +133,5 @@ def unit_rows(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
         lengths[~np.isfinite(lengths) | (lengths == 0)] = np.nan
-        return (exact / lengths[:, None]).astype(np.float32)
+        unit: npt.NDArray[np.float32] = (exact / lengths[:, None]).astype(np.float32)
+    return unit

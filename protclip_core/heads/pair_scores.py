@@ -76,6 +76,8 @@ class PairScorer:
     ----------
     head
         A head for pairs.
+    where
+        Name of its file, for messages.
 
     Raises
     ------
@@ -176,7 +178,9 @@ class PairScorer:
             )
         return self._link(scores)
 
-    def _from_features(self, vectors: Floats, a: npt.NDArray, b: npt.NDArray) -> Floats:
+    def _from_features(
+        self, vectors: Floats, a: npt.NDArray[np.integer], b: npt.NDArray[np.integer]
+    ) -> Floats:
         # Both orders of a pair go through the same row: an estimator may round rows of a table
         # differently by their place.
         low, high = np.minimum(a, b), np.maximum(a, b)
@@ -236,7 +240,9 @@ def _prepare(column: _Column, vectors: Floats) -> _Ready:
     return _Ready(own, factors * column.signs, factors, distances, sums)
 
 
-def _score_listed(column: _Column, ready: _Ready, a: npt.NDArray, b: npt.NDArray) -> Doubles:
+def _score_listed(
+    column: _Column, ready: _Ready, a: npt.NDArray[np.integer], b: npt.NDArray[np.integer]
+) -> Doubles:
     scores: Doubles = ready.own[a] + ready.own[b]
     one, other = np.empty((2, min(_PAIRS, len(a)), ready.factors.shape[1]))
     for start in range(0, len(a), _PAIRS):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from protclip_core.errors import InputError, UsageError
 
@@ -42,7 +43,7 @@ class Targets:
 
     task: str
     names: tuple[str, ...]
-    table: np.ndarray
+    table: npt.NDArray[np.generic]
 
     @classmethod
     def of_classes(cls, given: Sequence[str], names: Sequence[str] | None = None) -> Self:
@@ -79,14 +80,16 @@ class Targets:
         return cls(LABELS, own, table)
 
     @classmethod
-    def of_table(cls, table: np.ndarray, names: Sequence[str]) -> Self:
+    def of_table(cls, table: npt.NDArray[np.bool_], names: Sequence[str]) -> Self:
         """Take labels as yes and no ``(N, C)``."""
         if table.ndim != 2 or table.shape[1] != len(names):
             raise UsageError(f"a table of shape {table.shape} for {len(names)} labels")
         return cls(LABELS, tuple(names), np.asarray(table, bool))
 
     @classmethod
-    def of_values(cls, values: Sequence[float] | np.ndarray, name: str = "value") -> Self:
+    def of_values(
+        cls, values: Sequence[float] | npt.NDArray[np.generic], name: str = "value"
+    ) -> Self:
         """Take a number of each row.
 
         Raises
@@ -103,21 +106,21 @@ class Targets:
     def __len__(self) -> int:
         return len(self.table)
 
-    def take(self, rows: np.ndarray | slice) -> Self:
+    def take(self, rows: npt.NDArray[np.integer] | slice) -> Self:
         """Give those of some rows; names stay as they are."""
         return replace(self, table=self.table[rows])
 
-    def counts(self) -> np.ndarray:
+    def counts(self) -> npt.NDArray[np.integer]:
         """Count the rows of each class or label ``(C,)``; of values, all of them ``(1,)``."""
         if self.task == CLASSES:
             return np.bincount(self.table, minlength=len(self.names))
         return self.table.sum(0) if self.task == LABELS else np.array([len(self)])
 
-    def yes(self) -> np.ndarray:
+    def yes(self) -> npt.NDArray[np.bool_]:
         """Give classes or labels as yes and no ``(N, C)``."""
         if self.task == LABELS:
-            return self.table
-        found: np.ndarray = self.table[:, None] == np.arange(len(self.names))
+            return self.table.astype(bool, copy=False)
+        found: npt.NDArray[np.bool_] = self.table[:, None] == np.arange(len(self.names))
         return found
 
     def sha256(self, keys: Sequence[str]) -> str:

@@ -152,7 +152,7 @@ class VariantFeatures:
         """Columns F."""
         rest = 2 * NUM_STANDARD + 2 * _COUNT + 2 + len(_WINDOWS) * _COUNT
         own = len(self.positions) + len(self.shared) + len(self.wild_type) + rest
-        return own + (self.zero_scale > 0) + len(self.centre)
+        return int(own + (self.zero_scale > 0) + len(self.centre))
 
     @property
     def name(self) -> str:

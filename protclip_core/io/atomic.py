@@ -39,7 +39,7 @@ __all__ = [
     "write_atomic",
 ]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 # EFBIG is what a file-size limit (ulimit -f) gives; for the user it is the same trouble.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -262,7 +262,7 @@ def file_lock(path: str | Path) -> Iterator[None]:
         raise disk_error(error, path) from error
     try:
         if gone := _holder(note):
-            log.warning("%s: took over the lock of a process%s that ended early", path, gone)
+            _log.warning("%s: took over the lock of a process%s that ended early", path, gone)
         _sign(note, f"{os.getpid()} on {socket.gethostname()}")
         with _guard:
             _held[key] = me

@@ -19,15 +19,16 @@ What is a fault of one record
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections.abc import Callable, Iterator
-from itertools import chain
 from pathlib import Path
 
 from protclip_core.errors import InputError
+from protclip_core.io.fasta_faults import CODES, bad_residue, not_fasta, three_letter_code
 from protclip_core.io.input_summary import UNUSUAL_RESIDUES, InputSummary
-from protclip_core.io.streams import looks_like, open_input, source_name, wide_encoding
+from protclip_core.io.streams import open_input, source_name, wide_encoding
 from protclip_core.records import Failure, ProteinRecord, RecordFlag, printable, record_place
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
     "read_sequence",
 ]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 #: The twenty amino acids of the genetic code.
 STANDARD_RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
@@ -50,19 +51,12 @@ _BLANKS = b" \t\n\v\f"
 _PROLOGUE = re.compile(rb"(?:[ \t\v\f]*\n|;[^\n]*\n)*")  # whole blank and comment lines
 _NOT_A_LETTER = re.compile(rb"[^A-Za-z]")
 _NO_FLAGS = RecordFlag.NONE  # the look-up costs as much as copying a sequence
-_NUCLEOTIDES = re.compile(rb"[ACGTUN]{20,}")
-
-# Characters that are often met inside sequences, and the way out.
-_HINTS = {
-    "-": "remove alignment gaps first",
-    ".": "remove alignment gaps first",
-    "*": "a stop inside: cut there, or split the record",
-    ">": "a newline is missing before '>'",
-    " ": "remove blanks inside the sequence",
-    "\t": "remove blanks inside the sequence",
-    "\ufeff": "remove the byte order mark, left from joining files",
-    **dict.fromkeys("0123456789", "remove digits from the sequence"),
-}
+_NUCLEOTIDES = re.compile(rb"[ACGTUN]+")
+_LEAST_NUCLEOTIDES = 20
+#: First letters of what may be nucleotides or three-letter codes; most proteins begin otherwise.
+_SUSPECT = CODES.union(
+    *(map(bytes, itertools.product(b"ACGTUN", repeat=length)) for length in (1, 2, 3))
+)
 
 
 def read_fasta(
@@ -114,10 +108,12 @@ def read_fasta(
             except _BadRecordError as bad:
                 if on_failure is None:
                     where = record_place(name, number, bad.id)
-                    raise InputError(bad.reason, where=where, hint=bad.hint) from None
+                    code = bad.code.replace("record.", "input.")
+                    raise InputError(bad.reason, code=code, where=where, hint=bad.hint) from None
                 if summary is not None:
                     summary.refused += 1
-                on_failure(Failure(str(path), number, bad.id, f"{bad.reason}; {bad.hint}"))
+                reason = f"{bad.reason}; {bad.hint}"
+                on_failure(Failure(str(path), number, bad.id, reason, bad.code))
                 continue
             if summary is not None:
                 summary.add(record)
@@ -151,12 +147,14 @@ def read_sequence(text: str, where: str) -> str:
     """
     residues = text.strip().rstrip("*").upper()
     if not residues:
-        raise InputError("has no residues", where=where)
+        raise InputError("has no residues", code="input.no_sequence", where=where)
     allowed = STANDARD_RESIDUES + UNUSUAL_RESIDUES
     for position, letter in enumerate(residues, start=1):
         if letter not in allowed:
             raise InputError(
-                f"{printable(letter)!r} at position {position} is not a residue", where=where
+                f"{printable(letter)!r} at position {position} is not a residue",
+                code="input.bad_residue",
+                where=where,
             )
     return residues
 
@@ -164,9 +162,9 @@ def read_sequence(text: str, where: str) -> str:
 class _BadRecordError(Exception):
     """One record that cannot be used; never leaves this module."""
 
-    def __init__(self, id: str, reason: str, hint: str) -> None:
+    def __init__(self, id: str, reason: str, code: str, hint: str) -> None:
         super().__init__(reason)
-        self.id, self.reason, self.hint = id, reason, hint
+        self.id, self.reason, self.code, self.hint = id, reason, code, hint
 
 
 def _normalised(read: Callable[[int], bytes]) -> Iterator[bytes]:
@@ -192,7 +190,7 @@ def _split_records(chunks: Iterator[bytes], name: str) -> Iterator[tuple[bytes, 
     """Give the text of each record, without its ``>``, and the number of its header line."""
     start, line = _find_first_header(chunks, name)
     pieces: list[bytes] = []  # of the record at hand; joined once, so a long record is linear
-    for text in chain([start[1:]], chunks):
+    for text in itertools.chain([start[1:]], chunks):
         first, *others = text.split(b"\n>")
         pieces.append(first)
         for other in others:
@@ -210,7 +208,12 @@ def _find_first_header(chunks: Iterator[bytes], name: str) -> tuple[bytes, int]:
         text += chunk
     if encoding := wide_encoding(text):
         hint = f"convert it: iconv -f {encoding} -t UTF-8"
-        raise InputError(f"the text is {encoding}, not UTF-8", where=f"{name}:line 1", hint=hint)
+        raise InputError(
+            f"the text is {encoding}, not UTF-8",
+            code="input.bad_encoding",
+            where=f"{name}:line 1",
+            hint=hint,
+        )
     text = text.removeprefix(b"\xef\xbb\xbf")
     line, comments = 1, 0
     while True:
@@ -222,27 +225,20 @@ def _find_first_header(chunks: Iterator[bytes], name: str) -> tuple[bytes, int]:
             break
         blank = not text.strip(_BLANKS)
         if len(text) >= _SNIFF and not blank and not text.startswith(b";"):
-            raise _not_fasta(text, name, line)
+            raise not_fasta(text.lstrip(_BLANKS), name, line)
         chunk = next(chunks, b"")
         if not chunk:
             if blank or text.startswith(b";"):
                 message = "no records: the input is empty or blank"
-                raise InputError(message, where=name, hint="check what wrote it")
-            raise _not_fasta(text, name, line)
+                raise InputError(
+                    message, code="input.empty", where=name, hint="check what wrote it"
+                )
+            raise not_fasta(text.lstrip(_BLANKS), name, line)
         # What a blank or comment line that goes on says is of no interest: keep it short.
         text = (text[:1] if blank or text.startswith(b";") else text) + chunk
     if comments:
-        logger.warning("%s: skipped %d ';' comment lines before the first header", name, comments)
+        _log.warning("%s: skipped %d ';' comment lines before the first header", name, comments)
     return text, line
-
-
-def _not_fasta(text: bytes, name: str, line: int) -> InputError:
-    """Say what a text that does not start with ``>`` looks like."""
-    text = text.lstrip(_BLANKS)
-    look, hint = looks_like(text)
-    shown = printable(text[:_SNIFF].partition(b"\n")[0].decode("utf-8", "backslashreplace"), 30)
-    message = f"not FASTA: no '>' at its start, it looks like {look}: '{shown}'"
-    return InputError(message, where=f"{name}:line {line:,}", hint=hint)
 
 
 def _parse_record(text: bytes, source: str, number: int, line: int) -> ProteinRecord:
@@ -256,10 +252,24 @@ def _parse_record(text: bytes, source: str, number: int, line: int) -> ProteinRe
     if not sequence:
         only = "; its sequence is only '*'" if b"*" in rest else ""
         reason = f"header on line {line:,} has no sequence{only}"
-        raise _BadRecordError(id, reason, "add its residues or remove the record")
-    if _NUCLEOTIDES.fullmatch(sequence):
-        flags |= RecordFlag.NUCLEOTIDE_LIKE
+        hint = "add its residues or remove the record"
+        raise _BadRecordError(id, reason, "record.no_sequence", hint)
+    if sequence[:3] in _SUSPECT:
+        flags |= _look_again(sequence, header, id, line)
     return ProteinRecord(id, sequence.decode("ascii"), description, source, number, flags)
+
+
+def _look_again(sequence: bytes, header: bytes, id: str, line: int) -> RecordFlag:
+    """Refuse or flag a sequence that is hardly one of residues, although all letters are."""
+    if fault := three_letter_code(sequence):
+        reason = f"the sequence on line {line + 1:,} is in three-letter code"
+        raise _BadRecordError(id, reason, fault.code, fault.hint)
+    if b" mol:na " in header:  # as the files of PDB write it
+        reason = f"header on line {line:,} says mol:na, a nucleic acid"
+        hint = "remove the record, as it is not a protein"
+        raise _BadRecordError(id, reason, "record.nucleotides", hint)
+    is_like = len(sequence) >= _LEAST_NUCLEOTIDES and _NUCLEOTIDES.fullmatch(sequence)
+    return RecordFlag.NUCLEOTIDE_LIKE if is_like else _NO_FLAGS
 
 
 def _parse_header(header: bytes, line: int) -> tuple[str, str]:
@@ -272,6 +282,7 @@ def _parse_header(header: bytes, line: int) -> tuple[str, str]:
         raise _BadRecordError(
             shown.partition(" ")[0],
             f"header on line {line:,} is not UTF-8 ({place})",
+            "record.bad_encoding",
             "convert the file, for instance: iconv -f LATIN1 -t UTF-8",
         ) from None
     # Not str.split(None): apart from blank and tab, an id may hold any character.
@@ -279,9 +290,11 @@ def _parse_header(header: bytes, line: int) -> tuple[str, str]:
     if "\t" in id:
         id, _, description = text.partition("\t")
     if not id:
-        raise _BadRecordError("", f"header on line {line:,} has no id", "write an id behind '>'")
+        reason = f"header on line {line:,} has no id"
+        raise _BadRecordError("", reason, "record.no_id", "write an id after '>'")
     if "\0" in text:
-        raise _BadRecordError(id, f"header on line {line:,} holds a NUL character", "remove it")
+        reason = f"header on line {line:,} has a NUL character"
+        raise _BadRecordError(id, reason, "record.nul_character", "remove it")
     return id, description.lstrip(" \t")
 
 
@@ -292,7 +305,8 @@ def _tidy(body: bytes, rest: bytes, id: str, line: int) -> tuple[bytes, RecordFl
     """
     lines = [part.strip(b" \t") for part in body.split(b"\n")]
     whole = b"".join(lines)
-    stripped = whole.rstrip(b"*")
+    # gffread writes a stop as a dot.
+    stripped = whole.rstrip(b"*") if not whole.endswith(b".") else whole[:-1]
     if bad := _NOT_A_LETTER.search(stripped):
         raise _bad_residue(lines, stripped, bad.start(), id, line)
     sequence = stripped.upper()
@@ -301,7 +315,7 @@ def _tidy(body: bytes, rest: bytes, id: str, line: int) -> tuple[bytes, RecordFl
         flags |= RecordFlag.STOP_STRIPPED
     if sequence != stripped:
         flags |= RecordFlag.LOWERCASE
-    if rest.upper().translate(None, _STANDARD + b" \t*"):
+    if rest.upper().translate(None, _STANDARD + b" \t*."):
         flags |= RecordFlag.UNUSUAL_RESIDUES
     return sequence, flags
 
@@ -319,5 +333,8 @@ def _bad_residue(
     # Four bytes hold a character whole; one that is no UTF-8 is shown as ``\xe9``.
     text_on = sequence[index : index + 4].decode("utf-8", "backslashreplace")
     letter = text_on[:4] if text_on.startswith("\\x") else text_on[0]
-    reason = f"'{printable(letter)}' at residue {index + 1:,} (line {line:,}) is no residue letter"
-    return _BadRecordError(id, reason, _HINTS.get(letter, "correct it or remove the record"))
+    reason = (
+        f"'{printable(letter)}' at residue {index + 1:,} (line {line:,}) is not a residue letter"
+    )
+    fault = bad_residue(sequence, letter)
+    return _BadRecordError(id, reason, fault.code, fault.hint)

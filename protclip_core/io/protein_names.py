@@ -10,6 +10,8 @@ from protclip_core.records import printable
 
 __all__ = ["NameMatch", "ProteinNames"]
 
+#: STRING writes the taxon in front: 9606.ENSP00000000233.
+_TAXON = re.compile(r"[0-9]{1,8}\.(?=[A-Za-z])(.+)")
 _VERSION = re.compile(r"(.+)\.[0-9]{1,4}")
 _SHOWN = 3  # ids named in a reason
 
@@ -39,7 +41,8 @@ class ProteinNames:
     A name fits an id in the first of these ways that leads to any: it is the id; it is one of
     the parts of the id between ``|`` (``P04637`` and ``P53_HUMAN`` of ``sp|P04637|P53_HUMAN``);
     one of them is the other without its version (``ENSP00000269305.4``); both have versions that
-    differ. The parts of a name with ``|`` are then tried in the same way. Case counts.
+    differ. The parts of a name with ``|`` are then tried in the same way, and at last the name or
+    the id without the taxon that STRING writes in front (``9606.ENSP00000269305``). Case counts.
 
     Parameters
     ----------
@@ -62,12 +65,15 @@ class ProteinNames:
         self._ids = dict.fromkeys(ids)
         self._parts: dict[str, list[str]] = {}
         self._bases: dict[str, list[str]] = {}
+        self._untaxed: dict[str, list[str]] = {}
         for id in self._ids:
             parts = dict.fromkeys(part for part in id.split("|") if part)
             for part in parts if "|" in id else ():
                 self._parts.setdefault(part, []).append(id)
             for base in dict.fromkeys(map(_base, parts)):
                 self._bases.setdefault(base, []).append(id)
+            if taxon := _TAXON.fullmatch(id):
+                self._untaxed.setdefault(taxon[1], []).append(id)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -90,6 +96,12 @@ class ProteinNames:
                 return match
             if match.reason:
                 ambiguous = ambiguous or match
+        if ambiguous is None and (taxon := _TAXON.fullmatch(name)):
+            match = self._find(taxon[1])
+            if match.id is not None and not match.version_differs:
+                return match
+        if ambiguous is None and (found := self._untaxed.get(name)):
+            return self._one(name, found)
         return ambiguous or NameMatch(None, f"no protein '{printable(name)}' in {self._where}")
 
     def _find(self, name: str) -> NameMatch:

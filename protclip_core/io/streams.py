@@ -76,6 +76,12 @@ _LOOKS = tuple(
         (rb"@", "FASTQ ('@')", "convert it to protein FASTA"),
         (rb"<!doctype html|<html|<head|<body", "an HTML page", "fetch the file itself again"),
         (rb"<", "XML or HTML ('<')", "export it as FASTA"),
+        (
+            rb"##gff-version|##gtf|(?:[^\t\n]+\t){3}\d+\t\d+\t[^\t\n]+\t[-+.?]\t",
+            "GFF or GTF, an annotation of a genome",
+            "give its proteins, as from: gffread -y proteins.fa -g genome.fa FILE",
+        ),
+        (rb"##fileformat=VCF", "a VCF file of variants", "give the protein sequences as FASTA"),
         (rb"%PDF", "a PDF document", "export the sequences as FASTA"),
         (rb"LOCUS\s", "a GenBank flat file", "export it as FASTA"),
         (rb"ID   ", "a UniProt or EMBL flat file", "export it as FASTA"),

@@ -12,7 +12,7 @@ Legend: B jobs of a batch, K places read in a job, L residues, T tokens of a bat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings
 from protclip_core.variants.residues import LETTERS
 
-__all__ = ["MaskedReader", "ReadJob", "job_batches"]
+__all__ = ["MaskedReader", "ReadJob"]
 
 _MASKS = ("<mask>", "[MASK]")
 
@@ -48,11 +48,6 @@ class ReadJob:
 
     tokens: np.ndarray
     places: tuple[int, ...]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Places and tokens: jobs that share them form dense blocks."""
-        return len(self.places), len(self.tokens)
 
 
 class MaskedReader:
@@ -180,28 +175,6 @@ class MaskedReader:
         if isinstance(self._encoder, Esm2Inference):
             return hidden_at(self._encoder, batch, rows)
         return self._encoder.hidden(batch)[self._encoder.num_layers][rows]
-
-
-def job_batches(jobs: Sequence[ReadJob], batch_tokens: int) -> Iterator[list[int]]:
-    """Group jobs of one number of places, neighbours in length, within a budget of tokens.
-
-    Yields
-    ------
-    list of int
-        Indices into ``jobs``, longest first; a job beyond the budget is alone.
-    """
-    order = sorted(range(len(jobs)), key=lambda i: (jobs[i].shape[0], -jobs[i].shape[1]))
-    group: list[int] = []
-    total = 0
-    for index in order:
-        places, tokens = jobs[index].shape
-        if group and (total + tokens > batch_tokens or jobs[group[0]].shape[0] != places):
-            yield group
-            group, total = [], 0
-        group.append(index)
-        total += tokens
-    if group:
-        yield group
 
 
 def _reach(encoder: Encoder) -> int | None:

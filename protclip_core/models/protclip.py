@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from protclip_core.encoders.residue_heads import ResidueHeads
@@ -27,12 +28,14 @@ class ProtclipModel(ProteinModel):
 
     Parameters
     ----------
-    info, encoder, weights_sha256, projection, residue_heads
+    info, encoder, weights_sha256, projection
         As for `ProteinModel`.
     make_text_model
         Called once, for the first text.
     logit_scale
         The trained logarithm of the scale.
+    residue_heads
+        As for `ProteinModel`.
 
     Attributes
     ----------
@@ -81,7 +84,7 @@ class ProtclipModel(ProteinModel):
                 self._make_text_model = None  # it holds a second copy of the weights
             return self._text_model
 
-    def embed_text(self, texts: Sequence[str], *, space: str = "joint") -> np.ndarray:
+    def embed_text(self, texts: Sequence[str], *, space: str = "joint") -> npt.NDArray[np.float32]:
         """Embed texts; see `TextModel.embed`.
 
         Returns

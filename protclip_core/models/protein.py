@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ class ProteinModel:
         pooling: str | None = None,
         space: str = "encoder",
         layer: int | None = None,
-    ) -> np.ndarray:
+    ) -> npt.NDArray[np.float32]:
         """Embed sequences, one vector each.
 
         Parameters
@@ -104,7 +105,7 @@ class ProteinModel:
             self.info, self.encoder.num_layers, pooling=pooling, space=space, layer=layer
         )
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-        rows: list[np.ndarray | None] = [None] * len(sequences)
+        rows: list[npt.NDArray[np.float32] | None] = [None] * len(sequences)
         for batch in token_batches([len(sequences[i]) for i in order], DEFAULT_BATCH_TOKENS):
             chosen = [order[i] for i in batch]
             for i, result in zip(
@@ -117,7 +118,7 @@ class ProteinModel:
             else np.empty((0, self.dim(settings)), np.float32)
         )
 
-    def embed_proteins(self, sequences: Sequence[str]) -> np.ndarray:
+    def embed_proteins(self, sequences: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed sequences in the joint space; as `embed` with ``space="joint"``.
 
         Returns
@@ -129,7 +130,7 @@ class ProteinModel:
         return self.embed(sequences, space="joint")
 
     @torch.inference_mode()
-    def project(self, vectors: np.ndarray) -> np.ndarray:
+    def project(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Project pooled encoder vectors into the joint space, such as those of a store.
 
         What `embed` gives in the encoder's space becomes what it gives in the joint space, if
@@ -161,10 +162,12 @@ class ProteinModel:
             )
         # A copy: torch would warn of an array that cannot be written.
         found = torch.from_numpy(np.array(vectors, np.float32)).to(self.encoder.device)
-        projected: np.ndarray = F.normalize(self._projection(found), dim=-1).cpu().numpy()
+        projected: npt.NDArray[np.float32] = (
+            F.normalize(self._projection(found), dim=-1).cpu().numpy()
+        )
         return projected
 
-    def embed_text(self, texts: Sequence[str], *, space: str = "joint") -> np.ndarray:
+    def embed_text(self, texts: Sequence[str], *, space: str = "joint") -> npt.NDArray[np.float32]:
         """Refuse: texts are for models that have a text encoder, see `ProtclipModel`.
 
         Raises
@@ -183,7 +186,7 @@ class ProteinModel:
         )
 
     @torch.inference_mode()
-    def residue_logits(self, sequences: Sequence[str]) -> list[np.ndarray]:
+    def residue_logits(self, sequences: Sequence[str]) -> list[npt.NDArray[np.float32]]:
         """Masked-LM logits of every residue, from sequences as they are (nothing is masked).
 
         They come from the encoder's own head, else from the checkpoint's head on residues. A
@@ -211,7 +214,7 @@ class ProteinModel:
         sequences = _read_sequences(sequences)
         head = self._residue_head()
         settings = resolve_settings(self.info, self.encoder.num_layers)
-        results: list[np.ndarray] = []
+        results: list[npt.NDArray[np.float32]] = []
         for sequence in sequences:
             if len(sequence) <= settings.max_residues:
                 packed = pack([self.encoder.encode(sequence)])
@@ -332,12 +335,12 @@ class ProteinModel:
         layer = 0 if settings.space == "joint" and self._reads_input else settings.layer
         return self.encoder.hidden(batch, (layer,))[layer]
 
-    def _finish(self, pooled: Tensor, settings: EmbedSettings) -> np.ndarray:
+    def _finish(self, pooled: Tensor, settings: EmbedSettings) -> npt.NDArray[np.float32]:
         """Project and normalise in the joint space; as they are in the encoder's."""
         projected = self._project(pooled, settings)
         if settings.space == "joint":
             projected = F.normalize(projected, dim=-1)
-        result: np.ndarray = projected.float().cpu().numpy()
+        result: npt.NDArray[np.float32] = projected.float().cpu().numpy()
         return result
 
     @torch.inference_mode()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -87,7 +88,7 @@ class TextModel:
         *,
         space: str = "encoder",
         batch_tokens: int = DEFAULT_TEXT_BATCH_TOKENS,
-    ) -> np.ndarray:
+    ) -> npt.NDArray[np.float32]:
         """Embed texts, one vector each: the mean over its tokens, special ones counted.
 
         A vector does not depend on the other texts, beyond rounding in float32: on a CPU only
@@ -184,7 +185,7 @@ class TextModel:
         total = hidden.masked_fill(~inside.unsqueeze(-1), 0.0).sum(dim=1)
         pooled = total / lengths.unsqueeze(1)
         if space == "encoder":
-            return pooled
+            return cast(Tensor, pooled)
         assert self._projection is not None
         projected: Tensor = self._projection(pooled)
         return F.normalize(projected, dim=-1)

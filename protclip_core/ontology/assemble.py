@@ -18,7 +18,7 @@ from protclip_core.ontology.terms import ASPECTS, RELATIONS, Obsolete
 
 __all__ = ["Edges", "TermList", "assemble", "go_id", "go_number", "release_date"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 GO_ID = re.compile(r"GO:[0-9]{7}")
 _DATE = re.compile(r"(?<!\d)(\d{4})-(\d{2})-(\d{2})(?!\d)")
@@ -176,7 +176,7 @@ def _placed(
                 where=f"{name}:line {edges.lines[first]} ({go_id(edges.children[first])})",
                 hint="the file is cut or edited; fetch a whole release again",
             )
-        log.warning(
+        _log.warning(
             "%s: left out: parent %s of %s %s%s",
             name,
             parent,
@@ -207,7 +207,7 @@ def _alternatives(
             claims.append(owner)
     taken = [alternative for alternative in owners if alternative in index]
     if taken:
-        log.warning(
+        _log.warning(
             "%s: %s is an alternative id and a term of its own, as which it is taken%s",
             name,
             taken[0],
@@ -229,7 +229,7 @@ def _alternatives(
             # What became of the obsolete term that has this id became of the id.
             fates[alternative] = Obsolete(replaced_by=tuple(claims))
     if torn:
-        log.warning(
+        _log.warning(
             "%s: %s is an alternative id of several terms, so it stands for none%s",
             name,
             torn[0],
@@ -244,7 +244,7 @@ def _warn(ontology: Ontology, name: str) -> None:
     alone = np.setdiff1d(np.flatnonzero(np.diff(offsets) == 0), ontology.roots)
     if len(alone):
         shown = [ontology.ids[term] for term in alone]
-        log.warning(
+        _log.warning(
             "%s: %s has no parent and is no root of an aspect%s", name, shown[0], _more(shown)
         )
     children = np.repeat(np.arange(len(ontology)), np.diff(offsets))
@@ -253,7 +253,7 @@ def _warn(ontology: Ontology, name: str) -> None:
     )
     if len(across):
         child, parent = int(children[across[0]]), int(parents[across[0]])
-        log.warning(
+        _log.warning(
             "%s: %s (%s) is_a %s (%s), of another aspect (%d such edges)",
             name,
             ontology.ids[child],

@@ -1,4 +1,4 @@
-"""Annotations from files: GAF 2.0, 2.1 and 2.2, and tables of pairs."""
+"""Annotations from files: GAF 2.0, 2.1 and 2.2, and the tables that other tools write."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
 from protclip_core.errors import InputError
 from protclip_core.io.streams import open_input, source_name
+from protclip_core.ontology.annotation_tables import HEAD_LINES, TableColumns, table_columns
 from protclip_core.ontology.annotations import Annotations, PairCollector, Provenance, shown_ids
 from protclip_core.ontology.assemble import GO_ID, release_date
 from protclip_core.ontology.evidence import KNOWN_EVIDENCE, evidence_codes
@@ -22,7 +24,7 @@ from protclip_core.records import printable
 
 __all__ = ["read_annotation_pairs", "read_gaf"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _VERSIONS = ("2.0", "2.1", "2.2")
 #: Columns up to the one that says who assigned an annotation; two more may be left out.
@@ -77,20 +79,27 @@ def read_gaf(
 def read_annotation_pairs(
     path: str | Path, ontology: Ontology, *, on_error: OnError = "error"
 ) -> Annotations:
-    """Read a table of a protein id and a GO id per line.
+    """Read a table of proteins and their GO terms.
 
     Parameters
     ----------
     path
-        Path of a file, plain or compressed, or ``-``: tab-separated, further columns are passed
-        over, ``#`` and ``!`` start comments, a header is told by having no GO id in the first
-        line. The other parameters, the result and the errors are those of `read_gaf`.
+        Path of a file, plain or compressed, or ``-``. Its format is told by its first lines, see
+        `protclip_core.ontology.annotation_tables`; ``#`` and ``!`` start comments.
     ontology, on_error
-        See `read_gaf`.
+        See `read_gaf`, as for the result and the errors.
+
+    Raises
+    ------
+    InputError
+        As `read_gaf`; also predictions with scores (``input.scored_annotations``).
     """
     reader = _Reader(source_name(path), ontology, KNOWN_EVIDENCE, on_error)
     with open_input(path) as stream:
-        return reader.run(reader.pair_lines(text_lines(stream, reader.name)), "TSV")
+        lines = text_lines(stream, reader.name)
+        head = list(islice(lines, HEAD_LINES))
+        columns = table_columns(head, reader.name) or TableColumns("TSV", is_plain=True)
+        return reader.run(reader.table_lines(chain(head, lines), columns), columns.name)
 
 
 class _BadLineError(Exception):
@@ -169,29 +178,29 @@ class _Reader:
             except _BadLineError as error:
                 self._spoiled(number, error)
 
-    def pair_lines(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[str, str]]:
-        """Give protein and GO id of each line of a table."""
-        first = True
+    def table_lines(
+        self, lines: Iterator[tuple[int, str]], columns: TableColumns
+    ) -> Iterator[tuple[str, str]]:
+        """Give protein and GO id of each line of a table that is not left out."""
         for number, line in lines:
-            if not line.strip() or line[0] in "#!":
+            if not line.strip() or line[0] in "#!" or number == columns.header:
                 continue
-            protein, _, rest = line.partition("\t")
-            id = rest.split("\t", 1)[0].strip()
-            is_header = first and not GO_ID.fullmatch(id)
-            if first and not rest:
-                raise foreign_content(line.lstrip().encode(), self.name, "a table of pairs")
-            first = False
-            if is_header and not id.upper().startswith("GO:"):
-                continue
-            self.lines += 1
             try:
-                if not protein.strip():
-                    raise _BadLineError("has no protein id")
-                if not GO_ID.fullmatch(id):
-                    raise _BadLineError(f"{printable(id)!r} is no GO id")
-                yield protein, id
-            except _BadLineError as error:
+                told = columns.told(line)
+            except ValueError as error:
+                self.lines += 1
                 self._spoiled(number, error)
+                continue
+            if told is None:
+                continue
+            for id in told.terms:
+                self.lines += 1
+                if told.is_negated:
+                    self.negated.append((told.protein, id))
+                elif told.evidence == "ND":
+                    self.other["ND"] += 1
+                else:
+                    yield told.protein, id
 
     def _comment(self, line: str, number: int) -> None:
         """Take the version, and the GO release where one is stated."""
@@ -202,21 +211,23 @@ class _Reader:
                 raise InputError(
                     f"is GAF {printable(self.version)!r}, this protclip reads "
                     f"{', '.join(_VERSIONS)}",
+                    code="input.unknown_version",
                     where=f"{self.name}:line {number}",
                 )
-        elif tag.strip().lower() in ("gpa-version", "gpi-version"):
+        elif tag.strip().lower() in ("gpa-version", "gpad-version", "gpi-version"):
+            what = tag.strip().partition("-")[0].upper()
             raise InputError(
-                f"is {tag.strip()[:3].upper()}, not GAF", where=self.name, hint="give the GAF"
+                f"is {what}, not GAF", code="input.not_gaf", where=self.name, hint="give the GAF"
             )
         elif self.release is None and (match := _RELEASE.match(line)):
             self.release = release_date(match[1])
 
     def _versionless(self, line: str) -> None:
-        """Refuse what is no GAF; otherwise read it as GAF 2.1, whose qualifiers may be empty."""
+        """Refuse what is not a GAF; otherwise read it as GAF 2.1, whose qualifiers may be empty."""
         if line.count("\t") < _COLUMNS - 1:
             raise foreign_content(line.lstrip().encode(), self.name, "a GAF")
         self.version = "2.1"
-        log.warning("%s: states no gaf-version: read as GAF 2.1", self.name)
+        _log.warning("%s: states no gaf-version: read as GAF 2.1", self.name)
 
     def _check(self, fields: list[str]) -> None:
         """Refuse a line whose annotation cannot be told for sure."""
@@ -225,7 +236,7 @@ class _Reader:
         if not fields[1].strip():
             raise _BadLineError("has no DB Object ID")
         if not GO_ID.fullmatch(fields[4]):
-            raise _BadLineError(f"{printable(fields[4])!r} is no GO id")
+            raise _BadLineError(f"{printable(fields[4])!r} is not a GO id")
         if fields[6] not in KNOWN_EVIDENCE:
             raise _BadLineError(f"unknown evidence code {printable(fields[6])!r}")
         if fields[8] not in _ASPECTS:
@@ -233,7 +244,7 @@ class _Reader:
         if self.version == "2.2" and not fields[3]:
             raise _BadLineError("has no qualifier, which GAF 2.2 requires")
 
-    def _spoiled(self, number: int, error: _BadLineError) -> None:
+    def _spoiled(self, number: int, error: Exception) -> None:
         self.bad_lines += 1
         if len(self.bad) < _KEPT:
             self.bad.append(f"{self.name}:line {number}: {error}")
@@ -248,25 +259,37 @@ class _Reader:
             if self.on_error == "error":
                 raise InputError(
                     message,
+                    code="input.bad_lines",
                     where=self.name,
                     hint="correct or remove them",
                     details=self.bad[:_SHOWN],
                 )
-            log.warning("%s: %s, the first: %s", self.name, message, "; ".join(self.bad[:_SHOWN]))
+            _log.warning("%s: %s, the first: %s", self.name, message, "; ".join(self.bad[:_SHOWN]))
         if not self.lines:
-            raise InputError("holds no annotation", where=self.name)
+            raise InputError("has no annotations", code="input.empty", where=self.name)
+        left_out = len(self.negated) + self.other.total()
+        if left_out == self.lines:
+            what = [f"{len(self.negated):,} with NOT"] if self.negated else []
+            what += [f"{count:,} of evidence {code}" for code, count in sorted(self.other.items())]
+            raise InputError(
+                f"none of its annotations can be used: {', '.join(what)}",
+                code="input.no_positive_annotations",
+                where=self.name,
+                hint="give annotations that say what proteins do, of the evidence that is kept",
+            )
         release = self.ontology.release or "unknown"
         lost = self._of("obsolete") + self._of("unknown")
         if lost and not self.taken and lost.total() == self.lines:
             raise InputError(
                 f"none of its {len(lost):,} GO ids is in the ontology (release {release})",
+                code="input.other_release",
                 where=self.name,
                 hint="give the release that it was made with",
             )
         for how, counts in sorted(self.how.items()):
             stands = how in ("alternative", "replaced")
             fate = "read as the terms they stand for" if stands else "left out"
-            log.warning(
+            _log.warning(
                 "%s: %s lines of %s %s ids in GO release %s %s: %s",
                 self.name,
                 f"{counts.total():,}",
@@ -277,17 +300,17 @@ class _Reader:
                 shown_ids(counts),
             )
         if self.negated:
-            log.warning(
+            _log.warning(
                 "%s: %s lines with NOT left out, the first: %s %s",
                 self.name,
                 f"{len(self.negated):,}",
                 *self.negated[0],
             )
         if self.other:
-            log.info("%s: lines of other evidence left out: %s", self.name, dict(self.other))
+            _log.info("%s: lines of other evidence left out: %s", self.name, dict(self.other))
         stated = self.release
         if stated and self.ontology.release and stated != self.ontology.release:
-            log.warning(
+            _log.warning(
                 "%s: made with GO release %s, read with %s",
                 self.name,
                 stated,

@@ -30,7 +30,7 @@ from protclip_core.records import printable
 
 __all__ = ["MAX_EDGES", "MAX_TERMS", "MAX_USED_BYTES", "read_obo"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 #: Most bytes, terms, edges, and bytes of used lines. The largest release, go-plus, has about
 #: 150 MB, 48,000 GO terms and 14 MB of used lines.
@@ -211,7 +211,7 @@ class _Reader:
     def _head(self, tag: bytes, value: bytes, number: int) -> None:
         """Take a line of the header."""
         if tag == b"import":
-            log.warning(
+            _log.warning(
                 "%s:line %d: imports are not followed: %s",
                 self.name,
                 number,
@@ -368,7 +368,7 @@ class _Reader:
     def _drop_edges(self, stanza: _Stanza) -> None:
         """Take back the edges of a term that turned out to be obsolete."""
         if stanza.parents:
-            log.warning(
+            _log.warning(
                 "%s:line %d (%s): edges of an obsolete term are not used",
                 self.name,
                 stanza.line,
@@ -390,18 +390,18 @@ class _Reader:
                 f"{_CUT}, or add them if it is whole",
             )
         if self.odd:
-            log.warning(
+            _log.warning(
                 "%s: %s definitions have a list of references that breaks the format, as one with "
                 "a space in it does; nothing of it is used",
                 self.name,
                 f"{self.odd:,}",
             )
         if self.foreign:
-            log.warning(
+            _log.warning(
                 "%s: %s terms of other ontologies are left out", self.name, f"{self.foreign:,}"
             )
         if self.unread:
-            log.warning(
+            _log.warning(
                 "%s: %s lines that are not used are not UTF-8", self.name, f"{self.unread:,}"
             )
 

@@ -92,14 +92,14 @@ class Ontology:
 
     ids: tuple[str, ...]
     names: tuple[str, ...]
-    aspects: np.ndarray
-    parent_offsets: np.ndarray
-    parents: np.ndarray
-    parent_kinds: np.ndarray
+    aspects: npt.NDArray[np.integer]
+    parent_offsets: npt.NDArray[np.integer]
+    parents: npt.NDArray[np.integer]
+    parent_kinds: npt.NDArray[np.integer]
     definitions: tuple[str, ...] = ()
     alternatives: Mapping[str, int] = field(default_factory=dict)
     obsolete: Mapping[str, Obsolete] = field(default_factory=dict)
-    subsets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    subsets: Mapping[str, npt.NDArray[np.integer]] = field(default_factory=dict)
     release: str | None = None
     data_version: str | None = None
     relations: tuple[str, ...] = RELATIONS
@@ -129,12 +129,12 @@ class Ontology:
         return {id: number for number, id in enumerate(self.ids)}
 
     @cached_property
-    def depths(self) -> np.ndarray:
+    def depths(self) -> npt.NDArray[np.integer]:
         """Edges on the longest way up from each term, ``(G,)`` int32; 0 without parents."""
         return graph.depths(self._up)
 
     @cached_property
-    def roots(self) -> np.ndarray:
+    def roots(self) -> npt.NDArray[np.integer]:
         """Numbers of the roots of the aspects, sorted; without these, all terms of no parent.
 
         A vocabulary other than GO has none: what stands highest there says something.
@@ -172,17 +172,17 @@ class Ontology:
             return self.names[term]
         return f"{self.names[term]}: {self.definitions[term]}"
 
-    def ancestors(self, term: int) -> np.ndarray:
+    def ancestors(self, term: int) -> npt.NDArray[np.integer]:
         """Return all ancestors of a term, itself not among them; sorted, int32."""
         offsets, targets = self.closure
         return targets[offsets[term] : offsets[term + 1]]
 
-    def descendants(self, term: int) -> np.ndarray:
+    def descendants(self, term: int) -> npt.NDArray[np.integer]:
         """Return all terms that have this one as an ancestor; sorted, int32."""
         offsets, targets = self._below
         return targets[offsets[term] : offsets[term + 1]]
 
-    def propagate(self, terms: npt.ArrayLike, *, roots: bool = True) -> np.ndarray:
+    def propagate(self, terms: npt.ArrayLike, *, roots: bool = True) -> npt.NDArray[np.integer]:
         """Return terms with all of their ancestors, each once.
 
         Parameters
@@ -201,19 +201,19 @@ class Ontology:
         found = np.union1d(own, graph.expand(self.closure, own)[1]).astype(np.int64)
         return found if roots else found[~np.isin(found, self.roots)]
 
-    def most_specific(self, terms: npt.ArrayLike) -> np.ndarray:
+    def most_specific(self, terms: npt.ArrayLike) -> npt.NDArray[np.integer]:
         """Return the terms that are no ancestor of another of them; sorted, each once, int64."""
         own = np.unique(graph.as_numbers(terms))
         return own[~np.isin(own, graph.expand(self.closure, own)[1])]
 
     def propagate_scores(
         self,
-        scores: np.ndarray,
+        scores: npt.NDArray[np.floating],
         columns: npt.ArrayLike | None = None,
         *,
         mode: Literal["max", "min"] = "max",
-        out: np.ndarray | None = None,
-    ) -> np.ndarray:
+        out: npt.NDArray[np.floating] | None = None,
+    ) -> npt.NDArray[np.floating]:
         """Change scores so that no term scores above one of its ancestors.
 
         Parameters
@@ -308,7 +308,7 @@ class Ontology:
         listed = {id: one for id, one in found.items() if one.how != "current"}
         return Resolutions(np.array(terms, dtype=np.int32), counts, listed)
 
-    def subset(self, name: str) -> np.ndarray:
+    def subset(self, name: str) -> npt.NDArray[np.integer]:
         """Return the numbers of the terms of a subset, sorted.
 
         Raises

@@ -15,8 +15,9 @@ import numpy as np
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.io.streams import open_input, source_name
+from protclip_core.ontology.annotation_tables import table_columns
 from protclip_core.ontology.annotations import Annotations
-from protclip_core.ontology.gaf import read_annotation_pairs, read_gaf
+from protclip_core.ontology.gaf import OnError, read_annotation_pairs, read_gaf
 from protclip_core.ontology.lines import text_lines
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.records import printable
@@ -25,7 +26,6 @@ __all__ = ["Carried", "accession_of", "carried_by", "read_annotations"]
 
 _log = logging.getLogger(__name__)
 
-_GAF_TABS = 14
 #: ``sp|P69905|HBA_HUMAN`` and the like: database, accession, name.
 _PIPED = re.compile(r"[A-Za-z]+\|([^|]+)(?:\|.*)?")
 
@@ -54,15 +54,19 @@ class Carried:
         return len(self.ids)
 
 
-def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
-    """Read a GAF, or a table of a protein and a term a line, whichever it is.
+def read_annotations(
+    path: str | Path, ontology: Ontology, *, on_error: OnError = "error"
+) -> Annotations:
+    """Read a GAF, or a table of proteins and terms, whichever it is.
 
     Parameters
     ----------
     path
-        A file, plain or compressed. What has the columns of a GAF, or states its version, is one.
+        A file, plain or compressed. Its format is told by its first lines.
     ontology
         The release that terms are looked up in.
+    on_error
+        As in `read_gaf`.
 
     Raises
     ------
@@ -72,18 +76,16 @@ def read_annotations(path: str | Path, ontology: Ontology) -> Annotations:
         As `read_gaf` and `read_annotation_pairs`.
     """
     if str(path) == "-":
-        raise UsageError("annotations cannot come from standard input", hint="give a file")
+        raise UsageError(
+            "annotations cannot come from standard input",
+            code="usage.stdin_not_allowed",
+            hint="give a file",
+        )
     name = source_name(path)
     with open_input(path) as stream:
-        is_gaf = False
-        for _, line in text_lines(stream, name):
-            if line.lower().startswith("!gaf-version"):
-                is_gaf = True
-                break
-            if line.strip() and not line.startswith(("!", "#")):
-                is_gaf = line.count("\t") >= _GAF_TABS
-                break
-    return read_gaf(path, ontology) if is_gaf else read_annotation_pairs(path, ontology)
+        is_gaf = table_columns(text_lines(stream, name), name) is None
+    read = read_gaf if is_gaf else read_annotation_pairs
+    return read(path, ontology, on_error=on_error)
 
 
 def carried_by(

@@ -24,7 +24,7 @@ from protclip_core.records import printable
 
 __all__ = ["SlimMap", "map_to_slim", "read_slim"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +158,7 @@ def _found(ids: list[str], ontology: Ontology, name: str) -> np.ndarray:
             f"none of its {len(ids):,} terms is in the ontology (release {release})", where=name
         )
     if lost:
-        log.warning(
+        _log.warning(
             "%s: %d of %d terms are obsolete or unknown in release %s: %s%s",
             name,
             len(lost),

@@ -46,7 +46,7 @@ from protclip_core.store.part_reader import PartReader
 
 __all__ = ["Part", "PartStore", "partial_folder"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def partial_folder(out: str | Path) -> Path:
@@ -159,7 +159,7 @@ class PartStore:
         except OSError as error:
             raise disk_error(error, folder) from error
         for warning in dropped:
-            log.warning("%s: %s", folder, warning)
+            _log.warning("%s: %s", folder, warning)
         store = cls(folder, entries)
         if found is None:
             write_atomic(folder / "run.json", json.dumps(key, indent=1, sort_keys=True).encode())
@@ -260,7 +260,7 @@ class PartStore:
         try:
             self.folder.rmdir()
         except OSError:
-            log.warning("%s: holds other files, so the folder was left", self.folder)
+            _log.warning("%s: holds other files, so the folder was left", self.folder)
 
     def _journal(self, entry: JournalEntry) -> None:
         """Append one line durably; on failure leave the journal as it was."""
@@ -314,7 +314,7 @@ class PartStore:
 
     def _drop(self, part: int) -> None:
         entry = self._entries.pop(part)
-        log.warning(
+        _log.warning(
             "%s: %s does not match its sha256; its %d proteins will be computed again",
             self.folder,
             entry.name,

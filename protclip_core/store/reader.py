@@ -64,6 +64,7 @@ class EmbeddingStore:
     --------
     Rows are read as needed, never all at once:
 
+    >>> from pathlib import Path
     >>> from protclip_core import EmbedRequest, EmbeddingStore, embed_to_store
     >>> fasta = Path("two.fasta")
     >>> _ = fasta.write_text(">a\nMKTAYIAK\n>b\nMSLLTEVE\n")
@@ -238,7 +239,8 @@ class EmbeddingStore:
 
     def get(self, id: str) -> npt.NDArray[np.float32]:
         """Return the embedding ``(D)`` float32 of a protein; errors as `row` and `read`."""
-        return self.read([self.row(id)])[0]
+        row: npt.NDArray[np.float32] = self.read([self.row(id)])[0]
+        return row
 
     def residues(self, id: str) -> npt.NDArray[np.float32]:
         """Return the residue embeddings ``(L, D)`` float32 of a protein.

@@ -69,7 +69,7 @@ class SpoolFile:
         with self._errors_named():
             return max(self._db.executemany(query, rows).rowcount, 0)
 
-    def one(self, query: str, values: Sequence[object] = ()) -> Any:  # noqa: ANN401
+    def one(self, query: str, values: Sequence[object] = ()) -> Any:
         """Return the first row of an answer, or ``None``."""
         with self._errors_named():
             return self._db.execute(query, values).fetchone()

@@ -31,7 +31,7 @@ from protclip_core.store.writer import StoreWriter
 
 __all__ = ["MERGE_KEYS", "export_npy", "iter_tsv_rows", "merge_stores", "verify_store"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 #: Attributes on which the values in a store depend; stores that differ in one are not merged.
 MERGE_KEYS = (
@@ -86,7 +86,7 @@ def verify_store(path: str | Path) -> list[str]:
             if not sealed:
                 if store.layout != "foreign":
                     return [f"user block: its {USER_BLOCK} bytes are missing or damaged"]
-                log.warning("%s: has no checksum, so changed values cannot be found", path)
+                _log.warning("%s: has no checksum, so changed values cannot be found", path)
             return store.problems() or _bad_values(store)
     except ModelError as error:
         return [str(error)]
@@ -183,7 +183,7 @@ def _agreed(paths: Sequence[str | Path]) -> tuple[dict[str, Any], bool, int, np.
         per_residue, dim = store.per_residue, store.dim
         dtype = store.dtype if store.dtype == np.float16 else np.dtype(np.float32)
         if store.layout == "foreign":
-            log.warning("%s: does not say which weights made it", paths[0])
+            _log.warning("%s: does not say which weights made it", paths[0])
     for path in paths[1:]:
         with EmbeddingStore.open(path) as store:
             theirs = _keys(store)
@@ -244,7 +244,7 @@ def _choose(paths: Sequence[str | Path]) -> list[npt.NDArray[np.int64]]:
                         hint="rename one of the two, or leave it out",
                     )
         if n_repeated:
-            log.warning("%s: %d proteins were in an earlier store; kept once", path, n_repeated)
+            _log.warning("%s: %d proteins were in an earlier store; kept once", path, n_repeated)
         chosen.append(np.array(rows, np.int64))
     return chosen
 

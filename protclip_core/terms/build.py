@@ -18,6 +18,7 @@ from protclip_core.errors import UsageError
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.terms.index import TEMPLATES, GoIndex, quantize, text_side_sha256
+from protclip_core.terms.priors import covered_share, priors_on
 
 if TYPE_CHECKING:
     from protclip_core.models.text import TextModel
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 #: Texts between two reports of progress.
 _CHUNK = 512
+_LEAST_COVERED = 0.9
 _TEXT_LOG = "protclip_core.models.text"
 
 
@@ -101,15 +103,15 @@ def build_go_index(
 def rebuild_go_index(
     model: TextModel, ontology: Ontology, index: GoIndex, progress: Progress | None = None
 ) -> GoIndex:
-    """Make an index of another release that has the same template, priors and calibration.
+    """Make an index of another release that has the same template and calibration.
 
-    Terms keep their prior by their id, an alternative or replaced one too; the prior of a term
-    that the earlier index does not have is not known. Parameters and errors are those of
+    Priors follow the graph of the release, see `protclip_core.terms.priors`. Where it lacks terms
+    of more than a tenth of the annotations that the priors were counted from, there are neither
+    priors nor a calibration, which would not hold. Parameters and errors are those of
     `build_go_index`.
     """
-    found = index.ontology.resolve_all(ontology.ids).terms
-    prior = np.full(len(ontology), np.nan, dtype=np.float32)
-    prior[found >= 0] = index.log_prior[found[found >= 0]]
+    holds = covered_share(index, ontology) >= _LEAST_COVERED
+    prior = priors_on(index, ontology) if holds else None
     made = build_go_index(
         model,
         ontology,
@@ -118,7 +120,7 @@ def rebuild_go_index(
         go_scale=index.go_scale,
         progress=progress,
     )
-    return replace(made, calibration=index.calibration)
+    return replace(made, calibration=index.calibration if holds else None)
 
 
 def term_vectors(

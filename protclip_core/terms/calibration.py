@@ -79,7 +79,7 @@ class AspectCalibration:
         }
 
     @classmethod
-    def from_dict(cls, content: Any, where: str) -> AspectCalibration:  # noqa: ANN401
+    def from_dict(cls, content: Any, where: str) -> AspectCalibration:
         """Read what `to_dict` gave.
 
         Raises
@@ -133,7 +133,7 @@ def _broken_line(values: np.ndarray, sources: Sequence[float], targets: Sequence
     return inside + below + above
 
 
-def _number(value: Any) -> float:  # noqa: ANN401
+def _number(value: Any) -> float:
     if type(value) not in (int, float):
         raise ValueError(f"{value!r} is no number")
     return float(value)

@@ -239,7 +239,7 @@ def sets_of(kinds: Sequence[str]) -> list[tuple[str, ...]]:
     return [(kind,) for kind in kinds] + ([tuple(kinds)] if len(kinds) > 1 else [])
 
 
-def _rule(plain: Any, kinds: tuple[str, ...], where: str) -> TransferRule:  # noqa: ANN401
+def _rule(plain: Any, kinds: tuple[str, ...], where: str) -> TransferRule:
     """Read what `TransferRule.to_dict` gave."""
     try:
         return TransferRule(
@@ -257,7 +257,7 @@ def _rule(plain: Any, kinds: tuple[str, ...], where: str) -> TransferRule:  # no
         ) from error
 
 
-def _number(value: Any) -> float:  # noqa: ANN401
+def _number(value: Any) -> float:
     if type(value) not in (int, float):
         raise ValueError(f"{one_line(repr(value), 40)} is no number")
     return float(value)

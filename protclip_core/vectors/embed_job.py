@@ -16,6 +16,7 @@ from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings, resolve_settings
 from protclip_core.records import Failure, RecordFlag
 from protclip_core.store.spool import Spool, SpooledRecord
+from protclip_core.vector_spec import VectorSpec
 from protclip_core.vectors.embed_request import EmbedRequest
 
 __all__ = [
@@ -94,26 +95,35 @@ class EmbedJob:
         truncated = self.request.long == "truncate"
         return record.flags | (RecordFlag.TRUNCATED if truncated else RecordFlag.WINDOWED)
 
+    @property
+    def spec(self) -> VectorSpec:
+        """How the vectors are made."""
+        # In bfloat16 a GPU rounds at more places than a CPU.
+        dtype, device = self.request.dtype, self.model.encoder.device.type
+        return VectorSpec(
+            model=self.model.info.name,
+            weights_sha256=self.model.weights_sha256,
+            config_sha256=self.model.info.config_sha256,
+            pooling=self.settings.pooling,
+            space=self.settings.space,
+            layer=self.settings.layer,
+            dtype=dtype if dtype == "float32" else f"{dtype} ({device})",
+            long="truncate" if self.request.long == "truncate" else "window",
+            max_residues=self.settings.max_residues,
+            overlap=self.settings.overlap,
+        )
+
     def key(self) -> dict[str, Any]:
-        """Return the settings that the numbers depend on: equal keys, equal vectors."""
+        """Return the settings that the stored numbers depend on: equal keys, equal vectors."""
+        made = self.spec.to_attributes()
+        del made["model"]  # a name is not an identity
+        late = {name: made.pop(name) for name in ("long", "max_residues", "overlap")}
         return {
-            "weights_sha256": self.model.weights_sha256,
-            "config_sha256": self.model.info.config_sha256,
-            "pooling": self.settings.pooling,
-            "space": self.settings.space,
-            "layer": self.settings.layer,
-            "compute_dtype": self._compute_dtype(),
+            **made,
             "store_dtype": self.request.store_dtype,
             "per_residue": int(self.settings.per_residue),
-            "long": "truncate" if self.request.long == "truncate" else "window",
-            "max_residues": self.settings.max_residues,
-            "overlap": self.settings.overlap,
+            **late,
         }
-
-    def _compute_dtype(self) -> str:
-        """Name the arithmetic; in bfloat16 a GPU rounds at more places than a CPU."""
-        dtype = self.request.dtype
-        return dtype if dtype == "float32" else f"{dtype} ({self.model.encoder.device.type})"
 
 
 def disk_bytes(spool: Spool, dim: int, request: EmbedRequest, settings: EmbedSettings) -> int:

@@ -15,7 +15,15 @@ __all__ = ["EmbedRequest"]
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedRequest:
-    """Which proteins to embed, how, and where to; the `Opt` of a field says what it is."""
+    """Which proteins to embed, how, and where to; the `Opt` of a field says what it is.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from protclip_core import EmbedRequest
+    >>> EmbedRequest(inputs=("x.fasta",), output=Path("x.h5"), space="joint").layout
+    'packed'
+    """
 
     inputs: Annotated[
         tuple[str, ...],

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from protclip_core.engines.local import LocalEngine
 from protclip_core.models.info import describe_model
@@ -34,13 +35,22 @@ def embed_rows(
     progress: Progress | None = None,
     *,
     see: Callable[[EmbedJob, list[str]], None] | None = None,
-) -> Iterator[tuple[list[SpooledRecord], np.ndarray] | EmbedReport]:
-    """Embed and yield blocks of records with their vectors ``(n, D)``, in input order.
+) -> Iterator[tuple[list[SpooledRecord], npt.NDArray[np.float32]] | EmbedReport]:
+    r"""Embed and yield blocks of records with their vectors ``(n, D)``, in input order.
 
     The last thing yielded is the report. Nothing is written to disk but a temporary spool, so
     identical sequences are computed once only within a block. A record's length is that of its
     embedded residues, as in a store. ``see`` is given the sequences of each block, in its order
     and as they were embedded, before the block is yielded. Errors as in `embed_to_store`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from protclip_core import EmbedRequest, embed_rows
+    >>> _ = Path("two.fasta").write_text(">a\nMKTAYIAK\n>b\nMSLLTEVE\n")
+    >>> *blocks, report = embed_rows(EmbedRequest(inputs=("two.fasta",)))
+    >>> [record.id for records, vectors in blocks for record in records]
+    ['a', 'b']
     """
     progress = progress or SilentProgress()
     info = describe_model(request.model)
@@ -88,12 +98,12 @@ def _embed_block(
     block: list[SpooledRecord],
     report: EmbedReport,
     progress: Progress,
-) -> tuple[list[SpooledRecord], np.ndarray]:
+) -> tuple[list[SpooledRecord], npt.NDArray[np.float32]]:
     """Embed one block of records; those that fail are marked and left out."""
     residues = spool.residues_of(block)
     digests = list(residues)
     sequences = [residues[digest][: job.limit] for digest in digests]
-    vectors: dict[bytes, np.ndarray] = {}
+    vectors: dict[bytes, npt.NDArray[np.float32]] = {}
     for index, result in engine.run(sequences, job.settings):
         if isinstance(result, str):
             spool.mark_failed_digest(digests[index], result)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from protclip_core.heads.card import HeadInput, check_input
 from protclip_core.io.streams import source_name
 from protclip_core.measure.nearest import usable_rows
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, describe_model
+from protclip_core.options import Space
 from protclip_core.progress import Progress
 from protclip_core.records import Failure
 from protclip_core.store.format import FORMAT, HDF5_SIGNATURE
@@ -161,7 +162,7 @@ def open_vectors(
     model
         Name or path; by default that of the store or of ``like``, or the default model.
     device, workers, on_error
-        As in `protclip_core.vectors.embed_job.EmbedRequest`.
+        As in `protclip_core.vectors.embed_request.EmbedRequest`.
     unusable
         A store's vectors that are zero or not finite: ``"skip"`` leaves them out as failures,
         ``"fail"`` refuses the store, ``"keep"`` yields them as they are.
@@ -177,7 +178,7 @@ def open_vectors(
         A model that is not installed or not the store's; a store that is damaged or holds other
         vectors than ``like``.
     """
-    stores = [path for path in inputs if is_store(path)]
+    stores = [path for path in inputs if is_store(path) or _names_store(path)]
     if not stores:
         if vectors_model is not None:
             raise UsageError(
@@ -252,6 +253,11 @@ def is_store(path: str) -> bool:
     return signed or start.startswith(FORMAT.encode()) or table_form(path) is not None
 
 
+def _names_store(path: str) -> bool:
+    """Tell whether a missing file was meant to be a store."""
+    return path.endswith((".h5", ".hdf5")) and not Path(path).exists()
+
+
 def no_usable(name: str, count: int) -> InputError:
     """Return the error for an input without any usable vector."""
     return InputError(
@@ -293,7 +299,7 @@ class FastaSource(Source):
         made: dict[str, Any] = {} if like is None else like.to_dict()
         same = [name for name in ("pooling", "layer", "max_residues", "long") if name in made]
         self._request = replace(
-            request, space=self.spec.space, **{name: made[name] for name in same}
+            request, space=cast(Space, self.spec.space), **{name: made[name] for name in same}
         )
 
     def _check_model(self, like: HeadInput, name: str) -> None:
@@ -353,11 +359,11 @@ class FastaSource(Source):
             sequences[:] = residues
             if self._job is None:
                 self._job = job
-                self.spec = VectorSpec.from_attributes({"model": self._info.name, **job.key()})
+                self.spec = job.spec
                 if self._like is not None:
                     check_input(self._like, self.input, self.name)
 
-        request = replace(self._request, space=space or self._request.space)
+        request = replace(self._request, space=cast(Space, space or self._request.space))
         for block in embed_rows(request, progress, see=see):
             if isinstance(block, EmbedReport):
                 self.num_failures, self.first_failures = block.num_failures, block.first_failures

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -305,12 +306,17 @@ class StoreVectors:
         self.projects = space == "joint" and model.spec.space != "joint"
 
     @property
+    def spec(self) -> VectorSpec:
+        """How the vectors are made, in this space."""
+        return replace(self._model.spec, space=self.space)
+
+    @property
     def width(self) -> int:
         """Numbers of a vector."""
         width = self._model.info.joint_dim if self.projects else self.store.dim
         return width or 0
 
-    def read(self, rows: Any) -> Floats:  # noqa: ANN401 (as `EmbeddingStore.read`)
+    def read(self, rows: Any) -> Floats:
         """Return vectors ``(n, P)`` or ``(n, D)``; NaN for those that no model gives.
 
         A projection would give numbers for zeros as well.

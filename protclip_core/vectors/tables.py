@@ -111,7 +111,7 @@ class VectorTable:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def read(self, rows: Any) -> Floats:  # noqa: ANN401 (as `EmbeddingStore.read`)
+    def read(self, rows: Any) -> Floats:
         """Return vectors ``(n, D)`` float32."""
         found: Floats = self._values[rows]
         return found
@@ -129,7 +129,7 @@ class VectorTable:
 AnyStore = EmbeddingStore | VectorTable
 
 
-def _matrix(ids: list[str], rows: Any) -> tuple[list[str], Floats]:  # noqa: ANN401
+def _matrix(ids: list[str], rows: Any) -> tuple[list[str], Floats]:
     values = np.asarray(rows, np.float32)  # rows of unlike width are a ValueError
     if values.ndim != 2 or len(values) != len(ids) or not values.size:
         raise ValueError(f"{len(ids)} ids, vectors of shape {values.shape}")

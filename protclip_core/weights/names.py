@@ -105,7 +105,7 @@ def modern_names(tensors: Mapping[str, T]) -> dict[str, T]:
     plain = {}
     for name, value in tensors.items():
         for pattern, replacement in old:
-            name = re.sub(pattern, replacement, name)  # noqa: PLW2901
+            name = re.sub(pattern, replacement, name)
         plain[name] = value
     return plain
 

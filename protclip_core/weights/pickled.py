@@ -74,7 +74,7 @@ def load_pickled_tensors(path: Path) -> dict[str, Any]:
             hint=_FETCH_AGAIN,
         ) from error
     # A crafted or cut pickle can make torch's reader stumble in any way.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise ModelError(
             f"cannot be read as a weights file (it looks like {describe_content(path)}; "
             f"{type(error).__name__})",

@@ -100,7 +100,7 @@ def smin(scores: np.ndarray, truth: np.ndarray, content: np.ndarray) -> float:
     weights = np.broadcast_to(content, scores.shape).ravel()[order]
     unknown = missed - np.cumsum(weights * right)
     wrong = np.cumsum(weights * ~right)
-    last = np.append(np.diff(values[order]) != 0, True)  # noqa: FBT003
+    last = np.append(np.diff(values[order]) != 0, True)
     both = np.hypot(np.append(unknown[last], missed), np.append(wrong[last], 0.0))
     return float(both.min() / len(scores))
 

@@ -25,7 +25,7 @@ from protclip_core.weights.names import fair_esm_names, transformers_names
 from protclip_core.weights.tensors import fill_module
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tests.unit.models.encoders import fair_esm2, transformers_esm  # noqa: E402
+from tests.unit.models.encoders import fair_esm2, transformers_esm
 
 SHAPES = {"8M": (6, 320, 20), "35M": (12, 480, 20), "150M": (30, 640, 20), "650M": (33, 1280, 20)}
 

@@ -20,8 +20,8 @@ import torch
 
 from protclip_core.engines.memory import keep_freed_memory
 from train.config.run import load_config
+from train.loop.prepare import make_trainee, prepare
 from train.loop.ranks import Ranks
-from train.loop.setup import make_trainee, prepare
 from train.pretrain import Pretraining
 
 #: Dense bf16 products of a device, in 10^12 operations a second.

@@ -119,13 +119,16 @@ def test_a_reader_that_goes_away(search):
 
 
 def test_another_model_and_one_without_texts(search, protclip, place, tiny_bundle):
-    error = one_error(search("x.h5", "heme", "--model", tiny_bundle), 4, "x.h5: was made by")
+    error = one_error(
+        search("x.h5", "heme", "--model", tiny_bundle), 4, "x.h5: ", code="model.other_model"
+    )
     assert error.count("…") == 2 and "--model" in error
     write_fasta(place / "y.fa", random_proteins(5))
     done = protclip("-q", "embed", "y.fa", "--model", tiny_bundle, cwd=place)
     assert done.rc == 0, done.err
-    one_error(search("y.h5", "heme", "--model", tiny_bundle), 2, "takes no texts", "--like")
-    one_error(search("y.h5", "heme"), 4, "y.h5: was made by model 'tiny'", "--model")
+    done = search("y.h5", "heme", "--model", tiny_bundle)
+    one_error(done, 2, "tiny", "--like", code="usage.model_without_texts")
+    one_error(search("y.h5", "heme"), 4, "y.h5: ", "'tiny'", "--model", code="model.not_found")
     done = search("y.h5", "--like", "p1", "--model", tiny_bundle)
     assert (done.rc, done.err, len(proteins_of(done.out))) == (0, "", 4)
 

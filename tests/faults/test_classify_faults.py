@@ -89,15 +89,15 @@ def test_a_changed_head_gives_nothing(protclip, place, tmp_path):
     def other_labels(content):
         content["labels"] = content["labels"][:2]
 
-    for change, message in (
-        (shifted, "does not give the probabilities stored with it"),
-        (nonsense, "lacks or misstates something (a slope of -1.0)"),
-        (other_labels, "a calibration of 3 labels"),
+    for change, message, code in (
+        (shifted, "y.head", "model.head_answers"),
+        (nonsense, "a slope of -1.0", "model.bad_head"),
+        (other_labels, "a calibration of 3 labels", "model.bad_head"),
     ):
         head.write_bytes(data)
         rewrite(head, content=change)
         done = protclip("classify", "predict", "x.h5", "--head", head, cwd=place)
-        one_error(done, 4, message)
+        one_error(done, 4, message, code=code)
     head.write_bytes(data)
     rewrite(head, content=lambda content: content["fit"].update(baselines={"prior": "x"}))
     done = protclip("classify", "evaluate", "l.tsv", "x.h5", "--head", head, cwd=place)

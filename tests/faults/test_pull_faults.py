@@ -154,7 +154,7 @@ def test_interrupt_by_the_user_keeps_what_came(pull, server):
 def test_offline(pull, server):
     done = pull.run("--offline")
     assert done.rc == 4
-    assert "offline" in done.err and "models import" in done.err
+    assert "[model.not_downloaded]" in done.err and "models import" in done.err
     assert server.requests == []
     assert pull.run().rc == 0
     assert pull.run("--offline").rc == 0

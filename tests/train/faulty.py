@@ -16,8 +16,8 @@ from train.loop import checkpoint, steps
 from train.loop.evaluate import evaluate
 from train.loop.optim import Progress
 from train.loop.parallel import share_work
+from train.loop.prepare import make_trainee, prepare
 from train.loop.ranks import Ranks, join_ranks
-from train.loop.setup import make_trainee, prepare
 
 CONFIG = Path(pretrain.__file__).parent / "configs" / "debug.toml"
 

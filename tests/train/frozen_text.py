@@ -10,12 +10,12 @@ from tests.train.launch import CONFIGS, DEBUG
 from train import pretrain
 from train.config.run import load_config
 from train.loop import steps
-from train.loop.averages import Averages
+from train.loop.cache_texts import cache_texts
 from train.loop.evaluate import evaluate
-from train.loop.kept_texts import keep_texts
+from train.loop.moving_average import Averages
 from train.loop.parallel import share_work
+from train.loop.prepare import make_trainee, prepare
 from train.loop.ranks import join_ranks
-from train.loop.setup import make_trainee, prepare
 from train.release import export
 
 MODEL = """[model]
@@ -107,7 +107,7 @@ def gradients(folder, path, parallel):
     run_dir = folder / f"{parallel}{ranks.world}"
     ready = prepare(config, run_dir, ranks, data_path=None, go_path=None, resume=False)
     model = make_trainee(config, ready.vocab_size, ready.bank)
-    keep_texts(config, run_dir, ready, model, ranks)
+    cache_texts(config, run_dir, ready, model, ranks)
     module = share_work(model, parallel, ranks)
     averages = Averages(model, 0.5)
     losses = module(ready.data.batch(0, 1), ranks.group)

@@ -18,8 +18,8 @@ from train.ablation.table import FIGURES, Found, differences, markdown
 from train.config.run import DataConfig, load_config, load_saved_config
 from train.data.pairs import read_proteins
 from train.loop import steps
+from train.loop.prepare import prepare
 from train.loop.ranks import Ranks
-from train.loop.setup import prepare
 from train.protanno.sampling import Sampling
 
 GO = CONFIGS / "debug" / "go_terms.tsv"
@@ -229,20 +229,21 @@ def test_texts_are_encoded_once_for_a_sample_and_a_seed(done):
 
 def test_errors_are_one_line(inputs, done, tmp_path, capsys):
     esm2 = Path(pretrain.__file__).parents[1] / "protclip_core" / "bundled" / "example.fasta"
-    for changes, code, words in (
-        ({"only": "gc,bsd"}, 2, "unknown row 'bsd'"),
-        ({"seeds": "1,1"}, 2, "'1,1' is no list of different numbers"),
-        ({"steps": 0}, 2, "must be 1 or more, got 0"),
-        ({"data": tmp_path / "none.jsonl"}, 4, "none.jsonl: no such file"),
-        ({"text": esm2}, 4, "example.fasta"),
-        ({"steps": 3}, 2, "was begun with other settings ([train] evaluate_every: 2 -> 3)"),
+    for changes, code, kind, value in (
+        ({"only": "gc,bsd"}, 2, "usage.unknown_value", "'bsd'"),
+        ({"seeds": "1,1"}, 2, "usage.bad_value", "'1,1'"),
+        ({"steps": 0}, 2, "usage.bad_value", "--steps"),
+        ({"entries": 1}, 2, "usage.bad_value", "--entries"),
+        ({"data": tmp_path / "none.jsonl"}, 4, "model.not_found", "none.jsonl"),
+        ({"text": esm2}, 4, "", "example.fasta"),
+        ({"steps": 3}, 2, "usage.other_settings", "[train] evaluate_every: 2 -> 3"),
     ):
-        out = done if "other settings" in words else tmp_path / "out"
+        out = done if kind == "usage.other_settings" else tmp_path / "out"
         given = inputs | {f"--{k}": v for k, v in changes.items()}
         assert run(given, out) == code, changes
         lines = capsys.readouterr().err.splitlines()
         (line,) = [line for line in lines if line.startswith("error: ")]
-        assert words in line
+        assert value in line and line.endswith(f"{kind}]")
         assert not [line for line in lines if "Traceback" in line]
 
 
@@ -251,7 +252,8 @@ def test_another_table_of_go_in_the_same_folder_is_refused(inputs, done, tmp_pat
     table.write_text(GO.read_text().replace("binding", "bonding"))
     before = (done / "inputs.json").read_text()
     assert run(inputs | {"--go": table}, done) == 2
-    assert "--go is not what the runs there were begun with" in capsys.readouterr().err
+    (line,) = [n for n in capsys.readouterr().err.splitlines() if n.startswith("error: ")]
+    assert "--go" in line and line.endswith("[usage.other_settings]")
     assert (done / "inputs.json").read_text() == before
 
 
@@ -262,8 +264,9 @@ def test_a_form_that_keeps_nothing_is_named(inputs, tmp_path):
     pairs.write_text("".join(json.dumps(line) + "\n" for line in lines))
     data: DataConfig = load_config(inputs["--config"]).data
     samples = Samples(pairs=pairs, folder=tmp_path / "data", entries=60, data=data)
-    with pytest.raises(InputError, match="release sampling keeps none of"):
+    with pytest.raises(InputError) as caught:
         samples.path("uniform", 1)
+    assert caught.value.code == "input.empty_sample"
 
 
 def row(name, values, against="gc"):

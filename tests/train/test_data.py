@@ -80,10 +80,13 @@ def test_reading_keeps_one_split_and_entries_with_a_text(tmp_path, write_pairs):
 
 def test_reading_names_the_bad_line(tmp_path, write_pairs):
     path = write_pairs(tmp_path / "p.jsonl.gz", [entry("A", name="x"), {"split": "train"}])
-    with pytest.raises(InputError, match=r"p\.jsonl\.gz:2"):
+    with pytest.raises(InputError) as caught:
         read_proteins(path, "train", {})
-    with pytest.raises(InputError, match="no entry of split 'test'"):
+    assert caught.value.code == "input.bad_line"
+    assert str(caught.value.where).endswith("p.jsonl.gz:2")
+    with pytest.raises(InputError) as caught:
         read_proteins(write_pairs(path, [entry("A", name="x")]), "test", {})
+    assert caught.value.code == "input.empty_split"
 
 
 @pytest.mark.parametrize(

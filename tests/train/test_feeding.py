@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from protclip_core.errors import WorkerLostError
-from train.data.feeding import feed, lost_worker
+from train.data.loader import feed, lost_worker
 from train.loop.optim import Progress
 
 SAID = "DataLoader worker (pid 4711) is killed by signal: Killed. "
@@ -43,11 +43,11 @@ def test_a_lost_process_is_told_as_one():
             pass
     error = caught.value
     told = error if isinstance(error, WorkerLostError) else lost_worker(error)
-    assert "that puts batches together was lost" in str(told)
+    assert told.code == "worker.lost_process"
 
 
 def test_a_lost_process_is_found_behind_the_error_it_led_to():
     error = ImportError("numpy cannot be loaded")
     error.__cause__ = RuntimeError(SAID)
-    assert "process 4711 that" in str(lost_worker(error))
+    assert " 4711 " in str(lost_worker(error))
     assert lost_worker(RuntimeError("a DataLoader worker is slow")) is None

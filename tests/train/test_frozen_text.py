@@ -17,11 +17,12 @@ from tests.train.launch import CONFIGS, Job
 from train import pretrain
 from train.data.batches import PairData
 from train.loop import steps
+from train.loop.cache_texts import cache_texts
 from train.loop.evaluate import aspect_fmax, evaluate
-from train.loop.kept_texts import keep_texts
+from train.loop.prepare import make_trainee, prepare
 from train.loop.ranks import Ranks
-from train.loop.setup import make_trainee, prepare
 from train.release import export
+from train.towers.passes import protein_pass
 
 PAIRS = CONFIGS / "debug" / "pairs.jsonl"
 ALONE = Ranks.alone()
@@ -61,7 +62,7 @@ def ready_for(config, run_dir):
     torch.manual_seed(config.train.seed)
     ready = prepare(config, run_dir, ALONE, data_path=None, go_path=None, resume=False)
     model = make_trainee(config, ready.vocab_size, ready.bank)
-    keep_texts(config, run_dir, ready, model, ALONE)
+    cache_texts(config, run_dir, ready, model, ALONE)
     return ready, model
 
 
@@ -131,7 +132,7 @@ def test_two_ranks_equal_one_process(tmp_path, bundle, parallel):
     assert two["figures"] == pytest.approx(one["figures"], rel=1e-4)
 
 
-def test_kept_texts_are_those_that_the_tower_says(tmp_path, bundle):
+def test_cache_texts_are_those_that_the_tower_says(tmp_path, bundle):
     config = frozen_config(tmp_path, bundle)
     ready, model = ready_for(config, tmp_path / "run")
     variants, source, texts = ready.data.variants, ready.data.source, ready.data.texts
@@ -160,17 +161,17 @@ def test_kept_texts_are_those_that_the_tower_says(tmp_path, bundle):
     torch.testing.assert_close(model.every_vectors[place], F.normalize(both, dim=0))
 
 
-def test_kept_texts_of_something_else_are_made_anew(tmp_path, bundle):
+def test_cache_texts_of_something_else_are_made_anew(tmp_path, bundle):
     config = frozen_config(tmp_path, bundle)
     ready, model = ready_for(config, tmp_path / "run")
     before = ready.data.variants.vectors.copy(), model.every_vectors.clone()
     times = [(tmp_path / "run" / n).stat().st_mtime_ns for n in ("text_vectors.npy",)]
-    keep_texts(config, tmp_path / "run", ready, model, ALONE)
+    cache_texts(config, tmp_path / "run", ready, model, ALONE)
     assert [(tmp_path / "run" / "text_vectors.npy").stat().st_mtime_ns] == times
     with torch.no_grad():
         for parameter in model.towers.text_projection.parameters():
             parameter.mul_(-1.5)
-    keep_texts(config, tmp_path / "run", ready, model, ALONE)
+    cache_texts(config, tmp_path / "run", ready, model, ALONE)
     assert not np.array_equal(ready.data.variants.vectors, before[0])
     torch.testing.assert_close(model.every_vectors, model.unit_bank(ready.every))
     assert not torch.allclose(model.every_vectors, before[1])
@@ -178,8 +179,9 @@ def test_kept_texts_of_something_else_are_made_anew(tmp_path, bundle):
 
 def test_a_text_tower_that_learns_cannot_be_kept(tmp_path, bundle):
     config = frozen_config(tmp_path, bundle, text={"projection_frozen": "false"})
-    with pytest.raises(UsageError, match=r"\[text\] cache_variants: needs a text encoder"):
+    with pytest.raises(UsageError) as caught:
         pretrain.train(config, run_dir=tmp_path / "run")
+    assert caught.value.code == "usage.not_frozen"
 
 
 @pytest.mark.parametrize("negatives", [0, 3])
@@ -213,11 +215,12 @@ def test_only_masked_proteins_go_through_the_layers(tmp_path, bundle):
     long = towers.protein_embedding(whole, batch.proteins)
     seen = []
     towers.protein_encoder.layers[0].register_forward_hook(lambda *given: seen.append(given[2]))
-    found = model._proteins(batch)
+    outputs = protein_pass(towers, batch, model.reads)
+    found = [outputs[name] for name in ("proteins", "whole", "residues", "segments")]
     assert [len(vectors) for vectors in seen] == [len(close.residues.tokens)]
     for one, other in zip(found, (long, whole[:, :width], residues, segments[:, :width])):
         torch.testing.assert_close(one, other)
-    torch.testing.assert_close(model._whole(batch.proteins), long)
+    torch.testing.assert_close(towers.protein_vectors(batch.proteins), long)
 
 
 def test_layers_that_nothing_goes_through_do_not_learn(tmp_path, bundle):
@@ -244,8 +247,9 @@ def test_few_pairs_are_the_first_ones_cropped(tmp_path, bundle):
     assert any(starts), "some windows begin further in"
     assert len(batch.few.residue_targets) == len(batch.few.whole.tokens)
     assert batch.masked.residue_targets is None
-    with pytest.raises(UsageError, match=r"residue_pairs: 4 are not enough for 5 ranks"):
+    with pytest.raises(UsageError) as caught:
         PairData(ready.data.source, ready.data.texts, config.data, config.objectives, 1, ranks=5)
+    assert caught.value.code == "usage.bad_value"
 
 
 def test_figures_with_the_prior_are_those_of_their_definition(tmp_path, bundle):

@@ -59,7 +59,7 @@ def test_the_index_is_in_the_bundle_and_whole(made):
 def test_the_scale_is_that_of_the_run(made):
     folder, bundle, _, figures = made
     tensors = load_file(checkpoint.find(folder / "text-run") / "model.safetensors")
-    scale = math.exp(float(tensors["go_logit_scale"]))
+    scale = math.exp(float(tensors["objectives.go.logit_scale"]))
     assert figures["go_scale"] == pytest.approx(scale)
     assert find_go_index(describe_model(bundle)).go_scale == pytest.approx(scale)
 
@@ -115,5 +115,6 @@ def test_a_split_without_annotated_proteins(made, tmp_path):
     (tmp_path / "few.jsonl").write_text(
         json.dumps({"split": "train", "sequence": "MK", "go": [ontology.ids[-1]]}) + "\n"
     )
-    with pytest.raises(InputError, match="no protein of split 'valid' has a GO term"):
+    with pytest.raises(InputError) as caught:
         read_annotated(tmp_path / "few.jsonl", ontology, ("train", "valid"))
+    assert caught.value.code == "input.empty_split"

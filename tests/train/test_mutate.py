@@ -11,7 +11,7 @@ from torch import nn
 from protclip_core.encoders.alphabet import TOKENS, encode
 from tests.train.launch import debug_config
 from train.data.substitutions import mutate, substitutions
-from train.loop.averages import Averages
+from train.loop.moving_average import Averages
 from train.loop.optim import make_optimizer, set_learning_rate
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"

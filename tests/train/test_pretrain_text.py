@@ -234,18 +234,21 @@ def test_learning_brings_names_to_their_places(tmp_path, go_table):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "code", "shown"),
     [
-        ("projection_dim = 8", "projection_dim = 7", "must be even"),
-        ("projection_dim = 8", "", "'projection_dim' is missing"),
-        ("terms = 12", "term = 12", "unknown key 'term'; did you mean 'terms'"),
-        ("[model]", "[modell]", "unknown key 'modell'; did you mean 'model'"),
+        ("projection_dim = 8", "projection_dim = 7", "bad_value", ("projection_dim", "7")),
+        ("projection_dim = 8", "", "bad_value", ("projection_dim is missing",)),
+        ("terms = 12", "term = 12", "unknown_key", ("[objectives]", "'term'", "'terms'")),
+        ("[model]", "[modell]", "unknown_key", ("'modell'", "'model'")),
+        ("[text]", "[text]\nweights = 'x'", "bad_value", ("weights",)),
     ],
 )
-def test_wrong_keys_are_named(tmp_path, before, after, said):
+def test_wrong_keys_are_named(tmp_path, before, after, code, shown):
     config = write_config(tmp_path, it=(before, after))
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError) as caught:
         load_text_config(config)
+    assert caught.value.code == f"usage.{code}"
+    assert all(part in str(caught.value) for part in shown)
 
 
 def test_recipe_that_ships_is_valid():
@@ -259,4 +262,4 @@ def test_folder_that_holds_a_run_is_not_begun_anew(tmp_path, go_table, capsys):
     arguments += ["--data", DEBUG_DATA / "pairs.jsonl", "--go", go_table]
     assert pretrain_text.main([str(a) for a in arguments]) == 0
     assert pretrain_text.main([str(a) for a in arguments]) == 2
-    assert "holds a run already; add --resume" in capsys.readouterr().err
+    assert "[usage.output_exists]" in capsys.readouterr().err

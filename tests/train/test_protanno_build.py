@@ -87,24 +87,24 @@ def test_standard_input_and_skipped_records(tmp_path):
         file.seek(0)
         refused = run("-", "--out", tmp_path / "other", stdin=file)
     assert refused.returncode == 3
-    assert refused.stderr.splitlines()[-1] == (
-        "error: <stdin>:3 (BAD1): it has no 'sequence'; mend it, or pass over it with --skip-broken"
-    )
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith("error: <stdin>:3 (BAD1): it has no 'sequence'")
+    assert last.endswith(" [input.bad_record]")
     assert len(ShardSet(tmp_path / "out")) == 4
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["absent.dat"], 3, "absent.dat: no such file"),
-        (["html"], 3, "html: is an HTML page, not UniProt entries; fetch the file itself again"),
+        (["absent.dat"], 3, "absent.dat: "),
+        (["html"], 3, "[input.unknown_format]"),
         (["cut.gz"], 3, "cut.gz: gzip data end early"),
-        ([FLAT, "--sampling", "uniform"], 2, "uniform sampling needs"),
-        ([FLAT, "--sampling", "paper", "--go-only"], 2, "--go-only: no sampling can keep"),
-        ([FLAT, "--shard-size", "0"], 2, "--shard-size: 0 entries"),
+        ([FLAT, "--sampling", "uniform"], 2, "[usage.missing_option]"),
+        ([FLAT, "--sampling", "paper", "--go-only"], 2, "[usage.conflicting_options]"),
+        ([FLAT, "--shard-size", "0"], 2, "--shard-size: 0"),
         ([TABLE, "--sampling", "release", "--seed", "3", "--exponents", "9,0"], 0, ""),
-        (["tiny.jsonl", "--sampling", "release"], 3, "none of 1 entries was kept"),
-        (["-", "-"], 3, "can be read once only"),
+        (["tiny.jsonl", "--sampling", "release"], 3, "[input.empty_sample]"),
+        (["-", "-"], 3, "[input.stdin_twice]"),
     ],
 )
 def test_errors_are_one_line(tmp_path, arguments, code, message):
@@ -254,28 +254,37 @@ def test_damage_is_found(tmp_path, entries):
     data[len(data) // 2] ^= 0xFF
     shard.write_bytes(data)
     shards = ShardSet(tmp_path / "out")
-    with pytest.raises(ModelError, match="protanno-000001.jsonl.gz: the shard is damaged"):
+    with pytest.raises(ModelError) as caught:
         shards.verify()
-    with pytest.raises(ModelError, match="protanno-000001.jsonl.gz: the shard is damaged"):
+    assert caught.value.code == "model.damaged"
+    assert str(caught.value.where).endswith("protanno-000001.jsonl.gz")
+    with pytest.raises(ModelError) as caught:
         list(shards.entries())
+    assert caught.value.code == "model.damaged"
+    assert str(caught.value.where).endswith("protanno-000001.jsonl.gz")
     shard.write_bytes(data[:-1])
-    with pytest.raises(ModelError, match="missing or cut"):
+    with pytest.raises(ModelError) as caught:
         ShardSet(tmp_path / "out")
+    assert caught.value.code == "model.damaged"
     (tmp_path / "out" / "index.json").write_text('{"format": "other"}')
-    with pytest.raises(ModelError, match="no index of format"):
+    with pytest.raises(ModelError) as caught:
         ShardSet(tmp_path / "out")
-    with pytest.raises(ModelError, match="no data set is there"):
+    assert caught.value.code == "model.unknown_format"
+    with pytest.raises(ModelError) as caught:
         ShardSet(tmp_path)
+    assert caught.value.code == "model.not_found"
 
 
 def test_other_folders_are_left_alone(tmp_path, entries):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="holds other files"):
+    with pytest.raises(UsageError) as caught:
         make(entries, tmp_path)
+    assert caught.value.code == "usage.output_exists"
     make(FLAT, tmp_path / "out")
     before = files_of(tmp_path / "out")
-    with pytest.raises(UsageError, match="holds a data set already"):
+    with pytest.raises(UsageError) as caught:
         make(entries, tmp_path / "out")
+    assert caught.value.code == "usage.output_exists"
     again = run(FLAT, "--out", tmp_path / "out", "--resume")
     assert again.returncode == 0 and "finished already" in again.stderr
     other = run(FLAT, "--out", tmp_path / "out", "--resume", "--all-names")
@@ -387,13 +396,13 @@ def test_resume_refuses_other_input(tmp_path, unfinished):
     text = copy.read_text()
     copy.write_text(text.replace("protein 3,", "protein 4,"))
     forgot = run(*arguments)
-    assert forgot.returncode == 2 and "finish it with --resume" in forgot.stderr
+    assert forgot.returncode == 2 and "[usage.unfinished_run]" in forgot.stderr
     done = run(*arguments, "--resume")
     assert done.returncode == 3
-    assert "x.jsonl: differs in its first " in done.stderr
+    assert "x.jsonl: " in done.stderr and "[input.changed_source]" in done.stderr
     copy.write_text(text + "\n")
     longer = run(*arguments, "--resume")
-    assert longer.returncode == 2 and "the unfinished build there is another" in longer.stderr
+    assert longer.returncode == 2 and "[usage.other_settings]" in longer.stderr
     copy.write_text(text)
     assert run(*arguments, "--resume", "--keep-evidence").returncode == 2
     assert run(*arguments, "--resume").returncode == 0
@@ -419,7 +428,7 @@ def test_full_disk_keeps_finished_shards(tmp_path, entries, wanted):
         arguments = options_of(entries, disk / "out", "none")
         full = run(*arguments)
         assert full.returncode == 5, full.stderr
-        assert "no room to write it" in full.stderr.splitlines()[-1]
+        assert full.stderr.splitlines()[-1].endswith("[resource.disk_full]")
         assert list((disk / "out" / "shards").glob("*.gz"))
         subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
         done = run(*arguments, "--resume")

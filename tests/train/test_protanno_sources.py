@@ -206,7 +206,7 @@ def test_wrong_files_are_named(tmp_path, content, message):
         ("CC   -!- FUNCTION: Keeps", "XX   -!- FUNCTION: Keeps", r":61 \(Z9AAA2\): 'XX   -!-"),
         ("//\nID   Z9AAA3", "ID   Z9AAA3", r":67 \(Z9AAA2\): 'ID   Z9AAA3"),
         ("AC   Z9AAA2;\n", "", ":55: it has no accession"),
-        ("Full=Hush protein", "Full=Hush; nonsense", "'nonsense' is no name"),
+        ("Full=Hush protein", "Full=Hush; nonsense", r"'nonsense' is not"),
         ("LLPTAAA\n//\n", "LLPTAAA\n", r"\(Z9AAA5\): it ends without '//'"),
     ],
 )
@@ -223,10 +223,10 @@ def test_broken_records_of_a_flat_file_are_named(tmp_path, old, new, message):
     [
         ('"pe": 3', '"pe": 0', ":2 (Z9AAA2): its protein existence is 0, not 1 to 5"),
         ('"pe": 3', '"pe": true', ":2 (Z9AAA2): its protein existence is True, not 1 to 5"),
-        ('"pe": 3', '"pe": ', ":2 (Z9AAA2): it is no JSON object on one line"),
-        ('"Hush protein"', "7", ":2 (Z9AAA2): its 'name' is no text"),
-        ('["GO:0016020"]', '["16020"]', ":3 (Z9AAA3): '16020' is no GO id"),
-        ('["GO:0016020"]', '"GO:0016020"', ":3 (Z9AAA3): its 'go' is no list"),
+        ('"pe": 3', '"pe": ', ":2 (Z9AAA2): it is not a JSON object on one line"),
+        ('"Hush protein"', "7", ":2 (Z9AAA2): its 'name' is not text"),
+        ('["GO:0016020"]', '["16020"]', ":3 (Z9AAA3): '16020' is not a GO id"),
+        ('["GO:0016020"]', '"GO:0016020"', ":3 (Z9AAA3): its 'go' is not a list"),
         ('"sequence": "MKKLLPTAAA"', '"sequence": ""', ":5 (Z9AAA5): it has no 'sequence'"),
     ],
 )

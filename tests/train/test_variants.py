@@ -6,7 +6,7 @@ from tokenizers import Tokenizer
 
 from tests.train.launch import CONFIGS
 from train.data.composer import TextComposer
-from train.data.text_vectors import open_variants, write_variants
+from train.data.text_variants import open_variants, write_variants
 
 
 class OnePair:

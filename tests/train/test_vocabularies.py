@@ -183,6 +183,7 @@ def test_the_program_prints_figures_and_refuses_bad_data(made, tmp_path, capsys)
     assert json.loads(capsys.readouterr().out)["tables"]["location"] == 3
     assert (tmp_path / "t" / "ec.tsv").read_text().splitlines()[0] == "2.-.-.-\ttransferase"
     (tmp_path / "bad.jsonl").write_text("{}\n")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError) as caught:
         vocabularies._read(tmp_path / "bad.jsonl")
+    assert caught.value.code == "input.bad_line"
     assert vocabularies.main(["--data", str(tmp_path / "bad.jsonl"), *argv[2:]]) != 0

@@ -92,7 +92,7 @@ def with_text(recipe: RunConfig, text: str, steps: int | None) -> RunConfig:
 
 
 def choose_rows(only: str | None) -> list[Row]:
-    """Return the rows that are asked for, in the order of the table."""
+    """Return the chosen rows, in the order of the table."""
     if only is None:
         return list(ROWS)
     known = [row.name for row in ROWS]
@@ -112,6 +112,6 @@ def read_seeds(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
         raise UsageError(
-            f"{text!r} is no list of different numbers", code="usage.bad_value", where="--seeds"
+            f"{text!r} is not a list of different numbers", code="usage.bad_value", where="--seeds"
         )
     return [int(part) for part in parts]

@@ -44,20 +44,20 @@ def run_once(config: RunConfig, out: Path) -> dict[str, float]:
     Raises
     ------
     UsageError
-        It was begun with other settings.
+        It was started with other settings.
     ProtclipError
         Whatever ends a training early.
     """
     run_dir = out / config.name
     saved = run_dir / CONFIG
     if saved.exists():
-        changes = changed_keys(load_saved_config(saved), config)
+        changes = changed_keys(load_saved_config(saved).to_dict(), config.to_dict())
         if changes:
             raise UsageError(
-                f"was begun with other settings ({changes[0]})",
+                f"was started with other settings ({changes[0]})",
                 code="usage.other_settings",
                 where=str(run_dir),
-                hint="give those again, or another --out",
+                hint="use the same settings, or another --out",
             )
     found = _finished(config, run_dir)
     if found is None:
@@ -134,7 +134,7 @@ def check_inputs(out: Path, text: str, go_path: Path) -> None:
         for option in facts:
             if known[option] != facts[option]:
                 raise UsageError(
-                    f"{option} is not what the runs there were begun with",
+                    f"{option} differs from what the runs there started with",
                     code="usage.other_settings",
                     where=str(out),
                     hint="give it again, or another --out",

@@ -36,7 +36,7 @@ _SPARE = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Where the samples of an ablation lie, made when they are asked for.
+    """Where the samples of an ablation are; each is made when it is first needed.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def draw_sample(sampling: Sampling, clusters: Mapping[str, tuple[int, int]]) -> 
 
 
 def cut(accessions: Sequence[str], number: int, seed: int) -> list[str]:
-    """Return so many of them at random, in their order; all, where there are no more."""
+    """Return at most this many of them at random, in their order."""
     if len(accessions) <= number:
         return list(accessions)
     places = random.Random(seed).sample(range(len(accessions)), number)

@@ -1,1 +1,1 @@
-"""What a run is made of, read from TOML."""
+"""The configuration of a run, read from TOML."""

@@ -1,4 +1,4 @@
-"""What a run is made of, read from TOML into dataclasses; a key that nothing reads is an error.
+"""The configuration of a run, read from TOML into dataclasses; an unknown key is an error.
 
 Each table is one class, owned by the part of the trainer that reads it; the comments on its
 fields are the reference of the configuration. A recipe is one whole file: none inherits.
@@ -131,7 +131,7 @@ class ObjectivesConfig:
     bsr: NotNegative = 0.7
     mlm: NotNegative = 0.3
     pda: NotNegative = 1.0
-    #: Beside the paper: proteins against a bank of GO terms; needs the table of GO.
+    #: Beyond the paper: proteins against a bank of GO terms; needs the table of GO.
     go: NotNegative = 0.0
     #: Each objective on a pass of its own, as in the paper (whole, masked and segment-masked
     #: proteins); or all on one pass at about a third of the cost: then a share of the proteins
@@ -342,20 +342,17 @@ def load_saved_config(path: str | Path) -> RunConfig:
     return _run_config(content, str(path))
 
 
-def changed_keys(before: RunConfig, after: RunConfig) -> list[str]:
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return what differs between two configurations, as ``[table] key: old -> new``."""
-    old, new = before.to_dict(), after.to_dict()
+    # As JSON has them: a saved list is what was a tuple.
+    old, new = (json.loads(json.dumps(content)) for content in (before, after))
     return [
         f"[{table}] {key}: {old[table].get(key)} -> {new[table].get(key)}"
         for table, values in new.items()
         if isinstance(values, dict)
         for key in sorted(values.keys() | old[table].keys())
-        if _plain(old[table].get(key)) != _plain(values.get(key))
+        if old[table].get(key) != values.get(key)
     ]
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _run_config(content: dict[str, Any], where: str) -> RunConfig:

@@ -7,7 +7,7 @@ import difflib
 import sys
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,7 +18,7 @@ from protclip_core.errors import UsageError
 from protclip_core.io.json_fields import problem_of
 
 __all__ = ["Above0", "BelowOne", "Count", "Natural", "NotNegative", "Share"]
-__all__ += ["make", "read_toml"]
+__all__ += ["check_keys", "make", "read_toml"]
 
 _MOST = sys.float_info.max
 NotNegative = Annotated[float, Meta(ge=0, le=_MOST)]
@@ -68,7 +68,7 @@ def make(cls: type[Config], content: Mapping[str, Any], file: str, table: str = 
     UsageError
         A key that is unknown or missing, or a value of another type or out of range.
     """
-    _check_keys(cls, content, file, table)
+    _check(cls, content, file, table)
     try:
         return msgspec.convert(content, cls)
     except msgspec.ValidationError as error:
@@ -77,24 +77,28 @@ def make(cls: type[Config], content: Mapping[str, Any], file: str, table: str = 
         ) from error
 
 
-def _check_keys(cls: Any, content: Mapping[str, Any], file: str, table: str) -> None:  # noqa: ANN401
+def check_keys(known: Collection[str], content: Mapping[str, Any], where: str) -> None:
     """Refuse an unknown key, with the known one that is nearest to it."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    for key, value in content.items():
-        where = f"{file}: [{table}]" if table else file
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, 1)
+    for key in content:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]!r}" if near else None
             raise UsageError(
                 f"unknown key {key!r}", code="usage.unknown_key", where=where, hint=hint
             )
+
+
+def _check(cls: Any, content: Mapping[str, Any], file: str, table: str) -> None:
+    """Look at what `msgspec` does not: unknown keys, and what a value may be one of."""
+    hints, where = typing.get_type_hints(cls), f"{file}: [{table}]" if table else file
+    check_keys(hints, content, where)
+    for key, value in content.items():
         choices = typing.get_args(hints[key])
         if typing.get_origin(hints[key]) is Literal and value not in choices:
-            shown = ", ".join(map(repr, choices))
             raise UsageError(
-                f"{key} must be one of {shown}, not {value!r}",
+                f"{key} must be one of {', '.join(map(repr, choices))}, not {value!r}",
                 code="usage.bad_value",
                 where=where,
             )
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
-            _check_keys(hints[key], value, file, key)
+            _check(hints[key], value, file, key)

@@ -1,4 +1,4 @@
-"""What a run of the text tower is made of; see `train.pretrain_text`."""
+"""The configuration of a run of the text tower; see `train.pretrain_text`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from msgspec import Meta
 from protclip_core.encoders.projection_form import ProjectionForm
 from protclip_core.errors import UsageError
 from train.config.run import DataConfig, TextConfig, TrainConfig
-from train.config.tables import Natural, make, read_toml
+from train.config.tables import Natural, check_keys, make, read_toml
 
 __all__ = ["TextObjectives", "TextRunConfig", "load_text_config"]
 
 
-#: Tables whose keys are fields of `TextRunConfig` itself.
-_SPREAD = ("model", "data")
+#: Keys of ``model`` and ``data`` are fields of `TextRunConfig` itself.
+_TABLES = ("text", "model", "objectives", "train", "data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +91,11 @@ def load_text_config(path: Path) -> TextRunConfig:
         No such file, no TOML, or a key that is unknown, missing or of a wrong value.
     """
     content = read_toml(path)
-    flat = {**content, **content.get("model", {}), **content.get("data", {})}
-    made = make(TextRunConfig, {key: v for key, v in flat.items() if key not in _SPREAD}, str(path))
+    check_keys([*_TABLES, "name"], content, str(path))
+    flat = {key: value for key, value in content.items() if key not in ("model", "data")}
+    for table in ("model", "data"):
+        flat |= content.get(table) or {}
+    made = make(TextRunConfig, flat, str(path))
     if made.text.weights is not None:
         raise UsageError(
             "a text tower starts from a shape",

@@ -27,7 +27,7 @@ class Annotated:
     Attributes
     ----------
     sequences
-        Residues; empty texts where they were not asked for.
+        Residues; empty for the splits in ``bare``.
     terms
         Numbers of each protein's terms, propagated, without roots.
     """

@@ -27,7 +27,7 @@ from train.data.composer import PROPERTY_TAGS, TextComposer, hash_texts
 from train.data.masking import Masked, mask_batch
 from train.data.pairs import PairSource, read_proteins
 from train.data.substitutions import mutate
-from train.data.text_vectors import TextVariants
+from train.data.text_variants import TextVariants
 
 __all__ = ["Batch", "EpochPlan", "PairData", "full_batch", "read_proteins"]
 
@@ -170,7 +170,7 @@ class PairData:
         self._few = config.residue_pairs if objectives.on_residues else 0
         if 0 < self._few < ranks:
             raise UsageError(
-                f"{self._few} are not enough for {ranks} ranks",
+                f"{self._few} are too few for {ranks} ranks",
                 code="usage.bad_value",
                 where="[data] residue_pairs",
             )

@@ -59,7 +59,7 @@ class TextComposer:
                 raise ModelError(
                     f"the tokenizer has no {token}",
                     code="model.bad_tokenizer",
-                    hint="give one of BERT's kind",
+                    hint="give a BERT tokenizer",
                 )
             named.append(int(id))
         self._first, self._last, self.pad = named

@@ -15,7 +15,7 @@ from torch import Tensor
 from protclip_core.errors import InputError
 from train.data.composer import TextComposer
 from train.data.go_terms import GoTerms
-from train.data.text_vectors import length_batches
+from train.data.text_variants import length_batches
 
 __all__ = ["GoBank", "log_odds", "make_bank", "vectors_of_terms"]
 
@@ -93,7 +93,7 @@ def make_bank(
     Raises
     ------
     InputError
-        No term has so many.
+        No term has that many.
     """
     columns = np.flatnonzero(counts >= least)
     if not len(columns):

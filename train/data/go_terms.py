@@ -136,9 +136,7 @@ class GoTerms:
                     free.append(child)
         if done < len(self.ids):
             stuck = self.ids[int(np.flatnonzero(waiting)[0])]
-            raise InputError(
-                f"{stuck} is among its own ancestors", code="input.cyclic_terms", where=where
-            )
+            raise InputError(f"{stuck} is its own ancestor", code="input.cyclic_terms", where=where)
 
 
 def _read(path: str | Path) -> list[dict[str, str]]:
@@ -149,7 +147,7 @@ def _read(path: str | Path) -> list[dict[str, str]]:
     missing = [name for name in needed if not rows or name not in rows[0]]
     if missing:
         raise InputError(
-            f"has no column {missing[0]!r}",
+            f"does not have a column {missing[0]!r}",
             code="input.missing_column",
             where=str(path),
             hint="give a GO table",

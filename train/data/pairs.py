@@ -388,7 +388,7 @@ def open_pairs(
             "no such file",
             code="model.not_found",
             where=str(path),
-            hint="name the pairs with --data",
+            hint="give the pairs with --data",
         )
     options = {"holdout": config.holdout, "valid_split": config.valid_split}
     return MemoryPairs(read_proteins(path, split, names, **options), tokenizer, terms)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written beside, then renamed, so that a kill never leaves half of one.
+"""Checkpoints of a run: written to a temporary folder, then renamed, so a kill never halves one.
 
 A checkpoint is a directory ``step-00001234``::
 
@@ -13,8 +13,8 @@ A checkpoint is a directory ``step-00001234``::
 The batches of a run follow from its seed and its place (see `train.data.batches`), so that place
 and the generators are all that an exact resume needs. A sharded run (FSDP) gathers its state on
 the first rank: a checkpoint is the same whatever the number of ranks, and any number of them,
-sharded or not, may go on from it. What a run of other ranks draws beyond its batches (the noise of
-PDA) differs, and is said.
+sharded or not, can continue from it. With another number of ranks, random numbers other than those
+of the batches (the noise of PDA) differ, and a warning says so.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from protclip_core.errors import ModelError, ProtclipError, ResourceError
 from protclip_core.io.atomic import disk_error, free_bytes, fsync_folder
-from train.loop.averages import Averages
+from train.loop.moving_average import Averages
 from train.loop.optim import Progress
 from train.loop.ranks import Ranks
 
@@ -142,10 +142,10 @@ def restore(
         set_optimizer_state_dict(model, optimizer, states, options=options)
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelError(
-            "does not fit the configuration",
+            "does not match the configuration",
             code="model.other_settings",
             where=str(directory),
-            hint="resume with the shapes and objectives that the run began with",
+            hint="resume with the shapes and objectives that the run started with",
         ) from error
     rest = torch.load(directory / "rest.pt", weights_only=True)
     if "bank_vectors" in _bank_of(model) and "bank_vectors" in rest:
@@ -154,7 +154,7 @@ def restore(
         _set_generators(rest["generators"][ranks.rank], ranks)
     elif ranks.first:
         _log.warning(
-            "%s is of %d ranks, and these are %d: the run goes on, but not bit by bit",
+            "%s was written by %d ranks, this run has %d: it continues, but not bit for bit",
             directory.name,
             world,
             ranks.world,
@@ -194,7 +194,7 @@ def read_progress(directory: Path) -> Progress:
 
 
 def find(run_dir: Path) -> Path:
-    """Return the newest checkpoint that is whole; one that is not is named in a warning.
+    """Return the newest complete checkpoint; a damaged one is named in a warning.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def find(run_dir: Path) -> Path:
         what,
         code="model.damaged" if found else "model.no_checkpoint",
         where=str(run_dir),
-        hint="start again without --resume elsewhere",
+        hint="start a new run in another folder",
     )
 
 
@@ -251,7 +251,7 @@ class _Hashing:
         self.size = 0
         self.error: OSError | None = None
 
-    def write(self, data: Any) -> int:  # noqa: ANN401
+    def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         self._digest.update(view)
         self.size += len(view)
@@ -280,7 +280,7 @@ def _write_file(path: Path, write: Callable[[Any], object]) -> dict[str, Any]:
                 raise hashing.error from error
             if free_bytes(path) < 1_000_000:
                 raise ResourceError(
-                    "no room to write it", code="resource.disk_full", where=str(path)
+                    "no space to write it", code="resource.disk_full", where=str(path)
                 ) from error
             raise
         os.fsync(file.fileno())
@@ -313,10 +313,10 @@ def _is_sharded(model: nn.Module) -> bool:
     return any(hasattr(parameter, "full_tensor") for parameter in model.parameters())
 
 
-def _bank_of(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
+def _bank_of(model: Any) -> dict[str, Tensor]:
     """Return what is no parameter but belongs to the state of a `Trainee`.
 
-    The vectors of a frozen text tower are in the folder of the run (`train.loop.kept_texts`).
+    The vectors of a frozen text tower are in the folder of the run (`train.loop.cache_texts`).
     """
     go = getattr(model, "go", None)
     return {} if go is None or model.towers.text_frozen else {"bank_vectors": go.vectors}

@@ -58,7 +58,7 @@ def draw(run_dirs: Sequence[Path], out: Path) -> None:
     runs = {str(path): read_metrics(path) for path in run_dirs}
     for name, rows in runs.items():
         if not rows:
-            raise ModelError("holds no metrics of a run", code="model.no_metrics", where=name)
+            raise ModelError("does not hold metrics of a run", code="model.no_metrics", where=name)
     panels = _panels([row for rows in runs.values() for row in rows])
     columns = min(3, len(panels))
     lines = math.ceil(len(panels) / columns)

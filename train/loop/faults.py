@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from protclip_core.engines.memory import is_out_of_memory
 from protclip_core.errors import ProtclipError, ResourceError
-from train.data.feeding import lost_worker, stop_watching
+from train.data.loader import lost_worker, stop_watching
 from train.loop.ranks import Ranks
 
 __all__ = ["named_faults"]

@@ -120,7 +120,7 @@ def learning_rate(progress: Progress, settings: TrainConfig) -> float:
 
 
 def share_done(progress: Progress, settings: TrainConfig) -> float:
-    """Return how much of the run is behind: the greatest of its limits' shares; 0 to 1."""
+    """Return how much of the run is done, 0 to 1: the greatest share of its limits."""
     shares = [0.0]
     if settings.max_steps is not None:
         shares.append(progress.step / settings.max_steps)

@@ -33,9 +33,8 @@ def share_work(model: Trainee, parallel: str, ranks: Ranks) -> nn.Module:
     if ranks.group is None:
         return model
     if parallel == "fsdp":
-        for layers in _layers(model):
-            for layer in layers:
-                fully_shard(layer)
+        for layer in model.towers.layers():
+            fully_shard(layer)
         fully_shard(model)
         for name in LOOKS:
             register_fsdp_forward_method(model, name)
@@ -63,14 +62,3 @@ def clip_gradients(module: nn.Module, limit: float) -> Tensor:
 def _unsynced(module: FSDPModule, *, wait: bool) -> Iterator[None]:
     module.set_requires_gradient_sync(not wait)
     yield
-
-
-def _layers(model: Trainee) -> Iterator[nn.ModuleList]:
-    """Give the lists of layers of both encoders, as far as they have some."""
-    text = getattr(model.towers.text_encoder, "encoder", None)
-    for layers in (
-        getattr(model.towers.protein_encoder, "layers", None),
-        getattr(text, "layer", None),
-    ):
-        if isinstance(layers, nn.ModuleList):
-            yield layers

@@ -17,7 +17,7 @@ from train.loop.terminal import guarded, log_to_terminal, start_program
 __all__ = ["KEPT", "end", "run_on_ranks", "run_parser"]
 
 #: What a signal leaves behind.
-KEPT = "the newest checkpoint is kept, go on with --resume"
+KEPT = "the newest checkpoint is kept, continue with --resume"
 
 
 def run_parser(module: str, doc: str | None, *, data: bool = False) -> argparse.ArgumentParser:

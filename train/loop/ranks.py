@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 #: Seconds in which those who are still there leave a note, after one has gone.
 _GRACE = 5.0
-#: Seconds that ranks wait while the first one prepares the data.
+#: Seconds that ranks wait while the first prepares the data.
 _PREPARING = 12 * 3600.0
 _LOST = re.compile(
     r"gloo|nccl|connection (?:closed|reset|refused)|timed? ?out|broken pipe|socket|"
@@ -169,7 +169,7 @@ class Ranks:
             names = " and ".join(map(str, missing))
             which = f"rank {names}" if len(missing) == 1 else f"ranks {names}"
             dead = all(self._dead(rank) for rank in missing)
-            what = "was lost" if dead else f"did not come within {self.timeout:g} seconds"
+            what = "was lost" if dead else f"did not answer within {self.timeout:g} seconds"
             return WorkerLostError(f"{which} {what} {when}", code="worker.lost_rank", hint=hint)
         for rank in range(self.world):
             reason = self._read("gone", rank)
@@ -205,7 +205,7 @@ class Ranks:
             # The store is gone, and with it whoever kept it.
             return False
 
-    def _read(self, kind: str, rank: int) -> Any:  # noqa: ANN401
+    def _read(self, kind: str, rank: int) -> Any:
         if not self._has(kind, rank):
             return None
         with suppress(RuntimeError, ValueError):

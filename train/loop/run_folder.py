@@ -12,9 +12,10 @@ from tokenizers import Tokenizer
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.io.atomic import disk_error, write_atomic
+from train.config.run import changed_keys
 from train.data.texts import Part, train_tokenizer
 
-__all__ = ["CONFIG", "TOKENIZER", "changes", "make_tokenizer", "open_tokenizer", "prepare_folder"]
+__all__ = ["CONFIG", "TOKENIZER", "make_tokenizer", "open_tokenizer", "prepare_folder", "read_json"]
 
 _log = logging.getLogger(__name__)
 TOKENIZER, CONFIG = "tokenizer.json", "config.json"
@@ -23,7 +24,7 @@ TOKENIZER, CONFIG = "tokenizer.json", "config.json"
 def prepare_folder(
     run_dir: Path,
     content: dict[str, Any],
-    changes: Callable[[Path], list[str]],
+    saved_content: Callable[[Path], dict[str, Any]],
     *,
     resume: bool,
 ) -> None:
@@ -35,8 +36,8 @@ def prepare_folder(
         The folder.
     content
         The configuration, as it is saved.
-    changes
-        From a saved configuration to what differs; each is said in a warning.
+    saved_content
+        Reads the configuration of an earlier run; each difference is said in a warning.
     resume
         Whether a run is there to be resumed.
 
@@ -60,7 +61,7 @@ def prepare_folder(
             hint="add --resume",
         )
     if resume:
-        for change in changes(saved):
+        for change in changed_keys(saved_content(saved), content):
             _log.warning("resumed with another setting: %s", change)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -69,22 +70,9 @@ def prepare_folder(
     write_atomic(saved, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def changes(saved: Path, content: dict[str, Any]) -> list[str]:
-    """Name the keys, as ``table.key``, whose values a saved configuration has otherwise."""
-    old = _flat(json.loads(saved.read_text(encoding="utf-8")))
-    new = _flat(json.loads(json.dumps(content)))
-    return [
-        f"{key}: {old.get(key)} -> {new.get(key)}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-
-
-def _flat(content: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        inner = {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else None
-        found |= {key: value} if inner is None else inner
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a saved configuration as it is."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 

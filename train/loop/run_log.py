@@ -1,4 +1,4 @@
-"""What a run says of itself: ``metrics.jsonl``, a log for TensorBoard, a line now and then."""
+"""The record of a run: ``metrics.jsonl``, a log for TensorBoard, and a line now and then."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Reporter:
     Raises
     ------
     UsageError
-        TensorBoard is asked for and not there.
+        TensorBoard is switched on but not installed.
     """
 
     def __init__(self, run_dir: Path, step: int, *, active: bool, tensorboard: bool) -> None:
@@ -119,7 +119,7 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _tensorboard(run_dir: Path, step: int) -> Any:  # noqa: ANN401
+def _tensorboard(run_dir: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

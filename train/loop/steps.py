@@ -15,8 +15,8 @@ from protclip_cli.boundary import Stopped
 from protclip_core.errors import InputError
 from train.config.run import TrainConfig
 from train.loop import checkpoint
-from train.loop.averages import Averages
 from train.loop.curves import draw
+from train.loop.moving_average import Averages
 from train.loop.optim import Progress, learning_rate, set_learning_rate, share_done
 from train.loop.ranks import Ranks
 from train.loop.run_log import Reporter

@@ -71,7 +71,7 @@ def guarded(
     kept
         What a signal leaves behind, for its line.
     tell
-        Asked when an error ends the program: whether its line is to be shown.
+        Called when an error ends the program: whether to print its line.
     """
 
     def traced() -> None:
@@ -100,7 +100,7 @@ def start_program(threads: int | None = None) -> None:
 
 
 def log_to_terminal(*, quiet: bool = False) -> None:
-    """Show log records as lines of the program; errors alone where it is to be quiet."""
+    """Show log records as lines of the program; only errors if quiet."""
     for name in ("train", "protclip_core"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [_Lines()], False

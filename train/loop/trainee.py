@@ -30,7 +30,7 @@ __all__ = ["LOOKS", "Trainee"]
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
-#: Methods beside `forward` that need whole parameters of a sharded model.
+#: Methods other than `forward` that need whole parameters of a sharded model.
 LOOKS = ("embed", "embed_texts", "encode_texts", "project_texts", "restore")
 
 

@@ -27,9 +27,9 @@ from torch.nn.utils.rnn import pad_sequence
 from protclip_core.encoders.packing import PackedTokens
 from train.data.batches import Batch
 from train.data.masking import IGNORED
+from train.objectives.mean_over_ranks import mean_over_ranks
 from train.objectives.objective import Context, Objective, Outputs
 from train.objectives.precision import full_precision
-from train.objectives.ranks import mean_over_ranks
 
 __all__ = ["StaticSegments", "bsr_loss"]
 
@@ -91,7 +91,7 @@ def bsr_loss(
     head
         A `ResidueHead`: ``(M, P)`` to logits ``(M, V)``.
     ranks
-        Processes that share the batch; see `ranks.mean_over_ranks`.
+        Processes that share the batch; see `mean_over_ranks`.
 
     Returns
     -------

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from train.data.batches import Batch
+from train.objectives.mean_over_ranks import gather_counts, gather_rows
 from train.objectives.objective import Context, Objective, Outputs
 from train.objectives.precision import full_precision
-from train.objectives.ranks import gather_counts, gather_rows
 
 __all__ = ["GlobalContrast", "contrastive_loss", "distributed_contrastive_loss"]
 

@@ -1,6 +1,6 @@
 """Proteins against a bank of GO terms, in one of three forms.
 
-Beside the paper. ``softmax`` and ``sigmoid`` are those of `train.objectives.multi_positive`,
+Beyond the paper. ``softmax`` and ``sigmoid`` are those of `train.objectives.multi_positive`,
 ``prior`` is that of `train.objectives.prior`.
 
 Legend: B proteins, N terms of the bank, D width of the text encoder, P joint width.

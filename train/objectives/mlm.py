@@ -14,9 +14,9 @@ from torch import Tensor
 
 from train.data.batches import Batch
 from train.data.masking import IGNORED
+from train.objectives.mean_over_ranks import mean_over_ranks
 from train.objectives.objective import Context, Objective, Outputs
 from train.objectives.precision import full_precision
-from train.objectives.ranks import mean_over_ranks
 
 __all__ = ["MaskedResidues", "mlm_loss"]
 
@@ -47,7 +47,7 @@ def mlm_loss(logits: Tensor, targets: Tensor, *, ranks: dist.ProcessGroup | None
     targets
         Ids, shape ``(T,)`` or ``(M,)``; `IGNORED` takes no part.
     ranks
-        Processes that share the batch; see `ranks.mean_over_ranks`.
+        Processes that share the batch; see `mean_over_ranks`.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Proteins against a bank of texts of which several are right, as GO terms are.
 
-Beside the paper: annotation by text retrieval ranks all terms for a protein, while the contrast
+Beyond the paper: annotation by text retrieval ranks all terms for a protein, while the contrast
 of pairs knows one text of a protein. Two forms: `multi_positive_softmax` ranks the terms of each
 protein, `multi_positive_sigmoid` makes scores comparable between proteins (a probability for each
 pair; SigLIP, Zhai et al. 2023). Either also takes terms against proteins: with both embeddings
@@ -16,8 +16,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.objectives.mean_over_ranks import mean_over_ranks
 from train.objectives.precision import full_precision
-from train.objectives.ranks import mean_over_ranks
 
 __all__ = ["multi_positive_sigmoid", "multi_positive_softmax"]
 
@@ -49,7 +49,7 @@ def multi_positive_softmax(
         ``(B, N)`` bool; a pair where it is false takes no part, neither as right nor as wrong.
         Default: all are known.
     ranks
-        Processes with other proteins and the same bank; see `ranks.mean_over_ranks`.
+        Processes with other proteins and the same bank; see `mean_over_ranks`.
 
     Returns
     -------

@@ -23,9 +23,9 @@ from torch import Tensor
 from protclip_core.encoders.packing import PackedTokens
 from protclip_core.encoders.residue_heads import PrototypeBank
 from train.data.batches import Batch
+from train.objectives.mean_over_ranks import mean_over_ranks
 from train.objectives.objective import Context, Objective, Outputs
 from train.objectives.precision import full_precision
-from train.objectives.ranks import mean_over_ranks
 
 __all__ = ["DynamicSegments", "pda_loss", "segment_vectors", "segment_weights"]
 
@@ -109,7 +109,7 @@ def pda_loss(
     generator
         Source of its noise, on the device of the vectors.
     ranks
-        Processes that share the batch; see `ranks.mean_over_ranks`.
+        Processes that share the batch; see `mean_over_ranks`.
 
     Returns
     -------

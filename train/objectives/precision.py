@@ -35,5 +35,5 @@ def full_precision(function: Callable[Parameters, Result]) -> Callable[Parameter
     return wrapped
 
 
-def _widen(value: Any) -> Any:  # noqa: ANN401
+def _widen(value: Any) -> Any:
     return value.float() if isinstance(value, Tensor) and value.dtype in _HALF else value

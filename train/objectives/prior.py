@@ -14,8 +14,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.objectives.mean_over_ranks import mean_over_ranks
 from train.objectives.precision import full_precision
-from train.objectives.ranks import mean_over_ranks
 
 __all__ = ["prior_loss"]
 
@@ -37,7 +37,7 @@ def prior_loss(
     weights: Tensor | None = None,
     ranks: dist.ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Logistic loss with a fixed prior, and beside it a softmax without one.
+    """Logistic loss with a fixed prior, and a softmax without one.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def prior_loss(
     weights
         ``(N,)``, how much each term counts in the logistic loss. Default: 1 each.
     ranks
-        Processes with other proteins; see `ranks.mean_over_ranks`.
+        Processes with other proteins; see `mean_over_ranks`.
 
     Returns
     -------

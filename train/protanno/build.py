@@ -7,7 +7,7 @@ bz2, xz, zst or plain; - is standard input. What they are is told from their con
         --sampling release --plot counts.png
 
 Standard output gets the table of entries before and after sampling; progress and messages go
-to standard error. A build that was killed goes on with --resume. Exit codes: 0 done, 2 usage,
+to standard error. A killed build continues with --resume. Exit codes: 0 done, 2 usage,
 3 bad input, 5 disk, 6 done with broken records skipped, 7 another process builds there.
 """
 
@@ -101,9 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep-evidence", action="store_true", help="leave {ECO:...} and PubMed ids in the texts")
     add("--all-names", action="store_true", help="every name of a protein, not the recommended one")
     add("--go-only", action="store_true", help="keep entries with GO ids but no property")
-    add("--skip-broken", action="store_true", help="pass over records that cannot be read")
+    add("--skip-broken", action="store_true", help="skip records that cannot be read")
     add("--shard-size", type=int, default=10_000, metavar="N", help="entries a shard (10000)")
-    add("--resume", action="store_true", help="go on with an interrupted build")
+    add("--resume", action="store_true", help="continue an interrupted build")
     add("--plot", type=Path, metavar="PNG", help="picture of the table")
     return parser
 

@@ -129,7 +129,7 @@ def build(
     UsageError
         The folder holds something else.
     ResourceError
-        The disk is full; ``resume`` goes on when there is room.
+        The disk is full; ``resume`` continues when there is space.
     BusyError
         Another process builds there.
     """
@@ -259,7 +259,7 @@ class _Work:
                     error.reason,
                     code="input.bad_record",
                     where=where,
-                    hint="mend it, or pass over it with --skip-broken",
+                    hint="fix it, or skip it with --skip-broken",
                 ) from error
             if self._state.note_broken(f"{where}: {error.reason}"):
                 _log.warning("%s: %s; skipped", where, error.reason)

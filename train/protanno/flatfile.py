@@ -82,7 +82,7 @@ def _needed_lines(data: bytes) -> str:
     for number, line in enumerate(lines):
         code = line[:2]
         if code not in _CODES or (number == 0) != (code == "ID"):
-            raise BrokenRecord(f"{line[:20]!r} is no line of a flat file here", line=number)
+            raise BrokenRecord(f"{line[:20]!r} is not a line of a flat file here", line=number)
         if code == "CC" and line.startswith("CC       ") and kept and kept[-1].endswith("-"):
             more = line[9:].lstrip()
             kept[-1] += f" {more}" if _SUSPENDED.match(more) else more
@@ -104,7 +104,7 @@ def _names(description: str) -> str:
     for token in filter(None, (part.strip() for part in text.split(";"))):
         found = _NAME.fullmatch(token)
         if found is None:
-            raise BrokenRecord(f"{token[:40]!r} is no name (DE line)")
+            raise BrokenRecord(f"{token[:40]!r} is not a name (DE line)")
         names.append(_PREFIX.get(found[1], "") + found[2].strip())
     first, *others = names
     return " ".join((first, *(f"({name})" for name in others)))

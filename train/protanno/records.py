@@ -59,9 +59,9 @@ def check_level(value: object) -> int | None:
 
 
 def go_ids(values: Iterable[object]) -> tuple[str, ...]:
-    """Return GO ids sorted, each once; anything else among them is no GO id and breaks it."""
+    """Return GO ids sorted, each once; anything else among them is not a GO id and breaks it."""
     ids = sorted({str(value).strip() for value in values} - {""})
     for id in ids:
         if not _GO.fullmatch(id):
-            raise BrokenRecord(f"{id[:40]!r} is no GO id")
+            raise BrokenRecord(f"{id[:40]!r} is not a GO id")
     return tuple(ids)

@@ -116,7 +116,7 @@ class Sampling:
             )
         if self.target is not None and self.target < 1:
             raise UsageError(
-                f"{self.target} entries are no sample", code="usage.bad_value", where="--target"
+                f"{self.target} entries are not a sample", code="usage.bad_value", where="--target"
             )
         if self.form == "uniform" and self.target is None:
             raise UsageError(

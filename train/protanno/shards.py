@@ -305,10 +305,10 @@ def read_index(folder: Path) -> dict[str, Any]:
         index = json.loads(path.read_bytes())
     except OSError as error:
         raise ModelError(
-            "no data set is there, or its build is not finished",
+            "no data set here, or its build is not finished",
             code="model.not_found",
             where=str(folder),
-            hint="name the folder that train.protanno.build wrote; --resume finishes a build",
+            hint="give the folder that train.protanno.build wrote; --resume finishes a build",
         ) from error
     except ValueError as error:
         raise ModelError(
@@ -316,7 +316,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(index, dict) or {k: index.get(k) for k in FORMAT} != FORMAT:
         raise ModelError(
-            "is no index of format protclip-protanno 1",
+            "is not an index of format protclip-protanno 1",
             code="model.unknown_format",
             where=str(path),
             hint=_AGAIN,

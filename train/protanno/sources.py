@@ -198,7 +198,7 @@ def open_source(path: str | Path) -> Iterator[Source]:
 
 
 def check_inputs(paths: Sequence[str | Path]) -> None:
-    """Refuse early what is no input at all; standard input is left for later.
+    """Refuse early what cannot be an input; standard input is left for later.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where a build stands, and the journal that lets a killed one go on from there.
+"""The state of a build, and the journal from which a killed build continues.
 
 A line is added to the journal behind each finished shard. It holds all that the rest of the
 build depends on, so the last whole line is where it goes on, and shards behind it are written
@@ -146,7 +146,7 @@ class Journal:
             found = json.loads(run.read_bytes())
             if found != wanted:
                 raise UsageError(
-                    f"the unfinished build there is another: {differences(found, wanted)}",
+                    f"the unfinished build has other settings: {differences(found, wanted)}",
                     code="usage.other_settings",
                     where=str(folder.parent),
                     hint="give the same inputs and options, or choose another folder",
@@ -233,7 +233,7 @@ def claim_folder(folder: Path, *, resume: bool) -> None:
         )
     if (folder / "index.json").exists() and not resume:
         raise UsageError(
-            "holds a data set already",
+            "already holds a data set",
             code="usage.output_exists",
             where=str(folder),
             hint="choose another --out",

@@ -148,21 +148,21 @@ def parse_json(data: bytes) -> RawEntry:
     Raises
     ------
     BrokenRecord
-        It is no such object.
+        It is not such an object.
     """
     try:
         values: Any = json.loads(data)
     except ValueError as error:
-        raise BrokenRecord(f"it is no JSON object on one line ({error})") from error
+        raise BrokenRecord(f"it is not a JSON object on one line ({error})") from error
     if not isinstance(values, dict):
-        raise BrokenRecord("it is no JSON object")
+        raise BrokenRecord("it is not a JSON object")
     for field in ("accession", "sequence"):
         if not isinstance(values.get(field), str) or not values[field]:
             raise BrokenRecord(f"it has no {field!r}")
     texts = {field: (text,) for field in PROPERTIES if (text := _string(values, field))}
     go = values.get("go") or ()
     if not isinstance(go, list | tuple):
-        raise BrokenRecord("its 'go' is no list")
+        raise BrokenRecord("its 'go' is not a list")
     reviewed = values.get("reviewed")
     return RawEntry(
         accession=values["accession"],
@@ -179,5 +179,5 @@ def parse_json(data: bytes) -> RawEntry:
 def _string(values: Mapping[str, Any], field: str) -> str:
     value = values.get(field)
     if value is not None and not isinstance(value, str):
-        raise BrokenRecord(f"its {field!r} is no text")
+        raise BrokenRecord(f"its {field!r} is not text")
     return value or ""

@@ -28,11 +28,11 @@ from train.data.go_terms import GoTerms
 from train.data.pairs import open_pairs
 from train.loop import checkpoint
 from train.loop.evaluate import EvaluationSet, evaluate
+from train.loop.prepare import make_banks, make_trainee
 from train.loop.ranks import Ranks
-from train.loop.setup import make_banks, make_trainee
 from train.loop.terminal import guarded, start_program
 from train.loop.trainee import Trainee
-from train.towers.building import text_limit
+from train.towers.build import text_limit
 from train.towers.two_towers import bundle_config
 
 __all__ = ["export", "measure"]
@@ -116,7 +116,7 @@ def measure(
     figures: dict[str, Any] = {"step": progress.step, "seconds": round(progress.seconds)}
     figures["weights_sha256"] = bundle.weights_sha256
 
-    def pairs_of(split: str) -> Any:  # noqa: ANN401
+    def pairs_of(split: str) -> Any:
         return open_pairs(data_path, split, config.data, tokenizer, terms, run_dir)
 
     bank = every = None

@@ -164,7 +164,7 @@ def _of_run(run_dir: Path | None) -> tuple[str | None, float | None]:
     scale = tensors.get("objectives.go.logit_scale")
     if scale is None:
         raise ModelError(
-            "was trained without GO, so has no scale of it",
+            "was trained without GO, so it has no scale for it",
             code="model.no_scale",
             where=str(run_dir),
         )

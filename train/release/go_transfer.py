@@ -1,4 +1,4 @@
-"""Fit how much annotated relatives say beside the text, for ``protclip annotate --annotations``.
+"""Fit how much annotated relatives add to the text, for ``protclip annotate --annotations``.
 
     python -m train.release.go_transfer --bundle protclip-mini --data uniprot_pairs.jsonl.gz \
         [--aligner mmseqs]

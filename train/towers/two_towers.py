@@ -111,6 +111,12 @@ class TwoTowers(nn.Module):
         """
         return self.projection_form is not None and self.projection_form.protein_dim is not None
 
+    def layers(self) -> list[nn.Module]:
+        """Return the layers of both encoders, as far as they have some."""
+        text = getattr(self.text_encoder, "encoder", None)
+        found = (getattr(self.protein_encoder, "layers", None), getattr(text, "layer", None))
+        return [one for layers in found if isinstance(layers, nn.ModuleList) for one in layers]
+
     @property
     def text_frozen(self) -> bool:
         """Whether text encoder and text projection stay as they are."""
@@ -236,12 +242,12 @@ def _draw(name: str, parameter: Tensor, std: float) -> None:
         nn.init.normal_(parameter, std=std)
 
 
-def _check_reads(form: ProjectionForm | None, encoder: Any) -> None:  # noqa: ANN401
+def _check_reads(form: ProjectionForm | None, encoder: Any) -> None:
     if form is None or form.protein_dim is None:
         return
     config = encoder.config
     if not getattr(config, "keep_input", False) or config.input_dim != form.protein_dim:
-        raise ValueError(f"protein_dim {form.protein_dim} is no input that the encoder keeps")
+        raise ValueError(f"protein_dim {form.protein_dim} is not an input that the encoder keeps")
 
 
 _BERT_FIELDS = (
@@ -258,7 +264,7 @@ _BERT_FIELDS = (
 )
 
 
-def bert_fields(config: Any) -> dict[str, Any]:  # noqa: ANN401
+def bert_fields(config: Any) -> dict[str, Any]:
     """Return what a bundle says of the shape of a text encoder, from its `BertConfig`."""
     return {field: getattr(config, field) for field in _BERT_FIELDS}
 

@@ -3,18 +3,22 @@
 The first line says how columns are divided: by tabs where it has one, else by ``;`` or ``,``,
 else by blanks. It is a header where it names two columns of proteins (``protein_a protein_b``,
 ``Uniprot ID1;Uniprot ID2``, ``protein1,protein2``, …); without one, the first two columns are the
-proteins.
+proteins. Tables of databases are told by their columns, see `protclip_core.io.pairs.forms`.
 """
 
 from __future__ import annotations
 
+import csv
+import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 
 from protclip_core.errors import InputError
+from protclip_core.io.pairs.forms import form_of
 from protclip_core.io.streams import open_input, source_name
 from protclip_core.io.text_rows import Line, lines_of, refuse_foreign
 from protclip_core.records import printable
@@ -23,10 +27,15 @@ __all__ = ["PairColumns", "no_pair", "open_pairs"]
 
 #: Names of columns of proteins, without case, blanks, dots, dashes and underscores.
 _PROTEIN = re.compile(
-    r"(?:item|uniprot|protein|prot|entity|gene|query|target|partner|interactor)"
+    r"(?:item|uniprot|protein|prot|entity|gene|query|target|partner|interactor|sequence|seq|text)"
     r"(?:id|ac|accession)?[abxy012]?|id[ab012]"
 )
 _PLAIN = re.compile(r"[\s_.#-]+")
+_QUOTED = re.compile(r'"[^"]*"')
+#: Two cells of at least so many residues are sequences in the place of names.
+_SEQUENCE = re.compile(r"[ACDEFGHIKLMNPQRSTVWYXBZUOJ*]{25,}")
+
+log = logging.getLogger(__name__)
 
 
 class PairColumns:
@@ -52,27 +61,36 @@ class PairColumns:
 
     def __init__(self, first: str, is_known: Callable[[str], bool] | None = None) -> None:
         self.divider = next((mark for mark in "\t;," if mark in first), None)
+        self._is_known = is_known
         cells = self.cells(first)
+        found = form_of(cells)
+        self.form = found[0] if found else None
+        is_named = found is not None and found[1]
         plain = [_PLAIN.sub("", cell.lower()) for cell in cells]
         named = [place for place, cell in enumerate(plain) if _PROTEIN.fullmatch(cell)]
         # A header has no numbers in it; the first pair of a table of labels or values has.
         is_header = len(named) > 1 and not any(map(_is_number, cells))
         if is_header and is_known is not None:
             is_header = not all(is_known(cells[place]) for place in named[:2])
-        self.header = cells if is_header else None
-        self.places = (named[0], named[1]) if is_header else (0, 1)
+        self.header = cells if is_header or is_named else None
+        self.places = (named[0], named[1]) if is_header and len(named) > 1 else (0, 1)
         #: How many columns the first line has.
         self.width = len(cells)
 
     def cells(self, text: str) -> list[str]:
-        """Split a line; quotes around a cell belong to it only where blanks or tabs divide."""
-        cells = text.split(self.divider)
+        """Split a line; quotes around a cell do not belong to it."""
+        if '"' not in text:
+            return [cell.strip() for cell in text.split(self.divider)]
         if self.divider in (",", ";"):
-            return [cell.strip().strip('"') for cell in cells]
-        return [cell.strip() for cell in cells]
+            rows = csv.reader([text], delimiter=self.divider, skipinitialspace=True)
+            return [cell.strip() for cell in next(rows)]
+        cells = [cell.strip() for cell in text.split(self.divider)]
+        return [cell[1:-1] if _QUOTED.fullmatch(cell) else cell for cell in cells]
 
     def names(self, cells: list[str]) -> tuple[str, str]:
         """Return the two names of a line, empty where there is none."""
+        if self.form is not None:
+            return self.form.names(cells, self._is_known)
         a, b = (cells[place] if place < len(cells) else "" for place in self.places)
         return a, b
 
@@ -130,8 +148,34 @@ def _begin(
             first = next(rows, None)
     if first is None:
         hint = "give two names a line, protein_a<TAB>protein_b"
-        raise InputError("lists no pairs", where=name, hint=hint)
-    return columns, chain([first], rows)
+        raise InputError("lists no pairs", code="input.empty", where=name, hint=hint)
+    _refuse_sequences(columns, first, name)
+    every = chain([first], rows)
+    return columns, every if columns.form is None else _interactions(columns, every, name)
+
+
+def _interactions(columns: PairColumns, lines: Iterator[Line], name: str) -> Iterator[Line]:
+    """Give the lines of a table of a database that are interactions, and count the others."""
+    form, others = columns.form, Counter[str]()
+    assert form is not None
+    for line in lines:
+        if reason := form.left_out(columns.cells(line[1])):
+            others[reason] += 1
+        else:
+            yield line
+    for reason, count in others.items():
+        log.warning("%s: %s %s are left out", name, f"{count:,}", reason)
+
+
+def _refuse_sequences(columns: PairColumns, first: Line, name: str) -> None:
+    """Refuse a list that has sequences where names belong."""
+    if all(_SEQUENCE.fullmatch(cell) for cell in columns.names(columns.cells(first[1]))):
+        raise InputError(
+            "names proteins by their sequences",
+            code="input.sequences_for_names",
+            where=f"{name}:line {first[0]}",
+            hint="give each sequence a name in a FASTA file, and list the names here",
+        )
 
 
 def no_pair(text: str) -> str:

@@ -3,8 +3,11 @@ r"""Lists of pairs of proteins that may say whether, and how, the two interact.
 How columns are divided, and which ones are the proteins, is told by
 `protclip_core.io.pairs.columns`; of a list with a header further columns are known by name:
 
-``label``
-    Whether the two interact: 1 or 0 (``true``, ``yes``, ``+`` and their contraries).
+``label`` (or ``class``, ``interaction``, …)
+    Whether the two interact: 1 or 0 (``true``, ``yes``, ``+`` and their contraries). A single
+    further column of 1 and 0 is the label whatever it is called, which a warning says.
+``combined_score`` (or ``score``)
+    How sure it is; see ``least_score``.
 ``types`` (or ``mode``, ``interaction_type``)
     How they do, several with ``;`` or ``,`` between; a pair may also take a line for each, as in
     the actions of STRING. Or a column for each of the seven types of STRING, with 1 or 0.
@@ -12,16 +15,23 @@ How columns are divided, and which ones are the proteins, is told by
     ``train``, ``valid``, ``test``, or ``unused``.
 
 Without a header the first two columns are the proteins, and a third one is the label (the format
-of D-SCRIPT). A line never spoils the others: what is wrong with it stands in its place.
+of D-SCRIPT), the type (the actions of STRING), or a score where it is another number than 1 and 0
+(the links of STRING, where the last column is the combined score).
+
+A line never spoils the others: what is wrong with it stands in its place.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
+from protclip_core.errors import InputError
 from protclip_core.io.pairs.columns import PairColumns, no_pair, open_pairs
 from protclip_core.io.streams import source_name
 from protclip_core.io.text_rows import is_decoded, made_visible
@@ -45,8 +55,22 @@ _LABELS = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "y", "+", "positive"), 1),
     **dict.fromkeys(("0", "0.0", "false", "no", "n", "-", "negative"), 0),
 }
+_LABEL_COLUMNS = (
+    "label",
+    "labels",
+    "interaction",
+    "interacts",
+    "class",
+    "target",
+    "is_interaction",
+)
+_SCORES = ("combined_score", "combined score", "score")
+_DETAILED = 10  # columns of STRING's detailed links
+_BINARY = re.compile(r"[01](?:\.0)?")
 _TYPE_COLUMNS = ("types", "type", "mode", "interaction_type", "interaction_types")
 _ROWS = 16_384
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +114,7 @@ def read_pair_blocks(
     *,
     names_only: bool = False,
     is_known: Callable[[str], bool] | None = None,
+    least_score: float | None = None,
 ) -> Iterator[PairBlock]:
     """Give the lines of a list, some at a time and in its order.
 
@@ -104,22 +129,30 @@ def read_pair_blocks(
         Whether labels, types and splits are passed over.
     is_known
         Tells names of proteins: a first line that looks like a header, of two names that are
-        known, is a pair.
+        known, is a pair. Of a table that names each protein in several columns, the first name
+        that is known is taken.
+    least_score
+        Leave out pairs of a lower score, such as 700 of STRING's combined score. Without it all
+        pairs with scores are interactions.
 
     Raises
     ------
     InputError
-        The file is missing, damaged, of another kind, or lists nothing.
+        The file is missing, damaged, of another kind, or lists nothing; or ``least_score`` for a
+        list without scores (``input.no_scores``).
     """
     name = source_name(path)
     with open_pairs(path, "a list of pairs", is_known) as (columns, lines):
-        reader = _Reader(columns, names_only=names_only)
+        first = next(lines)
+        told = columns.cells(first[1])
+        reader = _Reader(columns, told, name, names_only=names_only, least_score=least_score)
         block = reader.block(name)
-        for number, text in lines:
+        for number, text in chain([first], lines):
             reader.add(block, number, text)
             if len(block) == rows:
                 yield block
                 block = reader.block(name)
+        reader.tell(name)
     if len(block):
         yield block
 
@@ -132,17 +165,79 @@ def label_of(cell: str) -> int | None:
 class _Reader:
     """Which column is what."""
 
-    def __init__(self, columns: PairColumns, *, names_only: bool) -> None:
-        self._columns = columns
-        names = [] if names_only else [cell.lower() for cell in columns.header or ()]
-        self._label = _place(names, ("label", "labels", "interaction", "interacts"))
-        self._types = _place(names, _TYPE_COLUMNS)
-        self._split = _place(names, ("split", "part"))
-        self._each = [(t, names.index(t)) for t in STRING_TYPES if t in names]
-        if columns.header is None and not names_only and columns.width > 2:
-            self._label = 2
+    def __init__(
+        self,
+        columns: PairColumns,
+        first: list[str],
+        name: str,
+        *,
+        names_only: bool,
+        least_score: float | None,
+    ) -> None:
+        self._columns, self._least, self._low = columns, least_score, 0
+        names = [cell.lower() for cell in columns.header or ()]
+        self._score = _place(names, _SCORES)
+        self._label = self._types = self._split = None
+        self._each: list[tuple[str, int]] = []
+        if columns.form is None and columns.header is None:
+            self._guess(first, name)
+        elif columns.form is None:
+            self._label = _place(names, _LABEL_COLUMNS)
+            self._types = _place(names, _TYPE_COLUMNS)
+            self._split = _place(names, ("split", "part"))
+            self._each = [(t, names.index(t)) for t in STRING_TYPES if t in names]
+            others = [place for place in range(len(names)) if place not in columns.places]
+            used = (self._label, self._types, self._split, self._score)
+            if (
+                len(others) == 1
+                and used == (None,) * 4
+                and _BINARY.fullmatch(_cell(first, others[0]))
+            ):
+                self._label = others[0]
+                shown = printable(names[others[0]])
+                log.warning("%s: column '%s' is taken as the label", name, shown)
+        if names_only:
+            self._label = self._types = self._split = None
+            self._each = []
+        if least_score is not None and self._score is None and columns.form is None:
+            raise InputError(
+                "has no column of scores",
+                code="input.no_scores",
+                where=name,
+                hint="name the column combined_score or score in a header",
+            )
         extra = self._each or (self._label, self._types, self._split) != (None, None, None)
         self._is_plain = not extra and columns.places == (0, 1) and columns.divider == "\t"
+        self._is_plain &= columns.form is None and least_score is None
+
+    def _guess(self, cells: list[str], name: str) -> None:
+        """Tell by the first line what the further columns of a list without a header are."""
+        numbers = [_number(cell) for cell in cells]
+        if len(cells) > 2 and cells[2].lower() in STRING_TYPES:
+            self._types = 2
+            self._score = len(cells) - 1 if numbers[-1] is not None else None
+        elif len(cells) >= _DETAILED and all(cell.isdecimal() for cell in cells[2:]):
+            self._score = len(cells) - 1  # the last of STRING's links, detailed
+        elif len(cells) > 2 and numbers[2] is not None and label_of(cells[2]) is None:
+            self._score = 2
+        elif len(cells) > 2:
+            self._label = 2
+        if self._score is not None and self._least is None:
+            log.warning(
+                "%s: column %d holds scores, which are not looked at: all pairs are interactions",
+                name,
+                self._score + 1,
+            )
+
+    def tell(self, name: str) -> None:
+        """Say how many pairs were left out for their scores."""
+        if self._low:
+            log.warning(
+                "%s: %s pairs with a score below %g are left out",
+                name,
+                f"{self._low:,}",
+                self._least,
+            )
 
     def block(self, name: str) -> PairBlock:
         """Make an empty block with the columns that there are."""
@@ -155,7 +250,7 @@ class _Reader:
 
     def add(self, block: PairBlock, number: int, text: str) -> None:
         """Append a line."""
-        if self._is_plain and text.isascii():  # most lines of long lists
+        if self._is_plain and text.isascii() and '"' not in text:  # most lines of long lists
             a, _, rest = text.partition("\t")
             b = rest.partition("\t")[0].strip()
             if b and (a := a.strip()):
@@ -171,6 +266,15 @@ class _Reader:
         a, b = self._columns.names(cells)
         if not (a and b):
             fault = no_pair(text)
+        if self._least is not None and not fault:
+            form = self._columns.form
+            said = form.score(cells) if form is not None else _cell(cells, self._score)
+            score = _number(said)
+            if score is None:
+                fault = f"score {printable(said)!r} is not a number" if said else "has no score"
+            elif score < self._least:
+                self._low += 1
+                return
         if block.labels is not None:
             block.labels.append(_cell(cells, self._label))
         if block.types is not None:
@@ -191,6 +295,14 @@ class _Reader:
             return tuple(t for t, place in self._each if label_of(_cell(cells, place)) == 1)
         parts = re.split(r"[;,|]", _cell(cells, self._types))
         return tuple(part.strip().lower() for part in parts if part.strip())
+
+
+def _number(cell: str) -> float | None:
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _place(names: Sequence[str], wanted: Sequence[str]) -> int | None:

@@ -20,7 +20,7 @@ from protclip_core.io.variants.vcf import Transcripts, vcf_parts
 
 __all__ = ["Form", "NameMatch", "ProteinNames", "VariantRow", "WildTypes", "read_variants"]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Form = Literal["auto", "table", "jsonl", "vcf"]
 
@@ -81,7 +81,7 @@ def read_variants(
         if form == "vcf":
             parts = vcf_parts(lines, source, name, proteins=proteins, transcripts=transcripts)
         elif form == "jsonl":
-            logger.info("%s: JSON Lines", name)
+            _log.info("%s: JSON Lines", name)
             parts = json_parts(lines, source)
         else:
             wanted = Wanted(variant_column, protein_column)

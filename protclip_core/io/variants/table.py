@@ -22,7 +22,7 @@ from protclip_core.variants import Variant, read_variant
 
 __all__ = ["Wanted", "table_parts"]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _SAMPLE = 100  # rows that columns are told by
 _SHOWN = 12  # columns named in a message
@@ -143,7 +143,7 @@ def _told(
     title = names[column] if column < len(names) else ""
     if 2 * held >= len(below) > 0 and not _is_value(title):
         shown = printable(made_visible(top), 40)
-        logger.warning("%s: took its first line for a header: '%s'", name, shown)
+        _log.warning("%s: took its first line for a header: '%s'", name, shown)
         return _layout(sample[1:], separator, names, proteins, wanted, name), 1
     return layout, 0
 
@@ -243,7 +243,7 @@ def _say(layout: _Layout, name: str) -> None:
 
     roles = ", ".join(f"{role} in {column(at)}" for role, at in layout.columns.items())
     head = "with a header" if layout.header else "without a header"
-    logger.info("%s: %s %s: %s", name, _KINDS[layout.separator], head, roles)
+    _log.info("%s: %s %s: %s", name, _KINDS[layout.separator], head, roles)
 
 
 def _rows(
@@ -265,7 +265,7 @@ def _rows(
             continue
         yield _parts(row, fields, layout)
     if comments:
-        logger.warning("%s: passed over %s lines that start with '#'", name, f"{comments:,}")
+        _log.warning("%s: passed over %s lines that start with '#'", name, f"{comments:,}")
 
 
 def _parts(row: RowParts, fields: list[str], layout: _Layout) -> RowParts:

@@ -34,7 +34,7 @@ from protclip_core.records import printable
 
 __all__ = ["Transcripts", "vcf_parts"]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Transcripts = Literal["auto", "known", "canonical", "all"]
 
@@ -74,7 +74,7 @@ def vcf_parts(
                     where=name,
                     hint="annotate it first, with VEP: --vcf --hgvs --protein --canonical",
                 )
-            logger.info("%s: annotated VCF, transcripts: %s", name, transcripts)
+            _log.info("%s: annotated VCF, transcripts: %s", name, transcripts)
         number += 1
         yield from _record(RowParts(number, line, source), text, annotations, proteins, transcripts)
     if not number:

@@ -107,7 +107,7 @@ def bert_encoder(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     }
 
 
-def _or_default(config: Mapping[str, Any], name: str, *, default: int) -> Any:  # noqa: ANN401
+def _or_default(config: Mapping[str, Any], name: str, *, default: int) -> Any:
     """Return a value as it stands, of whatever kind; null is the default, as in transformers."""
     value = config.get(name)
     return default if value is None else value

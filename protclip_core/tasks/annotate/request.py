@@ -26,6 +26,7 @@ class TransferRequest:
     homology: str | None = None
     aligner: str = "auto"
     exclude_self: bool = False
+    on_error: str = "fail"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,12 @@ class AnnotateRequest:
     """Which proteins to annotate, and with what; the `Opt` of a field says what it is.
 
     ``explain`` makes the task keep what `protclip_core.tasks.annotate.explain` needs.
+
+    Examples
+    --------
+    >>> from protclip_core import AnnotateRequest
+    >>> AnnotateRequest(inputs=("x.fasta",), go=True, min_probability=0.3).vocabularies
+    ('go',)
     """
 
     inputs: opts.Inputs
@@ -148,4 +155,5 @@ class AnnotateRequest:
             homology=self.homology,
             aligner=self.aligner or "auto",
             exclude_self=self.exclude_self,
+            on_error=self.on_error,
         )

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import disk_error
@@ -111,6 +112,16 @@ class Annotation:
         A model that is not installed, or does not have an index.
     InputError
         A slim that cannot be used.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from protclip_core import AnnotateRequest, Annotation
+    >>> path = str(files("protclip_core") / "bundled/example.fasta")
+    >>> with Annotation(AnnotateRequest(inputs=(path,), go=True, top_k=1)) as annotation:
+    ...     proteins = list(annotation.proteins())
+    >>> len(proteins), proteins[0].protein_id
+    (12, 'sp|P69905|HBA_HUMAN')
     """
 
     def __init__(self, request: AnnotateRequest) -> None:
@@ -312,10 +323,11 @@ def _least_odds(
     return limits
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def _unit(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """Make rows as long as 1: float16 stores, and rounding, leave them a little off."""
     norm = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return (vectors / norm).astype(np.float32)
+    unit: npt.NDArray[np.float32] = (vectors / norm).astype(np.float32)
+    return unit
 
 
 def _check(request: AnnotateRequest) -> None:

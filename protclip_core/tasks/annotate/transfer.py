@@ -104,7 +104,11 @@ class Transfer:
         # What is missing is told before long files are read.
         aligner = None if request.homology is None else find_aligner(request.aligner)
         self.weights: TransferWeights = find_transfer(info)
-        known = read_annotations(request.annotations, ontology)
+        known = read_annotations(
+            request.annotations,
+            ontology,
+            on_error="skip" if request.on_error == "skip" else "error",
+        )
         own = request.exclude_self
         if request.neighbours is not None:
             self._kinds["neighbours"] = Neighbours(

@@ -203,7 +203,7 @@ class _Fitting:
         self._train, self._valid = split.parts == TRAIN, split.parts == VALID
         self._test = split.parts == TEST
 
-    def fit(self, features: np.ndarray, **changed: Any) -> FittedHead:  # noqa: ANN401
+    def fit(self, features: np.ndarray, **changed: Any) -> FittedHead:
         valid = None
         if self._valid.any():
             valid = features[self._valid], self._targets.take(self._valid)

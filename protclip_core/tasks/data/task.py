@@ -107,8 +107,8 @@ def build_index(
 ) -> BuiltIndex:
     """Make the index of a release of GO for a model, and write it.
 
-    Where the model has an index already, the new one has its template, and takes over its priors
-    and its calibration term by term.
+    Where the model has an index already, the new one has its template, and takes over its
+    calibration and its priors, which follow the graph of the release.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ def verdict(checks: Iterable[Check]) -> ProtclipError | None:
     )
 
 
-def _module(name: str) -> Any:  # noqa: ANN401 (a module)
+def _module(name: str) -> Any:
     from importlib import import_module
 
     return import_module(f"protclip_core.tasks.doctor.{name}")

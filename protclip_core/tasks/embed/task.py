@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> EmbedReport:
-    """Embed into ``request.output``.
+    r"""Embed into ``request.output``.
 
     Parameters
     ----------
@@ -58,6 +58,15 @@ def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> E
         Contradicting options, an output that is there already, or a resume with other settings.
     ModelError, ResourceError, BusyError
         As their names say. Finished proteins are kept for ``resume``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from protclip_core import EmbedRequest, embed_to_store
+    >>> _ = Path("two.fasta").write_text(">a\nMKTAYIAK\n>b\nMSLLTEVE\n")
+    >>> request = EmbedRequest(inputs=("two.fasta",), output=Path("two.h5"), overwrite=True)
+    >>> embed_to_store(request).records
+    2
     """
     progress = progress or SilentProgress()
     output = request.output

@@ -102,7 +102,7 @@ def heat_map(
     return buffer.getvalue()
 
 
-def _colours(scores: np.ndarray) -> Any:  # noqa: ANN401 (of matplotlib)
+def _colours(scores: np.ndarray) -> Any:
     """Scale from scores to colours."""
     from matplotlib.colors import Normalize, TwoSlopeNorm
 

@@ -195,7 +195,7 @@ class Fitness:
             vectors = np.stack([vector for _, vector, _ in found if vector is not None])
         table = self.recipe.table(variants, zero_shot=zero, vectors=vectors)
         offset, slope = self._line
-        beyond = self.head.predict(table)
+        beyond = np.asarray(self.head.predict(table), np.float64)
         if self._leaves_new_positions:
             beyond[[not self.recipe.knows(variant) for variant in variants]] = 0.0
         values: np.ndarray = offset + slope * zero + beyond

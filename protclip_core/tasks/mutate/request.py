@@ -23,7 +23,14 @@ ZeroShot = Literal["masked-marginals", "wt-marginals"]
 
 @dataclass(frozen=True, kw_only=True)
 class MutateRequest:
-    """Variants to score, and how; the `Opt` of a field says what it is."""
+    """Variants to score, and how; the `Opt` of a field says what it is.
+
+    Examples
+    --------
+    >>> from protclip_core import MutateRequest
+    >>> MutateRequest(inputs=("wild.fasta",), scan=True).models
+    ('protclip-mini',)
+    """
 
     inputs: tuple[str, ...] = opt(
         (),

@@ -57,7 +57,7 @@ class _Answer:
 
 
 class Mutation:
-    """Variants that are ready to be scored.
+    r"""Variants that are ready to be scored.
 
     Parameters
     ----------
@@ -86,6 +86,17 @@ class Mutation:
         Files that cannot be used; with ``on_error="fail"`` the first rows that are not scored.
     ModelError
         No such model.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from protclip_core import MutateRequest, Mutation
+    >>> _ = Path("wild.fasta").write_text(">p\nMKTAYIAKQR\n")
+    >>> _ = Path("variants.tsv").write_text("protein_id\tvariant\np\tK2A\np\tY5F\n")
+    >>> request = MutateRequest(inputs=("wild.fasta",), variants="variants.tsv")
+    >>> mutation = Mutation(request)
+    >>> len(list(mutation.scored()))
+    2
     """
 
     def __init__(self, request: MutateRequest) -> None:

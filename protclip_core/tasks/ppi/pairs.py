@@ -140,6 +140,7 @@ def read_pair_set(
     *,
     labels: bool = True,
     names: list[str] | None = None,
+    least_score: float | None = None,
 ) -> PairSet:
     """Read a list of pairs into memory.
 
@@ -154,6 +155,8 @@ def read_pair_set(
         Whether labels, types and splits are looked at.
     names
         Names of the proteins that ``find`` numbers.
+    least_score
+        As in `protclip_core.io.pairs.lists.read_pair_blocks`.
 
     Raises
     ------
@@ -163,7 +166,7 @@ def read_pair_set(
     reader = _Reader(source_name(path), find, labels)
     known = None if names is None else set(names)
     is_known = None if known is None else known.__contains__
-    for block in read_pair_blocks(path, is_known=is_known):
+    for block in read_pair_blocks(path, is_known=is_known, least_score=least_score):
         reader.add(block)
     return reader.result(names)
 

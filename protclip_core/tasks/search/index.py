@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class _Card:
-    """What an index was made from, and how good it is."""
+    """What an index was made from (``made``: see `VectorSpec`), and how good it is."""
 
     source: str
     space: str
@@ -58,6 +58,7 @@ class _Card:
     cells_searched: int
     recall_at_10: float
     index_bytes: int
+    made: dict[str, Any] = field(default_factory=dict)
 
 
 def choose_backend(
@@ -191,6 +192,7 @@ def _build(vectors: StoreVectors, path: Path, progress: Progress) -> _Card:
         cells_searched=int(index.nprobe),
         recall_at_10=recall,
         index_bytes=size,
+        made=vectors.spec.to_dict(),
     )
     write_atomic(_card_path(path), (json.dumps(asdict(card), indent=1) + "\n").encode())
     return card
@@ -200,7 +202,7 @@ def _cells(n: int) -> int:
     return max(1, int(n**0.5))
 
 
-def _choose_cells(index: Any, probes: Floats, truth: Any, cells: int) -> float:  # noqa: ANN401
+def _choose_cells(index: Any, probes: Floats, truth: Any, cells: int) -> float:
     """Look into ever more cells until recall is as wanted, or all are looked into."""
     index.nprobe, recall = 1, 0.0
     while True:
@@ -212,7 +214,7 @@ def _choose_cells(index: Any, probes: Floats, truth: Any, cells: int) -> float: 
         index.nprobe = min(2 * index.nprobe, cells)
 
 
-def _write(index: Any, path: Path) -> int:  # noqa: ANN401
+def _write(index: Any, path: Path) -> int:
     """Write an index so that it appears whole; returns its bytes."""
     import faiss
 

@@ -14,7 +14,15 @@ __all__ = ["SearchRequest"]
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """What to look for, and where; the `Opt` of a field says what it is."""
+    """What to look for, and where; the `Opt` of a field says what it is.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from protclip_core import SearchRequest
+    >>> SearchRequest(store=Path("x.h5"), texts=("zinc transporter",)).top_k
+    10
+    """
 
     store: Annotated[Path, Opt("A store that embed wrote.", metavar="STORE", argument=True)]
     texts: tuple[str, ...] = opt((), "What to look for, in words.", metavar="TEXT", argument=True)

@@ -82,6 +82,17 @@ def search(request: SearchRequest, progress: Progress | None = None) -> Iterator
         An empty store, an unknown id, a bad file of texts or proteins.
     ModelError, BusyError, ResourceError
         As `EmbeddingStore.open`, `StoreModel.info` and `load_model`.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from pathlib import Path
+    >>> from protclip_core import EmbedRequest, SearchRequest, embed_to_store, search
+    >>> path = str(files("protclip_core") / "bundled/example.fasta")
+    >>> _ = embed_to_store(EmbedRequest(inputs=(path,), output=Path("example.h5"), overwrite=True))
+    >>> request = SearchRequest(store=Path("example.h5"), texts=("oxygen transport",), top_k=3)
+    >>> len(list(search(request)))
+    3
     """
     progress = progress or SilentProgress()
     _check(request)

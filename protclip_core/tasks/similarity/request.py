@@ -17,7 +17,14 @@ def _alone(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarityRequest:
-    """Proteins to compare with each other; the `Opt` of a field says what it is."""
+    """Proteins to compare with each other; the `Opt` of a field says what it is.
+
+    Examples
+    --------
+    >>> from protclip_core import SimilarityRequest
+    >>> SimilarityRequest(inputs=("x.h5",), against="y.h5").metric
+    'cosine'
+    """
 
     inputs: opts.Inputs
     against: str | None = opt(

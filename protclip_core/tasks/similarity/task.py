@@ -107,6 +107,15 @@ class Similarity(AbstractContextManager["Similarity"]):
         Options that contradict each other, or sides that are not comparable.
     InputError, ModelError, ResourceError
         As `open_vectors` and `Proteins.vectors`.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> from protclip_core import Similarity, SimilarityRequest
+    >>> path = str(files("protclip_core") / "bundled/example.fasta")
+    >>> with Similarity(SimilarityRequest(inputs=(path,))) as similarity:
+    ...     similarity.matrix().shape
+    (12, 12)
     """
 
     def __init__(self, request: SimilarityRequest, progress: Progress | None = None) -> None:

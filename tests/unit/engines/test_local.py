@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from protclip_core.engines import local
+from protclip_core.engines import batching
 from protclip_core.engines.local import NOT_FINITE, LocalEngine, usable_cores
 from protclip_core.engines.memory import give_back_memory, is_out_of_memory, keep_freed_memory
 from protclip_core.models.protein import ProteinModel
@@ -206,9 +206,9 @@ def test_leaving_early_ends_the_workers(tiny_model):
 
 
 def test_usable_cores_follows_affinity_and_quota(monkeypatch, tmp_path):
-    monkeypatch.setattr(local.os, "sched_getaffinity", lambda _pid: set(range(6)), raising=False)
+    monkeypatch.setattr(batching.os, "sched_getaffinity", lambda _pid: set(range(6)), raising=False)
     quota = tmp_path / "cpu.max"
-    monkeypatch.setattr(local, "Path", lambda _path: quota)
+    monkeypatch.setattr(batching, "Path", lambda _path: quota)
     assert usable_cores() == 6
     for text, cores in [("max 100000", 6), ("250000 100000", 2), ("50000 100000", 1), ("x", 6)]:
         quota.write_text(text)

@@ -240,11 +240,11 @@ def test_what_does_not_fit_together_is_not_saved(tmp_path):
     for arguments, kind, code in (
         ((good, card(), np.empty((0, WIDTH))), UsageError, "usage.no_examples"),
         ((LogisticRegression(), card(), examples()), UsageError, "usage.head_kind"),
-        ((good, replace(card(), labels=("a", "b")), examples()), ModelError, "model.head_mismatch"),
-        ((good, card(multilabel=True), examples()), ModelError, "model.head_mismatch"),
-        ((value, replace(card(), labels=("y",)), examples()), ModelError, "model.head_mismatch"),
-        ((good, narrow, np.ones((3, 17))), ModelError, "model.head_mismatch"),
-        ((good, card(), examples()[:, :-1]), ModelError, "model.other_vectors"),
+        ((good, replace(card(), labels=("a", "b")), examples()), ModelError, "model.bad_head"),
+        ((good, card(multilabel=True), examples()), ModelError, "model.bad_head"),
+        ((value, replace(card(), labels=("y",)), examples()), ModelError, "model.bad_head"),
+        ((good, narrow, np.ones((3, 17))), ModelError, "model.bad_head"),
+        ((good, card(), examples()[:, :-1]), ModelError, "model.head_mismatch"),
     ):
         with pytest.raises(kind) as caught:
             save_head(path, *arguments)

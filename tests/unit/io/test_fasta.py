@@ -139,7 +139,7 @@ def test_comments_before_the_first_header(path: Path, caplog: pytest.LogCaptureF
     assert [r.getMessage() for r in caplog.records] == [
         f"{path}: skipped 2 ';' comment lines before the first header"
     ]
-    assert "';' at residue 3 (line 3) is no residue letter" in _refusal(path, b">a\nMK\n;x\nL\n")
+    assert "';' at residue 3 (line 3)" in _refusal(path, b">a\nMK\n;x\nL\n")
 
 
 @pytest.mark.parametrize(
@@ -257,11 +257,12 @@ def test_no_records(path: Path, data: bytes) -> None:
         (b"\x80\x04\x95abc", "a Python pickle"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (b'{"id": 1}', "JSON"),
-        (b"MKVLAA\nGGIV\n", "a sequence without a header"),
+        (b"MKVLAA\n", "a sequence without a header"),
+        (b"M" * 60 + b"\n" + b"K" * 60 + b"\nGG\n", "a sequence without a header"),
         (b"M" * 5000, "a sequence without a header"),
         (b" >a\nMK\n", "FASTA with blanks before '>'"),
         (b"\x00\x01\x02\x03\x04", "binary data"),
-        (b"id\tsequence\na\tMK\n", "text of another kind"),
+        (b"id\tsize\na\t12\n", "text of another kind"),
         (gzip.compress(gzip.compress(CLEAN, mtime=0), mtime=0), "data compressed twice"),
     ],
 )
@@ -301,39 +302,51 @@ def test_damage_is_never_skipped(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "problem"),
+    ("data", "problem", "code"),
     [
-        (b">\nMK\n", "x.fa:record 1: header on line 1 has no id; write an id behind '>'"),
-        (b">", "x.fa:record 1: header on line 1 has no id"),
-        (b"> \t\n", "x.fa:record 1: header on line 1 has no id"),
-        (b">a\n>b\nMK\n", "x.fa:record 1 (a): header on line 1 has no sequence; add"),
-        (b">b\nMK\n\n>a\n\n", "x.fa:record 2 (a): header on line 4 has no sequence; add"),
-        (b">a\n*\n", "header on line 1 has no sequence; its sequence is only '*'; add"),
-        (b">a\nMKV\nLA1\n", "x.fa:record 1 (a): '1' at residue 6 (line 3) is no residue letter; r"),
-        (b">a\nMK VL\n", "' ' at residue 3 (line 2) is no residue letter; remove blanks"),
-        (b">a\nMK\tVL\n", r"'\t' at residue 3 (line 2) is no residue letter; remove blanks"),
-        (b">a\nMK-VL\n", "'-' at residue 3 (line 2) is no residue letter; remove alignment gaps"),
-        (b">a\nMK\n\n.VL\n", "'.' at residue 3 (line 4) is no residue letter; remove alignment"),
-        (b">a\nM*K*\n", "'*' at residue 2 (line 2) is no residue letter; a stop inside: cut"),
-        (b">a\nMKV>b\nLLA\n", "'>' at residue 4 (line 2) is no residue letter; a newline is mis"),
-        (b">a\nMK\xc3\x89L\n", "'É' at residue 3 (line 2) is no residue letter"),
-        (b">a\nMK\xc9L\n", r"'\xc9' at residue 3 (line 2) is no residue letter"),
-        (b">a\nMK\x00L\n", r"'\x00' at residue 3 (line 2) is no residue letter"),
-        (b">a\nMK\x1bL\n", r"'\x1b' at residue 3 (line 2) is no residue letter"),
-        (b">a\nMK\x0bL\n", r"'\x0b' at residue 3 (line 2) is no residue letter"),
-        (b">a\nMK\n\xef\xbb\xbf>b\nL\n", r"'\ufeff' at residue 3 (line 3) is no residue letter; r"),
-        (b">ab\xe9 x\nMK\n", r"(ab\xe9): header on line 1 is not UTF-8 (byte 0xE9 at column 4)"),
-        (b">a \xe9\nMK\n", "iconv -f LATIN1 -t UTF-8"),
-        (b">a\0b\nMK\n", r"x.fa:record 1 (a\x00b): header on line 1 holds a NUL character"),
-        (b">\x1b[31ma\nM?\n", r"x.fa:record 1 (\x1b[31ma): '?' at residue 2 (line 2)"),
+        (b">\nMK\n", "x.fa:record 1: header on line 1 has no id", "no_id"),
+        (b">", "x.fa:record 1: header on line 1 has no id", "no_id"),
+        (b"> \t\n", "x.fa:record 1: header on line 1 has no id", "no_id"),
+        (b">a\n>b\nMK\n", "x.fa:record 1 (a): header on line 1 has no sequence", "no_sequence"),
+        (b">b\nMK\n\n>a\n\n", "x.fa:record 2 (a): header on line 4 has no sequence", "no_sequence"),
+        (b">a\n*\n", "header on line 1 has no sequence; its sequence is only '*'", "no_sequence"),
+        (b">a\nMKV\nLA1\n", "x.fa:record 1 (a): '1' at residue 6 (line 3)", "digits_inside"),
+        (b">a\nMK VL\n", "' ' at residue 3 (line 2)", "blanks_inside"),
+        (b">a\nMK\tVL\n", r"'\t' at residue 3 (line 2)", "blanks_inside"),
+        (b">a\nMK-VL\n", "'-' at residue 3 (line 2)", "gap"),
+        (b">a\nMK\n\n.VL\n", "'.' at residue 3 (line 4)", "stop_or_gap"),
+        (b">a\nM*K*\n", "'*' at residue 2 (line 2)", "stop_inside"),
+        (b">a\nMKV>b\nLLA\n", "'>' at residue 4 (line 2)", "no_newline"),
+        (b">a\nMK\xc3\x89L\n", "'É' at residue 3 (line 2)", "bad_residue"),
+        (b">a\nMK\xc9L\n", r"'\xc9' at residue 3 (line 2)", "bad_residue"),
+        (b">a\nMK\x00L\n", r"'\x00' at residue 3 (line 2)", "bad_residue"),
+        (b">a\nMK\x1bL\n", r"'\x1b' at residue 3 (line 2)", "bad_residue"),
+        (b">a\nMK\x0bL\n", r"'\x0b' at residue 3 (line 2)", "bad_residue"),
+        (b">a\nMK\n\xef\xbb\xbf>b\nL\n", r"'\ufeff' at residue 3 (line 3)", "byte_order_mark"),
+        (
+            b">ab\xe9 x\nMK\n",
+            r"(ab\xe9): header on line 1 is not UTF-8 (byte 0xE9 at column 4)",
+            "bad_encoding",
+        ),
+        (b">a \xe9\nMK\n", "iconv -f LATIN1 -t UTF-8", "bad_encoding"),
+        (b">a\0b\nMK\n", r"x.fa:record 1 (a\x00b): header on line 1 ", "nul_character"),
+        (
+            b">\x1b[31ma\nM?\n",
+            r"x.fa:record 1 (\x1b[31ma): '?' at residue 2 (line 2)",
+            "bad_residue",
+        ),
     ],
 )
-def test_bad_record_is_named(path: Path, data: bytes, problem: str) -> None:
+def test_bad_record_is_named(path: Path, data: bytes, problem: str, code: str) -> None:
     message = _refusal(path, data)
     assert problem in message
     _, failures = _both(path, data + b"\n>ok\nMK\n")
     where = failures[0].where.replace(str(path), "x.fa")
     assert f"{where}: {failures[0].reason}" == message
+    assert failures[0].code == f"record.{code}"
+    with pytest.raises(InputError) as caught:
+        list(read_fasta(path))
+    assert caught.value.code == f"input.{code}"
 
 
 def test_line_numbers_count_every_line_end(path: Path) -> None:
@@ -348,9 +361,9 @@ def test_reading_goes_on_behind_a_failure(path: Path) -> None:
     assert records == [("a", "MK"), ("e", "W")]
     assert [(f.number, f.id) for f in failures] == [(2, ""), (3, "b"), (4, "c"), (5, "d\\xe9")]
     assert {f.source for f in failures} == {str(path)}
-    assert failures[2].reason == (
-        "'1' at residue 2 (line 7) is no residue letter; remove digits from the sequence"
-    )
+    assert "'1' at residue 2 (line 7)" in failures[2].reason
+    codes = ["no_id", "no_sequence", "digits_inside", "bad_encoding"]
+    assert [failure.code for failure in failures] == [f"record.{code}" for code in codes]
     assert failures[0].where == f"{path}:record 2"
 
 

@@ -46,7 +46,7 @@ def tokenizer_of_words():
 
 def random_texts(rng, number, *, words=14):
     """Texts of 1 to ``words`` words, some of them no words of the tokenizer."""
-    odd = ["Zn", "q-x", "Ubiquitin.", "α", "a"]  # noqa: RUF001
+    odd = ["Zn", "q-x", "Ubiquitin.", "α", "a"]
     return [" ".join(rng.choices(WORDS + odd, k=rng.randint(1, words))) for _ in range(number)]
 
 

@@ -16,11 +16,11 @@ from protclip_core.encoders.esm2_masked import hidden_at
 from protclip_core.encoders.kernels import CpuKernels
 from protclip_core.encoders.packing import pack
 from protclip_core.encoders.shapes import Esm2Shape
-from protclip_core.engines.masked import MaskedEngine
+from protclip_core.engines.masked import MaskedEngine, _Reading
 from protclip_core.errors import UsageError
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
 from protclip_core.models.loading import load_model
-from protclip_core.models.masked import MaskedReader, job_batches
+from protclip_core.models.masked import MaskedReader
 from protclip_core.models.protein import ProteinModel
 from protclip_core.variants.residues import LETTERS
 from protclip_core.variants.substitution_prior import blosum62, prior_table
@@ -159,8 +159,9 @@ def test_batches_keep_to_the_budget_and_hold_one_number_of_places(reference):
     reader = MaskedReader(our_model(reference))
     jobs = [reader.jobs(protein(n), (0,))[0] for n in (8, 30, 8, 18)]
     jobs.append(reader.jobs(protein(9), (1, 2))[0])
-    assert list(job_batches(jobs, 30)) == [[1], [3, 0], [2], [4]]
-    assert list(job_batches([], 30)) == []
+    engine = MaskedEngine(reader, batch_tokens=30)
+    assert list(engine.batches(_Reading(reader), jobs)) == [[1], [3, 0], [2], [4]]
+    assert list(engine.batches(_Reading(reader), [])) == []
 
 
 def test_a_model_without_a_head_is_refused(reference):

@@ -137,8 +137,8 @@ def test_older_versions_need_no_qualifier(tmp_path, version, caplog):
     [
         ("!gaf-version: 1.0\n" + line(), "line 1: is GAF '1.0', this protclip reads 2.0, 2.1, 2.2"),
         ("!gpa-version: 2.0\nx\n", "is GPA, not GAF; give the GAF"),
-        ("", "holds no annotation"),
-        ("!gaf-version: 2.2\n", "holds no annotation"),
+        ("", "has no annotations"),
+        ("!gaf-version: 2.2\n", "has no annotations"),
         ("<html>\n", "is not a GAF but an HTML page"),
         ("!gaf-version: 2.2\n" + line(term=7777), "none of its 1 GO ids is in the ontology"),
         ("!gaf-version: 2.2\n" + line().replace("SYM", "\0"), "line 2: holds a NUL"),
@@ -173,7 +173,7 @@ def test_pairs_are_read_with_or_without_a_header(tmp_path, header, caplog):
     path = tmp_path / "x.tsv"
     path.write_text(header + "P1\tGO:0000005\t0.9\nP2\tGO:0000010\nP2\tGO:0000011\n")
     if header == "protein\n":
-        with pytest.raises(InputError, match="is not a table of pairs"):
+        with pytest.raises(InputError, match="is not a table of proteins"):
             read_annotation_pairs(path, ontology)
         return
     with caplog.at_level(logging.WARNING):

@@ -135,6 +135,19 @@ def test_another_release_keeps_template_priors_and_calibration(bundle):
         assert after.log_prior[after.ontology.index[id]] == before.log_prior[term]
 
 
+def test_a_release_without_the_terms_takes_neither_priors_nor_calibration(bundle):
+    before = index_of(bundle)
+    assert before.calibration is not None
+    before = replace(before, log_prior=np.full(len(before), -3.0, np.float32))
+    text = SMALL.read_text("utf-8").replace("GO:00000", "GO:00990")
+    path = bundle.parent / "foreign.obo"
+    path.write_text(text, "utf-8")
+    model = load_text_model(str(bundle), device="cpu")
+    after = rebuild_go_index(model, read_obo(path), before)
+    assert after.calibration is None
+    assert np.isnan(after.log_prior).all()
+
+
 def test_arrays_that_do_not_fit_are_no_index():
     index = random_index(30)
     for wrong in (

@@ -1,4 +1,4 @@
-"""What a run needs before its first step: the folder, tokenizer, pairs, evaluation set, GO bank."""
+"""What a run needs before its first step: folder, tokenizer, pairs, evaluation set, GO bank."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from protclip_core.errors import ModelError, UsageError
-from train.config.run import RunConfig, changed_keys, load_saved_config
+from train.config.run import RunConfig, load_saved_config
 from train.data.batches import PairData
 from train.data.composer import TextComposer
 from train.data.go_bank import GoBank, make_bank
@@ -22,7 +22,7 @@ from train.loop.ranks import Ranks
 from train.loop.run_folder import make_tokenizer, open_tokenizer, prepare_folder
 from train.loop.trainee import Trainee
 from train.objectives.registry import make_objectives
-from train.towers.building import build_towers, text_limit, tokenizer_of
+from train.towers.build import build_towers, text_limit, tokenizer_of
 
 __all__ = ["Prepared", "make_banks", "make_trainee", "prepare"]
 
@@ -62,7 +62,7 @@ def prepare(
     go_path: Path | None,
     resume: bool,
 ) -> Prepared:
-    """Read the pairs, and whatever belongs to them.
+    """Read the pairs and everything that belongs to them.
 
     The first rank makes what all read from the folder of the run; the others wait for it.
 
@@ -77,7 +77,7 @@ def prepare(
         prepare_folder(
             run_dir,
             config.to_dict(),
-            lambda saved: changed_keys(load_saved_config(saved), config),
+            lambda saved: load_saved_config(saved).to_dict(),
             resume=resume,
         )
         _make_tokenizer(config, run_dir, data_path, terms)
@@ -117,7 +117,7 @@ def prepare(
 def make_banks(
     config: RunConfig, terms: GoTerms, train: PairSource, texts: TextComposer
 ) -> tuple[GoBank | None, GoBank | None]:
-    """Return the GO terms to train on, and those to score; ``None`` where they are too few.
+    """Return the GO terms to train on, and the terms to score; ``None`` where there are too few.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def _paths(
             "no pairs to train on",
             code="usage.missing_option",
             where="[data] pairs",
-            hint="name them with --data",
+            hint="give them with --data",
         )
     if go_path is None and config.data.go is not None:
         go_path = Path(config.data.go)
@@ -180,7 +180,7 @@ def _paths(
             "no such file",
             code="model.not_found",
             where=str(go_path),
-            hint="name the GO table with --go",
+            hint="give the GO table with --go",
         )
     if go_path is None and config.objectives.go:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Batches from where a run stands, without end: by the rank itself, or by processes of its own."""
+"""Batches from where a run stands, without end: made by the rank itself, or by data processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Place:
         return torch.Generator(device).manual_seed(own)
 
     def passed(self, progress: Progress) -> None:
-        """Move a run behind this batch."""
+        """Move a run past this batch."""
         progress.epoch, progress.position = self.epoch, self.position + 1
         progress.batches = self.batches
         if progress.position == self.batches:
@@ -124,7 +124,7 @@ def stop_watching() -> None:
 
 def _lost(pids: str) -> WorkerLostError:
     return WorkerLostError(
-        f"the process {pids} that puts batches together was lost",
+        f"the data process {pids} was lost",
         code="worker.lost_process",
         hint="start again with --resume",
     )
@@ -148,9 +148,9 @@ class _Batches(Dataset[Any]):
     def __init__(self, data: PairData) -> None:
         self._data = data
 
-    def __getitem__(self, place: Any) -> tuple[Place, Batch]:  # noqa: ANN401
+    def __getitem__(self, place: Any) -> tuple[Place, Batch]:
         return place, self._data.batch(place.epoch, place.position)
 
 
-def _as_it_is(item: Any) -> Any:  # noqa: ANN401
+def _as_it_is(item: Any) -> Any:
     return item

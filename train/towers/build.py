@@ -1,4 +1,4 @@
-"""From a configuration to the model: fresh encoders, or those of models that are there already."""
+"""Build the model of a configuration, from fresh encoders or from existing models."""
 
 from __future__ import annotations
 
@@ -91,9 +91,8 @@ def build_towers(config: RunConfig, vocab_size: int) -> TwoTowers:
     towers.text_projection.requires_grad_(not _projection_stays(config, brought=text_space))
     _freeze_unused(towers, config)
     if config.train.recompute:
-        for layers in _layers(towers):
-            for layer in layers:
-                recompute(layer)
+        for layer in towers.layers():
+            recompute(layer)
     # A text encoder that comes with dropout shall not use it; steps switch on that of a protein
     # encoder that learns.
     return towers.eval()
@@ -118,7 +117,7 @@ def tokenizer_of(config: RunConfig) -> Tokenizer | None:
         return None
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 (the library names no class of its own)
+    except Exception as error:
         raise UsageError(
             "is not a readable tokenizer", code="usage.bad_tokenizer", where=str(path)
         ) from error
@@ -142,21 +141,12 @@ def recompute(layer: nn.Module) -> None:
     """Let a layer forget its activations, and compute them again in the backward pass."""
     forward: Callable[..., Any] = layer.forward
 
-    def forgetting(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def forgetting(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
     layer.forward = forgetting
-
-
-def _layers(towers: TwoTowers) -> list[nn.ModuleList]:
-    """Return the lists of layers of both encoders, as far as they have some."""
-    found = [
-        getattr(towers.protein_encoder, "layers", None),
-        getattr(getattr(towers.text_encoder, "encoder", None), "layer", None),
-    ]
-    return [layers for layers in found if isinstance(layers, nn.ModuleList)]
 
 
 def _protein_encoder(config: RunConfig, *, lm_head: bool) -> nn.Module:
@@ -191,10 +181,10 @@ def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:
         tensors = info.bundle.tensors("protein_encoder.")
     else:
         raise UsageError(
-            f"model {info.name} has no protein encoder that can be trained on",
+            f"model {info.name} has no protein encoder that can be trained further",
             code="model.no_protein_encoder",
             where="[protein] weights",
-            hint="name an ESM-2, or make a bundle of it with: protclip models import",
+            hint="give an ESM-2, or make a bundle of it with: protclip models import",
         )
     has_head = any(part.startswith("lm_head.") for part in tensors)
     if lm_head and not has_head:
@@ -225,7 +215,7 @@ def _projection_form(config: RunConfig, protein: nn.Module) -> ProjectionForm | 
         return form
     if not getattr(shape, "keep_input", False):
         raise UsageError(
-            "the protein encoder keeps no input to read alone",
+            "the protein encoder does not keep its input",
             code="usage.bad_value",
             where="[model] protein_reads",
             hint="use 'all', or an encoder of kind 'kmer' with keep_input = true",
@@ -275,7 +265,7 @@ def _bundle_info(name: str, where: str) -> ModelInfo:
 
 
 def _bring_along(towers: TwoTowers, config: RunConfig) -> bool:
-    """Start from what else the models bring that the encoders are of.
+    """Start from whatever else the models of the encoders bring.
 
     From a model that both encoders are of: projections, temperature and heads. From that of the
     text encoder alone: the text projection.
@@ -310,13 +300,13 @@ def _bring_along(towers: TwoTowers, config: RunConfig) -> bool:
 
 
 def _bring_text_projection(towers: TwoTowers, info: ModelInfo) -> bool:
-    """Start from a text projection of the same form; another one stays behind."""
+    """Start from a text projection of the same form; any other is left out."""
     assert info.bundle is not None
     found = {name: v.float() for name, v in info.bundle.tensors("text_projection.").items()}
     wanted = towers.text_projection.state_dict()
     if {n: v.shape for n, v in found.items()} != {n: v.shape for n, v in wanted.items()}:
         if found:
-            _log.warning("the text projection of %s has another form: not used", info.name)
+            _log.warning("the text projection of %s has another form and is not used", info.name)
         return False
     towers.text_projection.load_state_dict(found)
     _log.info("started from %s: text encoder and text projection", info.name)

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from train.data.cached_tables import keep, open_kept
 from train.data.composer import TextComposer, hash_texts
-from train.data.kept_tables import keep, open_kept
 from train.data.pairs import PairSource
 
 __all__ = ["TextVariants", "length_batches", "open_variants", "write_variants"]

@@ -1,4 +1,4 @@
-"""A moving average of the parameters that learn: smoother than any step's, and often better."""
+"""A moving average of the parameters that learn."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Averages:
         return [_local(value) for value in self._model.parameters() if value.requires_grad]
 
 
-def _local(parameter: Any) -> Tensor:  # noqa: ANN401
+def _local(parameter: Any) -> Tensor:
     value = parameter.detach()
     part: Tensor = value.to_local() if hasattr(value, "to_local") else value
     return part

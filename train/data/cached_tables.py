@@ -1,7 +1,7 @@
-"""Tables that a run computes once and keeps in its folder, with what they depend on beside them.
+"""Tables that a run computes once and keeps in its folder, each with what it depends on.
 
-``NAME.npy`` has the numbers and ``NAME.json`` the facts; a table whose facts are others than
-asked for is not used. The facts are written last, so that a table that is there is whole.
+``NAME.npy`` has the numbers and ``NAME.json`` the facts; a table with other facts is not used. The
+facts are written last, so that a table that has them is complete.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def open_kept(path: Path, facts: Mapping[str, Any]) -> np.ndarray | None:
 def keep(
     path: Path, facts: Mapping[str, Any], shape: tuple[int, ...], kind: type[np.generic]
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """Give a function that takes the rows of a table, block behind block; then it is kept.
+    """Yield a function that writes the rows of a table block by block; then keep the table.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _write(file: Any, block: np.ndarray, dtype: np.dtype[Any]) -> None:  # noqa: ANN401
+def _write(file: Any, block: np.ndarray, dtype: np.dtype[Any]) -> None:
     file.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
 
 

@@ -30,7 +30,7 @@ def gather_counts(count: int, ranks: dist.ProcessGroup, device: torch.device) ->
 
 
 def gather_rows(rows: Tensor, counts: list[int], ranks: dist.ProcessGroup) -> Tensor:
-    """Put the rows of all ranks behind one another; gradients find their way back.
+    """Concatenate the rows of all ranks; gradients flow back to the rank of each row.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def gather_rows(rows: Tensor, counts: list[int], ranks: dist.ProcessGroup) -> Te
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, counts: list[int], ranks: dist.ProcessGroup) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, rows: Tensor, counts: list[int], ranks: dist.ProcessGroup) -> Tensor:
         ctx.counts, ctx.ranks = counts, ranks
         # Collectives want equal shapes: pad to the longest, and cut afterwards.
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
@@ -63,7 +63,7 @@ class _GatherRows(torch.autograd.Function):
         return torch.cat([part[:count] for part, count in zip(found, counts)])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         # A copy, since the sum is taken in place. All-reduce instead of reduce-scatter, which
         # needs equal parts: what is sent is small beside the gradients of the encoders.
         total = gradients[0].clone(memory_format=torch.contiguous_format)

@@ -1,4 +1,4 @@
-"""What a frozen text tower says is computed once: texts of the pairs, and terms of GO."""
+"""Vectors of a frozen text tower, computed once per run: texts of the pairs, and GO terms."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import torch
 
 from protclip_core.errors import UsageError
 from train.config.run import RunConfig
+from train.data.cached_tables import hash_tensors, keep, open_kept
 from train.data.go_bank import GoBank
-from train.data.kept_tables import hash_tensors, keep, open_kept
-from train.data.text_vectors import open_variants, write_variants
+from train.data.text_variants import open_variants, write_variants
+from train.loop.prepare import Prepared
 from train.loop.ranks import Ranks
 from train.loop.run_folder import TOKENIZER
-from train.loop.setup import Prepared
 from train.loop.trainee import Trainee
 
-__all__ = ["keep_texts"]
+__all__ = ["cache_texts"]
 
 _log = logging.getLogger(__name__)
 _TERMS, _STAGE = "go_vectors.npy", "texts"
 
 
-def keep_texts(
+def cache_texts(
     config: RunConfig, run_dir: Path, ready: Prepared, model: Trainee, ranks: Ranks
 ) -> None:
-    """See to the vectors of a frozen text tower; nothing to do with one that learns.
+    """Load or compute the vectors of a frozen text tower; do nothing for one that learns.
 
     The first rank computes what is not in the folder yet, and the others wait. It comes before
     the model is shared out to the ranks.
@@ -46,10 +46,10 @@ def keep_texts(
     if not model.towers.text_frozen:
         if number:
             raise UsageError(
-                "needs a text encoder and a text projection that are frozen",
+                "needs a frozen text encoder and a frozen text projection",
                 code="usage.not_frozen",
                 where="[text] cache_variants",
-                hint="set frozen and projection_frozen, or start from a model that brings both",
+                hint="set frozen and projection_frozen, or start from a model that has both",
             )
         return
     facts = _facts(config, run_dir, model)

@@ -1,0 +1,152 @@
+"""What files given as FASTA often are instead, and what a bad record often holds: with a way out.
+
+Each fault has a code of its own. What is said here is a guess from the text that was found; the
+guess changes the words and the code, never whether something is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from protclip_core.errors import InputError
+from protclip_core.io.streams import looks_like
+from protclip_core.records import printable
+
+__all__ = ["CODES", "Fault", "bad_residue", "not_fasta", "three_letter_code"]
+
+#: The codes of three letters.
+CODES = frozenset(
+    b"ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split()
+)
+#: Fewer codes in a row can be residues: METLYS is also M, E, T, L, Y, S.
+_THREE_LETTER_CODE = re.compile(b"(?:" + b"|".join(sorted(CODES)) + b"){3,}", re.IGNORECASE)
+_CHAINS = re.compile(rb"[A-Za-z*]+(?:[:/|]+[A-Za-z*]*)+")
+_MODIFIED = re.compile(rb"[(\[{<_+]")
+#: What may stand at the ends of a peptide, such as Ac-PEPTIDE-NH2; its sign is not a gap.
+_ENDS = re.compile(rb"(?:(?:Ac|Acetyl|H|Boc|Fmoc|Biotin|Suc|pGlu)-)?[A-Za-z]+(?:-(?:NH2|OH|NHMe))?")
+#: Accessions, one a line.
+_NAMES = re.compile(r"(?:(?=\S*\d)[\w.|:-]{4,40}(?:\n|$))+")
+_WITHOUT_GAPS = "remove gaps first: sed '/^>/!s/[-.]//g' IN > OUT"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault by name, and the way out."""
+
+    code: str
+    hint: str
+
+
+# Characters that are often met inside sequences.
+_FAULTS = {
+    "-": Fault("record.gap", _WITHOUT_GAPS),
+    ".": Fault(
+        "record.stop_or_gap",
+        "a stop codon, as gffread writes it: cut there or split the record; a gap of an "
+        "alignment: sed '/^>/!s/[.]//g' IN > OUT",
+    ),
+    "*": Fault("record.stop_inside", "a stop codon: cut there, or split the record"),
+    ">": Fault("record.no_newline", "a newline is missing before '>'"),
+    "\ufeff": Fault(
+        "record.byte_order_mark", "remove the byte order mark, left from joining files"
+    ),
+    **dict.fromkeys("0123456789", Fault("record.digits_inside", "remove digits from the sequence")),
+    **dict.fromkeys(" \t", Fault("record.blanks_inside", "remove blanks inside the sequence")),
+}
+_OTHER = Fault("record.bad_residue", "correct it or remove the record")
+_THREE_LETTERS = Fault("record.three_letter_code", "write one letter for each residue, M for Met")
+_SEVERAL_CHAINS = Fault(
+    "record.several_chains", "several chains in one record: give each a record of its own"
+)
+_MODIFICATION = Fault(
+    "record.modification",
+    "notation of a modification: leave the residue letters only, M for M(ox)",
+)
+
+
+def bad_residue(sequence: bytes, letter: str) -> Fault:
+    """Say what a sequence that holds ``letter``, which is not a residue, seems to be."""
+    if three_letter_code(re.sub(rb"[-\s]", b"", sequence)):
+        return _THREE_LETTERS
+    if letter in ":/|" and _CHAINS.fullmatch(sequence):
+        return _SEVERAL_CHAINS
+    if _MODIFIED.search(sequence) or _ENDS.fullmatch(sequence):
+        return _MODIFICATION
+    if letter == "." and b"-" in sequence:
+        return _FAULTS["-"]
+    return _FAULTS.get(letter, _OTHER)
+
+
+def three_letter_code(sequence: bytes) -> Fault | None:
+    """Tell whether a sequence is one of three or more three-letter codes, as MetLysThr.
+
+    By chance alone that is true of one sequence in 64 million of nine residues.
+    """
+    return _THREE_LETTERS if _THREE_LETTER_CODE.fullmatch(sequence) else None
+
+
+def not_fasta(text: bytes, name: str, line: int) -> InputError:
+    """Say what a text that does not start with ``>`` looks like.
+
+    Parameters
+    ----------
+    text
+        Its beginning, some lines at least where it has them.
+    name
+        Of the file.
+    line
+        Number of its first line that is not blank.
+    """
+    lines = [one.strip() for one in text[:20_000].decode("utf-8", "replace").splitlines()]
+    lines = [one for one in lines if one]
+    look, hint = looks_like(text)
+    code = "input.not_fasta"
+    if _is_list(lines):
+        code, look = "input.sequence_list", "a list of sequences, one a line"
+        hint = f"number them: awk 'NF {{print \">seq\" ++n; print}}' {_files(name)}"
+    elif _NAMES.fullmatch("\n".join(lines[:50])):
+        code, look = "input.names_only", "a list of names without sequences"
+        hint = "fetch their sequences, as from https://www.uniprot.org/id-mapping"
+    elif command := _command_for_table(lines, name):
+        code, look, hint = "input.table", "a table", f"make FASTA of it: {command}"
+    shown = printable(lines[0] if lines else "", 30)
+    message = f"not FASTA: no '>' at its start, it looks like {look}: '{shown}'"
+    return InputError(message, code=code, where=f"{name}:line {line:,}", hint=hint)
+
+
+def _is_list(lines: list[str]) -> bool:
+    """Tell several sequences from one that is broken into lines of one width."""
+    if len(lines) < 2 or not all(re.fullmatch(r"[A-Za-z*]{2,}", one) for one in lines[:-1]):
+        return False
+    widths = {len(one) for one in lines[:-1]}
+    wrapped = len(widths) == 1 and len(lines[-1]) <= min(widths) and min(widths) >= 50
+    return not wrapped and re.fullmatch(r"[A-Za-z*]+", lines[-1]) is not None
+
+
+def _command_for_table(lines: list[str], name: str) -> str | None:
+    """Return a command that makes FASTA of a table of names and sequences; None for no table."""
+    for sign in ("\t", ",", ";", None):
+        rows = [one.split(sign) for one in lines[:3]]
+        if len(rows) < 2 or len(rows[0]) < 2 or len({len(row) for row in rows}) > 1:
+            continue
+        cells = [cell.strip('" ') for cell in rows[1]]
+        lengths = [len(cell) if re.fullmatch(r"[A-Z]{5,}\*?", cell) else 0 for cell in cells]
+        if not any(lengths):
+            continue
+        column = lengths.index(max(lengths))
+        names = next(place for place in range(len(cells)) if place != column)
+        first = rows[0][column].strip('" ')
+        rule = "" if re.fullmatch(r"[A-Z]{5,}\*?", first) and first != "SEQUENCE" else "NR > 1 "
+        quotes = 'gsub(/"/, ""); ' if '"' in lines[1] else ""
+        shown = {"\t": "-F'\\t' ", None: ""}.get(sign, f"-F'{sign}' ")
+        row = f'{quotes}print ">" ${names + 1}; print ${column + 1}'
+        return f"awk {shown}'{rule}{{{row}}}' {_files(name)}"
+    return None
+
+
+def _files(name: str) -> str:
+    """Return the end of a command that reads a file and writes FASTA beside it."""
+    stem = "sequences" if name == "<stdin>" else name.rpartition(".")[0] or name
+    return f"{'' if name == '<stdin>' else shlex.quote(name)} > {shlex.quote(stem + '.fa')}"

@@ -1,0 +1,61 @@
+"""Each objective by itself, in one process and on ranks: what the contract tests run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from tests.train.launch import debug_config
+from train.data.batches import PairData
+from train.loop.parallel import share_work
+from train.loop.prepare import make_trainee, prepare
+from train.loop.ranks import Ranks, join_ranks
+
+#: Name of an objective, with its form, to settings.
+FORMS = {
+    "gc local": {"gc_form": "local"},
+    "gc global": {"gc_form": "global"},
+    "bsr": {},
+    "mlm": {},
+    "pda": {},
+    "go softmax": {"go_form": "softmax"},
+    "go sigmoid": {"go_form": "sigmoid"},
+    "go prior": {"go_form": "prior", "go_text": "both"},
+}
+
+
+def prepared(run_dir, form, ranks=None):
+    """A trainee with one objective on, and its part of a batch of 11 pairs."""
+    ranks, config = ranks or Ranks.alone(), debug_config()
+    own = form.partition(" ")[0]
+    weights = {n: w if n == own else 0.0 for n, w in config.objectives.weights.items()}
+    on = dataclasses.replace(config.objectives, **weights, gumbel=False, **FORMS[form])
+    data = dataclasses.replace(config.data, max_pairs=11, texts="whole")
+    config = dataclasses.replace(config, objectives=on, data=data)
+    torch.manual_seed(0)
+    alone = Ranks.alone()
+    ready = prepare(config, run_dir, alone, data_path=None, go_path=None, resume=False)
+    model = make_trainee(config, ready.vocab_size, ready.bank)
+    model.refresh(0)
+    seed, share = config.train.seed, {"rank": ranks.rank, "ranks": ranks.world}
+    whole = ready.data
+    return model, PairData(whole.source, whole.texts, data, on, seed, **share).batch(0, 1)
+
+
+def losses_on_ranks(folder):
+    """Losses and gradients of every form, averaged over the ranks; the first writes them down."""
+    torch.set_num_threads(1)
+    ranks, found = join_ranks(60.0, device="cpu"), {}
+    for number, form in enumerate(FORMS):
+        model, batch = prepared(folder / f"run{number}-{ranks.rank}", form, ranks)
+        module = share_work(model, "ddp", ranks)
+        losses = module(batch, ranks.group)
+        losses["loss"].backward()
+        table = ranks.table([float(loss.detach()) for loss in losses.values()])
+        means = {name: sum(column) / len(table) for name, column in zip(losses, zip(*table))}
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        found[form] = {"losses": means, "gradients": gradients}
+    if ranks.first:
+        torch.save(found, folder / "found.pt")
+    ranks.part()
