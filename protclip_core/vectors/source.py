@@ -67,7 +67,7 @@ class VectorBlock:
         ``(N, D)`` float32, finite and not zero, unless unusable ones are kept.
     columns
         Gives their lengths ``(N,)`` int64, 0 where a store does not say, and the sha256 of
-        their sequences ``(N, 32)`` uint8, zeros where it does not say.
+        their sequences ``(N, 32)`` uint8, zeros where it does not say; while the source is open.
     sequences
         Residues; ``None`` from a store, which does not hold them.
     """
