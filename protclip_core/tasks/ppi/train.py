@@ -312,8 +312,8 @@ def _fit(
     else:
         _log.warning(
             "no pairs for validation: parameters and calibration rest on folds of the training, "
-            "whose proteins are in several folds; probabilities for new proteins will be too high or "
-            "too low"
+            "whose proteins are in several folds; new proteins will get probabilities that are too "
+            "sure"
         )
     train_part = parts["train"]
     return fit_head(
