@@ -27,7 +27,11 @@ from protclip_core.store.reader import EmbeddingStore
 __all__ = ["AnyStore", "VectorTable", "table_form"]
 
 Floats = npt.NDArray[np.float32]
-_NAMES = ("embeddings", "vectors", "embedding")  # of the matrix of an npz; ids are beside it
+_NAMES = (
+    "embeddings",
+    "vectors",
+    "embedding",
+)  # of the matrix of an npz; the ids are in another array
 _START = 1 << 16
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*|\s*[-+]?(nan|inf)\s*", re.I)
 

@@ -32,7 +32,7 @@ __all__ = ["MOST_TERMS", "Track", "draw_tracks", "save_plot", "tracks_of"]
 
 #: Tracks of one picture.
 MOST_TERMS = 12
-#: Proteins of so many residues, or fewer, show their letters.
+#: Proteins of at most this many residues show their letters.
 _MOST_LETTERS = 130
 _LONGEST_NAME = 96
 #: Colours that differ for colour-blind eyes as well (Okabe and Ito).
@@ -120,7 +120,7 @@ def save_plot(
     Raises
     ------
     UsageError
-        Another ending, or a protein of which no term is listed.
+        Another ending, or a protein without a listed term.
     ResourceError
         The disk is full.
     """

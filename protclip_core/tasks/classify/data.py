@@ -15,8 +15,8 @@ from protclip_core.errors import InputError
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES, Targets
 from protclip_core.io.labels import Labelled, LabelTable
 from protclip_core.records import printable
+from protclip_core.vectors.block import VectorBlock
 from protclip_core.vectors.named import NamedRows
-from protclip_core.vectors.source import VectorBlock
 
 __all__ = [
     "LabelledProteins",

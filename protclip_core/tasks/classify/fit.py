@@ -90,7 +90,7 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
         request.inputs,
         model=request.model,
         vectors_model=request.vectors_model,
-        # A store is taken as it is, unless the joint space is asked for.
+        # A store is taken as it is, unless the request says joint.
         space="joint" if request.space == "joint" else "stored",
         device=request.device,
         workers=request.workers,

@@ -30,7 +30,7 @@ from protclip_core.tasks.ppi.leaks import TrainedOn
 from protclip_core.tasks.ppi.pairs import codes_of
 from protclip_core.tasks.ppi.request import PredictRequest
 from protclip_core.tasks.ppi.vectors import load_proteins
-from protclip_core.vectors.source import KEPT_FAILURES, no_vector
+from protclip_core.vectors.block import KEPT_FAILURES, no_vector
 
 __all__ = ["Predicted", "Prediction"]
 
@@ -56,7 +56,7 @@ class Predicted:
     said
         Probabilities ``(M, C)`` float32; NaN where there is no answer.
     notes
-        What is to be said of pairs besides, by place: why there is no answer, or what is odd.
+        Remarks by place: why there is no answer, or what is odd.
     """
 
     a: Sequence[str]
@@ -178,7 +178,7 @@ class Prediction:
                 f"none of its {self.rows:,} pairs can be answered",
                 code="input.no_pairs",
                 where=source_name(path),
-                hint="are the names those of the proteins?",
+                hint="do the names match the ids of the proteins?",
                 details=reasons,
             )
 

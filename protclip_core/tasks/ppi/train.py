@@ -281,10 +281,10 @@ def _type_names(part: PairSet) -> tuple[str, ...]:
     kept = [n for n, c in zip(part.type_names, counts, strict=True) if 0 < c < len(part)]
     left = [n for n in part.type_names if n not in kept]
     if left:
-        _log.warning("types of no pair, or of all, are left out: %s", ", ".join(left))
+        _log.warning("types that no pair or every pair has are left out: %s", ", ".join(left))
     if not kept:
         raise InputError(
-            "has no type that some pairs have and others have not",
+            "does not have a type that only some pairs have",
             code="input.one_class",
             where=part.name,
         )
@@ -312,7 +312,8 @@ def _fit(
     else:
         _log.warning(
             "no pairs for validation: parameters and calibration rest on folds of the training, "
-            "whose proteins are in several folds; probabilities of new proteins will be too sure"
+            "whose proteins are in several folds; new proteins will get probabilities that are too "
+            "sure"
         )
     train_part = parts["train"]
     return fit_head(

@@ -16,8 +16,9 @@ from protclip_core.heads.pair_features import unit_rows
 from protclip_core.heads.seen import keys_of_digests, keys_of_texts
 from protclip_core.progress import Progress
 from protclip_core.records import Failure, printable
+from protclip_core.vectors.block import NO_VECTOR, no_usable
 from protclip_core.vectors.named import NamedRows
-from protclip_core.vectors.source import NO_VECTOR, no_usable, open_vectors, read_all
+from protclip_core.vectors.source import open_vectors, read_all
 
 __all__ = ["PairProteins", "VectorOptions", "load_proteins"]
 
