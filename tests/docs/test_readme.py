@@ -83,7 +83,7 @@ def test_every_protclip_line_is_understood() -> None:
         words = words[: words.index("<")] if "<" in words else words
         length = max(n for n in range(1, len(words) + 1) if " ".join(words[:n]) in known)
         command = known[" ".join(words[:length])]
-        command.make_context("test", words[length:], resilient_parsing=True)
+        command.make_context("test", words[length:])
         seen += 1
     assert seen >= 10
 
