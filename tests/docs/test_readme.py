@@ -84,6 +84,8 @@ def test_every_protclip_line_is_understood() -> None:
         length = max(n for n in range(1, len(words) + 1) if " ".join(words[:n]) in known)
         command = known[" ".join(words[:length])]
         command.make_context("test", words[length:])
+        old = {name for p in command.params if getattr(p, "hidden", False) for name in p.opts}
+        assert not old & set(words), "an old spelling"
         seen += 1
     assert seen >= 10
 
