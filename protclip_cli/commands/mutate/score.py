@@ -114,6 +114,7 @@ def _refuse_method(method: str) -> None:
 
 def _draw(mutation: Mutation, path: Path) -> None:
     from protclip_core.io.atomic import open_atomic
+    from protclip_core.report.figures import plot_form
     from protclip_core.tasks.mutate.plot import heat_map
 
     request = mutation.request
@@ -127,6 +128,7 @@ def _draw(mutation: Mutation, path: Path) -> None:
         mutation.scans[id],
         offset=request.offset,
         region=request.region,
+        form=plot_form(path),
     )
     with open_atomic(path) as file:
         file.write(picture)
