@@ -58,7 +58,7 @@ def plot_form(path: Path) -> str:
     if form not in FORMS:
         raise UsageError(
             f"a picture cannot be written as {path.suffix or 'a file without an ending'}",
-            code="usage.picture_form",
+            code="usage.output_suffix",
             where=str(path),
             hint=f"end the name with {', '.join('.' + form for form in FORMS)}",
         )
