@@ -151,7 +151,7 @@ class Predicting:
 
         if self.outside:
             _log.warning(
-                "%s of %s proteins are unlike those that the head was fitted on: no answer for them",
+                "%s of %s proteins are unlike those the head was fitted on: no answer for them",
                 f"{self.outside:,}",
                 f"{self.proteins:,}",
             )
