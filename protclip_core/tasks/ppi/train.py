@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from protclip_core.errors import InputError, UsageError
+from protclip_core.heads.domain import HeadDomain
 from protclip_core.heads.pair_features import RECIPES, pair_features, pair_input
 from protclip_core.io.atomic import check_writable_target
 from protclip_core.io.outputs import check_outputs
@@ -114,7 +115,9 @@ def train(request: TrainRequest, progress: Progress | None = None) -> TrainRepor
     card = replace(card, metrics=_figures(report))
     examples = _features(proteins, parts["train"].take(np.arange(min(64, len(parts["train"])))),
                          request.features)  # fmt: skip
-    save_head(request.output, fitted.estimator, card, examples)
+    rows = np.unique(np.concatenate([parts["train"].a, parts["train"].b]))
+    domain = HeadDomain.of(proteins.vectors[rows], proteins.lengths[rows])
+    save_head(request.output, fitted.estimator, card, examples, domain)
     return report
 
 
