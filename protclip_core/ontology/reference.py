@@ -78,7 +78,7 @@ def read_annotations(
     if str(path) == "-":
         raise UsageError(
             "annotations cannot come from standard input",
-            code="usage.stdin_not_allowed",
+            code="usage.stdin_twice",
             hint="give a file",
         )
     name = source_name(path)
