@@ -188,7 +188,12 @@ def _open_raw(path: str | Path, name: str) -> io.BufferedReader:
     if str(path) == "-" and not _kept:
         stdin = _standard_input()
         if stdin is None:
-            raise InputError("standard input is closed", where=name, hint="name a file instead")
+            raise InputError(
+                "standard input is closed",
+                code="input.stdin_closed",
+                where=name,
+                hint="name a file instead",
+            )
         return stdin
     try:
         return (_kept[-1] if str(path) == "-" else Path(path)).open("rb")
@@ -199,18 +204,34 @@ def _open_raw(path: str | Path, name: str) -> io.BufferedReader:
 def _unreadable(error: OSError | ValueError, path: str | Path, name: str) -> InputError:
     """Turn an error on opening into the message for it."""
     if isinstance(error, IsADirectoryError):
-        return InputError("is a directory", where=name, hint="name a file in it")
+        return InputError(
+            "is a directory", code="input.is_folder", where=name, hint="name a file in it"
+        )
     if isinstance(error, FileNotFoundError):
-        return InputError("no such file", where=name, hint="check the path")
+        return InputError(
+            "no such file", code="input.no_such_file", where=name, hint="check the path"
+        )
     if isinstance(error, NotADirectoryError):
         return InputError(
-            "no such file: a part of the path is not a directory", where=name, hint="check the path"
+            "no such file: a part of the path is not a directory",
+            code="input.no_such_file",
+            where=name,
+            hint="check the path",
         )
     if isinstance(error, PermissionError):
-        return InputError("no permission to read it", where=name, hint="check its access rights")
+        return InputError(
+            "no permission to read it",
+            code="input.no_permission",
+            where=name,
+            hint="check its access rights",
+        )
     if isinstance(error, OSError):
-        return InputError(f"cannot be read: {error.strerror or error}", where=name)
-    return InputError("is no valid path: it holds a NUL", where=name, hint="check the path")
+        return InputError(
+            f"cannot be read: {error.strerror or error}", code="input.unreadable", where=name
+        )
+    return InputError(
+        "is no valid path: it holds a NUL", code="input.bad_path", where=name, hint="check the path"
+    )
 
 
 class _PieceReader(io.RawIOBase):
@@ -239,7 +260,9 @@ class _PieceReader(io.RawIOBase):
             raise
         except OSError as error:
             self._error = InputError(
-                f"cannot be read to its end: {error.strerror or error}", where=self._name
+                f"cannot be read to its end: {error.strerror or error}",
+                code="input.unreadable",
+                where=self._name,
             )
             raise self._error from error
         size = min(len(buffer), len(self._rest))
@@ -267,7 +290,12 @@ def _inflate(file: io.BufferedReader, head: bytes, codec: _Codec, name: str) -> 
                 data = file.read1(_SLICE)
                 if not data:
                     message = f"{codec.name} data end early, after {given:,} decompressed bytes"
-                    raise InputError(message, where=name, hint=f"the file is cut; {_REPAIR}")
+                    raise InputError(
+                        message,
+                        code="input.truncated",
+                        where=name,
+                        hint=f"the file is cut; {_REPAIR}",
+                    )
             try:
                 piece = (
                     decoder.decompress(data, _PIECE)
@@ -285,6 +313,7 @@ def _inflate(file: io.BufferedReader, head: bytes, codec: _Codec, name: str) -> 
             raise InputError(
                 f"data that are not {codec.name} follow {codec.name} member {members}"
                 f" (0x{data[:4].hex()}, after {given:,} decompressed bytes)",
+                code="input.damaged",
                 where=name,
                 hint=_REPAIR,
             )
@@ -305,11 +334,13 @@ def _damaged(error: Exception, codec: _Codec, given: int, name: str) -> InputErr
     if "memory" in detail.lower():
         return InputError(
             f"{codec.name} data need too much memory to decompress ({detail})",
+            code="input.too_large",
             where=name,
             hint=f"decompress the file with {codec.name} first",
         )
     return InputError(
         f"{codec.name} data are damaged after {given:,} decompressed bytes ({detail})",
+        code="input.damaged",
         where=name,
         hint=_REPAIR,
     )

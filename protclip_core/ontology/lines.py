@@ -30,12 +30,16 @@ def numbered_lines(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, 
         if number == 1:
             if encoding := wide_encoding(line[:4]):
                 raise InputError(
-                    f"is encoded in {encoding}", where=name, hint=_convert(encoding, name)
+                    f"is encoded in {encoding}",
+                    code="input.bad_encoding",
+                    where=name,
+                    hint=_convert(encoding, name),
                 )
             line = line.removeprefix(_MARK)
         if len(line) > MAX_LINE_BYTES:
             raise InputError(
                 f"has more than {MAX_LINE_BYTES:,} bytes without a line end",
+                code="input.line_too_long",
                 where=f"{name}:line {number}",
                 hint="this is no text file of lines; fetch it again",
             )
@@ -55,11 +59,17 @@ def decoded(line: bytes, where: str) -> str:
     except UnicodeDecodeError as error:
         raise InputError(
             f"byte 0x{line[error.start]:02x} at column {error.start + 1} is not UTF-8",
+            code="input.bad_encoding",
             where=where,
             hint=_convert("LATIN1", where.split(":line ")[0]),
         ) from None
     if "\0" in text:
-        raise InputError("holds a NUL", where=where, hint="the file is damaged; fetch it again")
+        raise InputError(
+            "holds a NUL",
+            code="input.damaged",
+            where=where,
+            hint="the file is damaged; fetch it again",
+        )
     return text
 
 
@@ -84,7 +94,10 @@ def foreign_content(start: bytes, name: str, wanted: str) -> InputError:
     look = "FASTA" if start.startswith(b">") else looks_like(start)[0]
     look = "XML or HTML" if look.startswith("XML") else look
     return InputError(
-        f"is not {wanted} but {look}", where=name, hint=f"give {wanted}, or fetch it again"
+        f"is not {wanted} but {look}",
+        code="input.other_format",
+        where=name,
+        hint=f"give {wanted}, or fetch it again",
     )
 
 

@@ -86,10 +86,16 @@ def from_arrays(arrays: Mapping[str, np.ndarray], where: str = "ontology") -> On
     _check_types(arrays, where)
     format_name, version = _unpacked(arrays["format"], "format", where), arrays["version"]
     if format_name != [FORMAT]:
-        raise ModelError(f"is not of format {FORMAT!r}", where=where, hint=_FETCH_AGAIN)
+        raise ModelError(
+            f"is not of format {FORMAT!r}",
+            code="model.unknown_format",
+            where=where,
+            hint=_FETCH_AGAIN,
+        )
     if version.tolist() != [VERSION]:
         raise ModelError(
             f"version {version.tolist()[:1]} of {FORMAT}, this protclip reads {VERSION}",
+            code="model.newer_version",
             where=where,
             hint="install a newer protclip",
         )
@@ -131,7 +137,9 @@ def from_arrays(arrays: Mapping[str, np.ndarray], where: str = "ontology") -> On
             aspect_names=aspect_names,
         )
     except InputError as error:
-        raise ModelError(error.message, where=where, hint=_FETCH_AGAIN) from error
+        raise ModelError(
+            error.message, code="model.damaged", where=where, hint=_FETCH_AGAIN
+        ) from error
 
 
 def _check_types(arrays: Mapping[str, np.ndarray], where: str) -> None:
@@ -231,4 +239,4 @@ def _offsets(sizes: Iterable[int]) -> np.ndarray:
 
 
 def _damaged(key: str, what: str, where: str) -> ModelError:
-    return ModelError(f"array {key!r} {what}", where=where, hint=_FETCH_AGAIN)
+    return ModelError(f"array {key!r} {what}", code="model.damaged", where=where, hint=_FETCH_AGAIN)

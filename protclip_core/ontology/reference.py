@@ -130,6 +130,7 @@ def carried_by(
         shown = f", such as {printable(ids[0])}" if ids else ""
         raise InputError(
             f"none of its {len(ids):,} proteins{shown}, is annotated in {source}",
+            code="input.nothing_annotated",
             where=where,
             hint="give annotations that name the proteins by the same ids or accessions",
         )

@@ -97,6 +97,7 @@ def _vocabulary(
         more = f" (and {len(twice) - 1:,} more)" if len(twice) > 1 else ""
         raise InputError(
             f"{printable(twice[0])!r} is there twice{more}",
+            code="input.duplicate_id",
             where=source,
             hint="give each term an id of its own, and a tab behind it",
         )

@@ -71,7 +71,7 @@ def fault(changes: Sequence[Change], sequence: str, offset: int = 0) -> str | No
 def apply(changes: Sequence[Change], sequence: str, offset: int = 0) -> str:
     """Return the mutated sequence; `Variant.apply` says how, and what it raises."""
     if reason := fault(changes, sequence, offset):
-        raise InputError(reason)
+        raise InputError(reason, code="input.bad_variant")
     return _mutated(changes, sequence, offset)
 
 

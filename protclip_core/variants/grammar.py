@@ -109,7 +109,7 @@ def parse_variant(text: str) -> Variant:
     """
     found = read_variant(text)
     if isinstance(found, ParseFailure):
-        raise InputError(found.reason)
+        raise InputError(found.reason, code="input.bad_variant")
     return found
 
 

@@ -47,10 +47,12 @@ class Variant:
         for before, behind in zip(ordered, ordered[1:]):
             if before.span[1] >= behind.span[0]:
                 if before == behind:
-                    raise InputError(f"{before} is given twice")
+                    raise InputError(f"{before} is given twice", code="input.bad_variant")
                 if before.span[1] == float("inf"):
-                    raise InputError(f"{behind} lies at or behind the stop of {before}")
-                raise InputError(f"{before} and {behind} overlap")
+                    raise InputError(
+                        f"{behind} lies at or behind the stop of {before}", code="input.bad_variant"
+                    )
+                raise InputError(f"{before} and {behind} overlap", code="input.bad_variant")
 
     @property
     def is_wild_type(self) -> bool:

@@ -119,6 +119,7 @@ def read_pair_table(path: str | Path) -> PairTable:
     if faults:
         raise InputError(
             f"{len(faults):,} of {len(faults) + len(pairs):,} lines name no pair",
+            code="input.bad_lines",
             where=name,
             hint="give two names a line",
             details=faults[:_SHOWN],
@@ -127,6 +128,7 @@ def read_pair_table(path: str | Path) -> PairTable:
     if not numbers:
         raise InputError(
             "has no column of numbers beside the two of proteins",
+            code="input.no_scores",
             where=name,
             hint="give a similarity in a third column",
         )
