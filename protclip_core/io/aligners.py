@@ -30,7 +30,7 @@ __all__ = ["ALIGNERS", "MOST_HITS", "Aligner", "Hit", "align", "find_aligner", "
 
 _log = logging.getLogger(__name__)
 
-#: Programs by name, the one to be preferred first.
+#: Programs, the preferred one first.
 ALIGNERS = ("diamond", "mmseqs")
 #: Hits of a query that an aligner is asked for; transfer takes the best few.
 MOST_HITS = 300
@@ -155,7 +155,7 @@ def align(
     WorkerLostError
         The aligner ended with an error; its last line is in the message.
     InputError
-        It wrote what is no table of hits.
+        It wrote something that is not a table of hits.
     ResourceError
         The temporary folder cannot hold the sequences.
     """
@@ -216,7 +216,7 @@ def parse_hits(lines: Iterable[str], name: str, queries: int, references: int) -
                 raise ValueError("a score out of range")
         except ValueError as error:
             raise WorkerLostError(
-                f"wrote a line that is no hit ({printable(str(error), 80)})",
+                f"wrote a line that is not a hit ({printable(str(error), 80)})",
                 code="worker.aligner_failed",
                 where=f"{name}: hits.tsv:line {number}",
                 hint="use another version, or the other aligner with --aligner",

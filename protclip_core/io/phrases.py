@@ -47,7 +47,7 @@ def read_phrases(path: str | Path) -> list[Phrase]:
     Raises
     ------
     InputError
-        The file is missing, damaged, not UTF-8 or holds no text; or a line has an id and no text,
+        The file is missing, damaged, not UTF-8 or has no text; or a line has an id and no text,
         or a tab and no id, by its number.
     """
     name = source_name(path)
@@ -74,9 +74,7 @@ def read_phrases(path: str | Path) -> list[Phrase]:
         if line.strip():
             phrases.append(_phrase(line, f"{name}:line {number}"))
     if not phrases:
-        raise InputError(
-            "holds no text", code="input.empty", where=name, hint="give one text a line"
-        )
+        raise InputError("has no text", code="input.empty", where=name, hint="give one text a line")
     return phrases
 
 
@@ -87,7 +85,7 @@ def _phrase(line: str, where: str) -> Phrase:
         return Phrase(id, id)
     if not text:
         raise InputError(
-            f"{id!r} has no text behind the tab", code="input.no_text", where=where, hint="add one"
+            f"{id!r} has no text after the tab", code="input.no_text", where=where, hint="add one"
         )
     if not id:
         hint = "write 'id<TAB>text', or the text alone"

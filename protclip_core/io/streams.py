@@ -2,7 +2,7 @@
 
 Compression is told from the first bytes, never from the name, and every way in which a stream
 can be damaged ends in one `InputError`. The decoders are the incremental ones of the standard
-library and of `zstandard`, because their file objects take a cut zst frame, or junk behind an
+library and of `zstandard`, because their file objects take a cut zst frame, or junk after an
 xz stream, for the end of the data.
 """
 
@@ -29,7 +29,7 @@ __all__ = ["keep_standard_input", "looks_like", "open_input", "source_name", "wi
 
 _PIECE = 1 << 18  # bytes of a plain file read at once, and most bytes a bounded decoder gives
 # Compressed bytes given to a decoder at once. Small, because the zst decoder has no bound on
-# what it gives back (up to 32,768-fold), and because each member copies what is behind it.
+# what it gives back (up to 32,768-fold), and because each member copies what comes after it.
 _SLICE = 1 << 12
 _HEAD = 6  # bytes that tell the compression
 _XZ_MEMORY = 1 << 30  # ``xz -9`` needs 65 MiB; a header can ask for 4 GiB
@@ -127,7 +127,7 @@ def open_input(path: str | Path) -> Iterator[io.BufferedReader]:
 
     Compression (gz, bz2, xz, zst) is told from the content: a plain file named ``x.gz`` is read
     as it stands. All members, streams or frames of a file are read, one after the other, and
-    NUL padding behind them is passed over. The input need not be seekable, and memory does not
+    NUL padding after them is passed over. The input need not be seekable, and memory does not
     grow with its size.
 
     Parameters
@@ -230,7 +230,10 @@ def _unreadable(error: OSError | ValueError, path: str | Path, name: str) -> Inp
             f"cannot be read: {error.strerror or error}", code="input.unreadable", where=name
         )
     return InputError(
-        "is no valid path: it holds a NUL", code="input.bad_path", where=name, hint="check the path"
+        "is not a valid path: it has a NUL character",
+        code="input.bad_path",
+        where=name,
+        hint="check the path",
     )
 
 

@@ -46,7 +46,7 @@ def lines_of(stream: io.BufferedReader, name: str) -> Generator[Line, None, None
                     f"has more than {MAX_LINE:,} characters without a line end",
                     code="input.line_too_long",
                     where=f"{name}:line {number}",
-                    hint="this is no text file of lines",
+                    hint="this is not a text file",
                 )
             if line.strip():
                 yield number, line.rstrip("\n")

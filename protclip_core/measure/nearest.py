@@ -8,7 +8,7 @@ in the order of their rows.
 
 Memory holds one block and the best k of each query, however many vectors come.
 
-Legend: Q queries, N vectors, n vectors of a block, P width, k neighbours asked for.
+Legend: Q queries, N vectors, n vectors of a block, P width, k neighbours requested.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Nearest:
             )
         if min_score is not None and not np.isfinite(min_score):
             raise UsageError(
-                f"{min_score} is no lowest score", code="usage.bad_value", hint="give a number"
+                f"{min_score} is not a lowest score", code="usage.bad_value", hint="give a number"
             )
         self._cosine = metric == "cosine"
         self._min_score = min_score

@@ -86,7 +86,7 @@ class Block:
         return len(self.values)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Block:
-        """Return some of the vectors, in the order asked for."""
+        """Return some of the vectors, in the order requested."""
         return Block(self.values[rows], self.sizes[rows])
 
 
@@ -105,7 +105,7 @@ def pair_scores(left: Block, right: Block, metric: str) -> Floats:
     """
     if left.values.shape != right.values.shape:
         raise UsageError(
-            f"{left.values.shape} and {right.values.shape} are no pairs of vectors",
+            f"{left.values.shape} and {right.values.shape} are not pairs of vectors",
             code="usage.shape_mismatch",
         )
     return _exact(left, right, metric).astype(np.float32)

@@ -100,7 +100,7 @@ def assemble(
     """
     if not terms.ids:
         raise InputError(
-            "holds no active GO term", code="input.not_go", where=name, hint="give a release of GO"
+            "has no active GO terms", code="input.not_go", where=name, hint="give a release of GO"
         )
     index = {id: number for number, id in enumerate(terms.ids)}
     children, parents, kinds = _placed(terms, name, drop_missing=drop_missing)

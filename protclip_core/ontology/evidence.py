@@ -1,4 +1,4 @@
-"""Evidence codes of GO annotations, and the groups of them that are asked for."""
+"""Evidence codes of GO annotations, and groups of them."""
 
 from __future__ import annotations
 

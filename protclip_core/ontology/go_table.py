@@ -57,12 +57,12 @@ def read_go_table(
                 id, where = row["id"], f"{name}:line {line}"
                 if not GO_ID.fullmatch(id):
                     raise InputError(
-                        f"{printable(id)!r} is no GO id", code="input.bad_line", where=where
+                        f"{printable(id)!r} is not a GO id", code="input.bad_line", where=where
                     )
                 where = f"{where} ({id})"
                 if id in seen:
                     raise InputError(
-                        f"is there a second time, first at line {seen[id]}",
+                        f"is defined a second time, first at line {seen[id]}",
                         code="input.duplicate_id",
                         where=where,
                         hint="remove one of the two rows",
@@ -135,6 +135,6 @@ def _take(
         for parent in filter(None, row.get(relation, "").split(",")):
             if not GO_ID.fullmatch(parent.strip()):
                 raise InputError(
-                    f"{printable(parent)!r} is no GO id", code="input.bad_line", where=where
+                    f"{printable(parent)!r} is not a GO id", code="input.bad_line", where=where
                 )
             terms.edges.add(go_number(row["id"]), go_number(parent.strip()), kind, line)

@@ -139,7 +139,7 @@ def refuse_cycles(parents: Rows, depth: np.ndarray, ids: Sequence[str], where: s
             f"{ids[int(depth.argmax())]} has {depth.max():,} terms above it in one line",
             code="input.too_large",
             where=where,
-            hint="this is no release of GO; fetch the file again",
+            hint="this is not a release of GO; fetch the file again",
         )
 
 

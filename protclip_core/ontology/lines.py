@@ -41,7 +41,7 @@ def numbered_lines(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, 
                 f"has more than {MAX_LINE_BYTES:,} bytes without a line end",
                 code="input.line_too_long",
                 where=f"{name}:line {number}",
-                hint="this is no text file of lines; fetch it again",
+                hint="this is not a text file; fetch it again",
             )
         yield number, line
 
@@ -52,7 +52,7 @@ def decoded(line: bytes, where: str) -> str:
     Raises
     ------
     InputError
-        It is not UTF-8, or holds a NUL; names the byte and its column from 1.
+        It is not UTF-8, or has a NUL character; names the byte and its column from 1.
     """
     try:
         text = line.decode("utf-8")
@@ -65,7 +65,7 @@ def decoded(line: bytes, where: str) -> str:
         ) from None
     if "\0" in text:
         raise InputError(
-            "holds a NUL",
+            "has a NUL character",
             code="input.damaged",
             where=where,
             hint="the file is damaged; fetch it again",
@@ -103,7 +103,7 @@ def foreign_content(start: bytes, name: str, wanted: str) -> InputError:
 
 @contextmanager
 def release_faults() -> Iterator[None]:
-    """Turn faults of a file of GO, which is no input of the user's, into `ModelError`."""
+    """Turn faults of a file of GO, which is not an input of the user's, into `ModelError`."""
     try:
         yield
     except InputError as error:

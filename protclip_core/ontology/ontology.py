@@ -160,7 +160,7 @@ class Ontology:
                 f"has more than {graph.MAX_PAIRS:,} pairs of term and ancestor",
                 code="input.too_large",
                 where=self.source,
-                hint="this is no release of GO; fetch the file again",
+                hint="this is not a release of GO; fetch the file again",
             ) from None
 
     def numbers(self, ids: Iterable[str]) -> list[int]:
@@ -203,7 +203,7 @@ class Ontology:
         return found if roots else found[~np.isin(found, self.roots)]
 
     def most_specific(self, terms: npt.ArrayLike) -> npt.NDArray[np.integer]:
-        """Return the terms that are no ancestor of another of them; sorted, each once, int64."""
+        """Return the terms that are not ancestors of another of them; sorted, each once, int64."""
         own = np.unique(graph.as_numbers(terms))
         return own[~np.isin(own, graph.expand(self.closure, own)[1])]
 

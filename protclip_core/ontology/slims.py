@@ -107,7 +107,7 @@ def read_slim(path: str | Path, ontology: Ontology) -> np.ndarray:
         ids = list(_slim_ids(text_lines(stream, name), name))
     if not ids:
         raise InputError(
-            "holds no GO term",
+            "has no GO terms",
             code="input.empty",
             where=name,
             hint="give an OBO file, or one GO id per line",

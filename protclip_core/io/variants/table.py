@@ -92,7 +92,7 @@ def table_parts(
         comments.append(line[1])
     if not sample:
         raise InputError(
-            "holds only comments", code="input.empty", where=name, hint="give one variant a line"
+            "has only comments", code="input.empty", where=name, hint="give one variant a line"
         )
     shown = [line for line in sample if not line[1].startswith("#")]
     header = comments[-1].lstrip("# ") if comments else ""

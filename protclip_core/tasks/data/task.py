@@ -74,7 +74,7 @@ def pull_go(
     Raises
     ------
     ModelError
-        It cannot be fetched, or is no release of GO; then nothing of it stays, and an earlier
+        It cannot be fetched, or is not a release of GO; then nothing of it stays, and an earlier
         one is as it was.
     ResourceError, UsageError
         The disk is full, or the cache folder cannot be written.
