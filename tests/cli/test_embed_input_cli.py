@@ -19,7 +19,7 @@ BAD_FILES = [
     (b"\x7fELF\x02\x01\x01\x00", "line 1: not FASTA", "binary data"),
     (">a\nMKV\n".encode("utf-16"), "line 1: the text is UTF-16"),
     (b">caf\xe9\nMKV\n", "record 1", "line 1 is not UTF-8"),
-    (b">a\0b\nMKV\n", "record 1", "holds a NUL"),
+    (b">a\0b\nMKV\n", "record 1", "has a NUL character"),
     (b">\nMKV\n", "record 1", "has no id"),
     (b">a\n>b\nMKV\n", "record 1 (a)", "has no sequence"),
     (b">a\nMKV>b\nMLL\n", "record 1 (a)", "'>' at residue 4 (line 2)", "a newline is missing"),
