@@ -54,7 +54,7 @@ def test_file_size_limit_at_each_stage(bench, limit, said):
     if before:
         assert "finished proteins of x.h5 are kept; go on with --resume" in done.err
     else:
-        assert bench.names() == {"x.fa", ".x.h5.lock"}
+        assert bench.names() == {"x.fa"}
     bench.computed()
     assert bench.run("--per-residue", "--resume", prelude=parts).rc == 0
     assert not before & set(bench.computed())

@@ -90,7 +90,7 @@ def test_nothing_is_left_where_nothing_was_finished(run, tmp_path, monkeypatch):
     monkeypatch.setattr(ProteinModel, "embed_batch", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(PROTEINS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".x.h5.lock", "x.fa"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.fa"]
 
 
 @pytest.mark.parametrize(
