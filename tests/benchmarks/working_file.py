@@ -24,7 +24,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
 from protclip_core.store.parts import PartStore
 
 PART_BYTES = 32 << 20
@@ -123,9 +122,7 @@ def with_rows(data: Data, folder: Path) -> Times:
 def with_blobs(data: Data, folder: Path) -> Times:
     """Keep a row for each part; single proteins are read within its BLOB."""
     began = time.perf_counter()
-    db = _database(
-        folder, "CREATE TABLE parts (key INTEGER PRIMARY KEY, sha BLOB, v BLOB, r BLOB)"
-    )
+    db = _database(folder, "CREATE TABLE parts (key INTEGER PRIMARY KEY, sha BLOB, v BLOB, r BLOB)")
     place: dict[int, tuple[int, int, int]] = {}
     for number, rows in enumerate(data.parts):
         vectors, residues = np.ascontiguousarray(data.vectors[rows]), np.empty(0, np.float32)

@@ -10,10 +10,10 @@ import time
 
 import numpy as np
 import pytest
+from protclip_core.store.parts import PartStore
 
 from protclip_core.errors import BusyError, ModelError
 from protclip_core.store.format import USER_BLOCK
-from protclip_core.store.parts import PartStore
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.tools import verify_store
 from protclip_core.store.writer import StoreWriter
