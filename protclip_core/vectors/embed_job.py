@@ -146,18 +146,20 @@ class PreparedRun:
     ----------
     request, info, spool, found
         The request, its model, the records, and what was noticed about the input.
+    early
+        The settings if the shape of the model is known without its weights, else ``None``.
     """
 
     def __init__(
         self,
         request: EmbedRequest,
         info: ModelInfo,
-        settings: EmbedSettings | None,
+        early: EmbedSettings | None,
         spool: Spool,
         found: InputReport,
     ) -> None:
         self.request, self.info, self.spool, self.found = request, info, spool, found
-        self._settings = settings
+        self.early = early
 
     @cached_property
     def job(self) -> EmbedJob:
@@ -167,14 +169,14 @@ class PreparedRun:
     @property
     def settings(self) -> EmbedSettings:
         """What to compute; loads the model only if its shape is inside the weights file."""
-        return self._settings or self.job.settings
+        return self.early or self.job.settings
 
     @property
     def dim(self) -> int:
         """Width of the vectors; loads the model only if `settings` must."""
-        if self._settings is None:
+        if self.early is None:
             return self.job.dim
-        joint = self.info.joint_dim if self._settings.space == "joint" else None
+        joint = self.info.joint_dim if self.early.space == "joint" else None
         width = joint or self.info.hidden_dim
         assert width is not None  # the settings are known without weights, so is the shape
         return width
@@ -223,11 +225,11 @@ def prepare(
         Input that cannot be read or, unless ``count_only``, bad records.
     """
     info = describe_model(request.model)
-    settings = _check_options(request, info)
+    early = _check_options(request, info)
     with spool as opened:
         on_error = "skip" if count_only else request.on_error
         found = read_inputs(request.inputs, opened, on_error, progress)
-        run = PreparedRun(request, info, settings, opened, found)
+        run = PreparedRun(request, info, early, opened, found)
         if not count_only:
             _apply_long_policy(request, run.settings, opened)
         yield run

@@ -7,7 +7,7 @@ it returns (fsync), and each carries a sha256. Written in order of length, read 
 order, each protein once. The two take turns, the medians of the rounds are compared.
 
 Two ways to use SQLite are tried: a row for each protein, and a row for each part, of which single
-proteins are read by `sqlite3.Blob`. Pages of 64 KiB, ``synchronous=FULL``; the rollback journal
+proteins are read by `sqlite3.Blob`. Pages of 16 KiB, ``synchronous=FULL``; the rollback journal
 holds only pages that are changed, so what is appended is written once (with a WAL: twice).
 """
 
@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import os
 import shutil
 import sqlite3
 import statistics
@@ -22,9 +24,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from protclip_core.store.parts import PartStore
+import safetensors.numpy
+
+from protclip_core.io.atomic import write_atomic
 
 PART_BYTES = 32 << 20
 
@@ -60,34 +65,51 @@ class Data:
 
 
 def with_parts(data: Data, folder: Path) -> Times:
-    """As `protclip embed` does."""
+    """Keep a file for each part and a journal of them, as protclip did at first."""
     began = time.perf_counter()
-    store = PartStore.open(folder / "x.partial", {}, resume=False)
-    place: dict[int, tuple[int, int]] = {}
-    for rows in data.parts:
-        residues = None
+    place: dict[int, tuple[int, int, int]] = {}
+    starts_of: list[int] = []
+    for number, rows in enumerate(data.parts):
+        arrays = {"digest": data.digests[rows], "vectors": data.vectors[rows]}
         if data.per_residue:
-            residues = np.concatenate([data.residues(int(row)) for row in rows])
-        number = store.append(
-            data.digests[rows],
-            data.vectors[rows],
-            data.lengths[rows],
-            np.zeros(len(rows), np.uint16),
-            residues,
-        )
-        place |= {int(row): (number, i) for i, row in enumerate(rows)}
+            arrays["residues"] = np.concatenate([data.residues(int(row)) for row in rows])
+        content = safetensors.numpy.save(arrays)
+        sha = hashlib.sha256(content).hexdigest()
+        write_atomic(folder / f"part-{number}", content)
+        with (folder / "journal").open("a") as journal:
+            journal.write(f"{number} {sha}\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+        starts = np.cumsum(data.lengths[rows]) - data.lengths[rows]
+        place |= {int(row): (number, i, int(starts[i])) for i, row in enumerate(rows)}
+        starts_of.append(8 + int.from_bytes(content[:8], "little"))
     written = time.perf_counter()
-    with store.reader() as reader:
-        for row in range(data.n):
-            found = reader.read(*place[row])
-            assert found.vector[0] == data.vectors[row, 0]
-    return written - began, time.perf_counter() - written
+    width = 4 * data.dim
+    opened: dict[int, tuple[BinaryIO, dict[str, int]]] = {}
+    for row in range(data.n):
+        number, i, start = place[row]
+        if number not in opened:
+            file = (folder / f"part-{number}").open("rb")
+            head = json.loads(os.pread(file.fileno(), starts_of[number] - 8, 8))
+            opened[number] = file, {name: e["data_offsets"][0] for name, e in head.items()}
+        file, offsets = opened[number]
+        vector = np.empty(data.dim, np.float32)
+        os.preadv(file.fileno(), [vector], starts_of[number] + offsets["vectors"] + i * width)
+        assert vector[0] == data.vectors[row, 0]
+        if data.per_residue:
+            matrix = np.empty((int(data.lengths[row]), data.dim), np.float32)
+            place_of = starts_of[number] + offsets["residues"] + start * width
+            os.preadv(file.fileno(), [matrix], place_of)
+    took = time.perf_counter() - written
+    for file, _ in opened.values():
+        file.close()
+    return written - began, took
 
 
 def _database(folder: Path, schema: str) -> sqlite3.Connection:
     db = sqlite3.connect(folder / "work", isolation_level=None)
     db.executescript(
-        "PRAGMA page_size=65536; PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=FULL;"
+        "PRAGMA page_size=16384; PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=FULL;"
         f"PRAGMA locking_mode=EXCLUSIVE; PRAGMA cache_size=-65536; {schema}"
     )
     return db

@@ -111,7 +111,7 @@ def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> E
 def _shape(run: PreparedRun) -> _Shape:
     """Return the shape of the encoder; from its weights if nothing else tells it."""
     info = run.info
-    if info.num_layers is None or info.hidden_dim is None:
+    if run.early is None or info.num_layers is None or info.hidden_dim is None:
         encoder = run.job.model.encoder
         return _counting_shape(encoder.num_layers, encoder.hidden_dim)
     if isinstance(info.encoder, KmerConfig):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -47,12 +48,19 @@ def compute(made, count=None, **options):
     return [item.residues for item in items]
 
 
+@contextmanager
+def dying(out, **options):
+    """A run that ends in the middle of its block."""
+    with suppress(Killed), Work(out, **options) as made:
+        yield made
+        raise Killed
+
+
 def interrupted(out, proteins, count, **options):
-    with pytest.raises(Killed), Work(out, **options) as made:
+    with dying(out, **options) as made:
         read_into(made, proteins)
         made.begin(KEY)
         compute(made, count)
-        raise Killed
 
 
 def ids(made):
@@ -88,9 +96,8 @@ def test_vectors_come_back_as_they_were(out, monkeypatch, residues, dtype, piece
 
 
 def test_nothing_is_left_unless_something_is_finished(out):
-    with pytest.raises(Killed), Work(out) as made:
+    with dying(out) as made:
         read_into(made, PROTEINS)
-        raise Killed
     assert names(out.parent) == []
     interrupted(out, PROTEINS, 0)
     assert names(out.parent) == []
@@ -107,9 +114,8 @@ def test_finished_proteins_are_not_discarded_unasked(out):
     with Work(out, resume=True) as made:
         assert made.num_finished == 5
     # Refused before it begins, a run that overwrites discards nothing either.
-    with pytest.raises(Killed), Work(out, overwrite=True) as made:
+    with dying(out, overwrite=True) as made:
         read_into(made, PROTEINS[:1])
-        raise Killed
     with Work(out, resume=True) as made:
         assert made.num_finished == 5
     with Work(out, overwrite=True) as made:
@@ -123,9 +129,10 @@ def test_other_settings_are_named_and_nothing_is_touched(out):
     interrupted(out, PROTEINS, 3)
     before = (partial_folder(out) / "work").read_bytes()
     other = {"weights_sha256": "ab" * 32, "pooling": "cls", "dtype": "float16"}
-    with pytest.raises(UsageError) as caught, Work(out, resume=True) as made:
+    with Work(out, resume=True) as made:
         read_into(made, PROTEINS[3:])
-        made.begin(other)
+        with pytest.raises(UsageError) as caught:
+            made.begin(other)
     assert caught.value.code == "usage.other_settings"
     for part in ('pooling is "mean" there, "cls" now', "layer is 6", 'dtype is absent there, "flo'):
         assert part in str(caught.value)
@@ -190,12 +197,11 @@ def test_long_ones_that_this_run_leaves_out_do_not_take_finished_ones_with_them(
 
 
 def test_failures_of_an_earlier_run_are_tried_again(out):
-    with pytest.raises(Killed), Work(out) as made:
+    with dying(out) as made:
         read_into(made, PROTEINS)
         made.begin(KEY)
         made.mark_failed(hashlib.sha256(b"MKV").digest(), "no memory", "record.out_of_memory")
         compute(made, 1)
-        raise Killed
     with Work(out, resume=True) as made:
         read_into(made, PROTEINS)
         made.begin(KEY)

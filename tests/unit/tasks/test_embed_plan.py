@@ -62,8 +62,9 @@ def test_plan_counts_long_proteins_that_a_run_leaves_out_or_refuses(request_of):
 
 
 def test_plan_refuses_what_a_run_refuses(request_of):
-    with pytest.raises(UsageError, match="contradict each other"):
+    with pytest.raises(UsageError) as caught:
         plan_embedding(request_of(PROTEINS, resume=True, overwrite=True))
+    assert caught.value.code == "usage.conflicting_options"
 
 
 def test_plan_takes_the_shape_from_the_weights_where_nothing_else_tells_it(request_of, monkeypatch):
