@@ -41,6 +41,8 @@ from protclip_core.store.per_protein import PerProteinLayout
 
 __all__ = ["EmbeddingStore"]
 
+_WHOLE_NUMBERS = frozenset({"layer", "max_residues", "overlap", "normalized"})
+
 
 class EmbeddingStore:
     r"""An open embedding store; make one with `EmbeddingStore.open`, best in a ``with``.
@@ -103,13 +105,17 @@ class EmbeddingStore:
             h5 = h5py.File(path, "r")
         except BlockingIOError as error:
             raise BusyError(
-                "another process is writing it", where=str(path), hint="wait for it to end"
+                "another process is writing it",
+                code="busy.store",
+                where=str(path),
+                hint="wait for it to finish",
             ) from error
         except (OSError, RuntimeError, ValueError) as error:
             with path.open("rb") as handle:
                 kind = looks_like(handle.read(2048))
             raise ModelError(
                 f"cannot be read as HDF5: it looks like {kind}",
+                code="model.not_hdf5",
                 where=str(path),
                 hint="restore it from a copy or compute it again",
             ) from error
@@ -150,6 +156,9 @@ class EmbeddingStore:
                 return found
             if attributes_sha256(found) != self._h5.attrs["attributes_sha256"]:
                 raise ValueError("the attributes do not match attributes_sha256")
+            for name in _WHOLE_NUMBERS & found.keys():
+                if not isinstance(found[name], int):
+                    raise ValueError(f"{name} is {found[name]!r}, not a whole number")
             return found
 
     @cached_property
@@ -211,6 +220,7 @@ class EmbeddingStore:
         except KeyError:
             raise InputError(
                 f"no protein {printable(id)!r} among its {len(self)}",
+                code="input.unknown_id",
                 where=str(self.path),
                 hint="embed it first, or check the spelling of the id",
             ) from None
@@ -310,17 +320,21 @@ def _check_start(path: Path) -> bool:
         unfinished = path.with_name(f"{path.name}.partial").is_dir()
         raise ModelError(
             "no such file",
+            code="model.not_found",
             where=str(path),
             hint="finish its run with --resume" if unfinished else "check the path",
         ) from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ModelError(f"cannot be opened: {reason}", where=str(path)) from error
+        raise ModelError(
+            f"cannot be opened: {reason}", code="model.unreadable", where=str(path)
+        ) from error
     size = path.stat().st_size
     if block is not None and size != block.length:
         problem = "truncated" if size < block.length else "followed by foreign bytes"
         raise ModelError(
             f"is {problem}: {size} bytes, expected {block.length}",
+            code="model.damaged_store",
             where=str(path),
             hint="restore it from a copy or compute it again",
         )
@@ -338,7 +352,8 @@ def _layout(h5: h5py.File, where: str, *, sealed: bool) -> str:
             raise ValueError(f"layout {layout!r}")
     if version > FORMAT_VERSION:
         raise ModelError(
-            f"is of format version {version}, this protclip reads up to {FORMAT_VERSION}",
+            f"has format version {version}; this protclip reads up to {FORMAT_VERSION}",
+            code="model.other_version",
             where=where,
             hint="update protclip",
         )

@@ -78,7 +78,9 @@ def verify_store(path: str | Path) -> list[str]:
             problem, sealed = _check_bytes(handle)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ModelError(f"cannot be read: {reason}", where=str(path)) from error
+        raise ModelError(
+            f"cannot be read: {reason}", code="model.unreadable", where=str(path)
+        ) from error
     if problem:
         return [problem]  # HDF5 is not trusted with a file that is known to be damaged
     try:
@@ -165,7 +167,7 @@ def merge_stores(
         As `EmbeddingStore` and `StoreWriter`.
     """
     if not paths:
-        raise UsageError("no stores to merge", hint="name at least one")
+        raise UsageError("no stores to merge", code="usage.no_input", hint="name at least one")
     common, per_residue, dim, dtype = _agreed(paths)
     chosen = _choose(paths)
     provenance = {**common, **(attributes or {})}
@@ -194,6 +196,7 @@ def _agreed(paths: Sequence[str | Path]) -> tuple[dict[str, Any], bool, int, np.
             ]:
                 raise UsageError(
                     f"cannot be merged with {paths[0]}: {', '.join(differences)}",
+                    code="usage.other_settings",
                     where=str(path),
                     hint="embed both with the same model and settings",
                 )
@@ -239,7 +242,8 @@ def _choose(paths: Sequence[str | Path]) -> list[npt.NDArray[np.int64]]:
                     n_repeated += 1
                 else:
                     raise InputError(
-                        f"stands for another sequence than in {other}",
+                        f"has another sequence than in {other}",
+                        code="input.duplicate_id",
                         where=f"{path} ({printable(id)})",
                         hint="rename one of the two, or leave it out",
                     )
@@ -287,11 +291,15 @@ def iter_tsv_rows(store: EmbeddingStore) -> Iterator[list[str | int | float]]:
     9 digits to read back as the same float32. An empty store yields the header only.
     """
     yield ["protein_id", "length", "flags", *(f"e{i}" for i in range(1, store.dim + 1))]
+    bad = 0
     for start in range(0, len(store), 256):
         rows = slice(start, start + 256)
         facts = (store.ids[rows], store.lengths[rows].tolist(), store.flags[rows].tolist())
-        for id, length, flags, vector in zip(*facts, store.read(rows).tolist(), strict=True):
+        vectors = store.read(rows)
+        bad += _count_not_finite(vectors)
+        for id, length, flags, vector in zip(*facts, vectors.tolist(), strict=True):
             yield [id, length, flags, *vector]
+    _tell_not_finite(store, bad)
 
 
 def export_npy(store: EmbeddingStore, path: str | Path) -> None:
@@ -310,7 +318,25 @@ def export_npy(store: EmbeddingStore, path: str | Path) -> None:
         "fortran_order": False,
         "shape": (len(store), store.dim),
     }
+    bad = 0
     with open_atomic(path) as handle:
         np.lib.format.write_array_header_1_0(handle, header)
         for start in range(0, len(store), _BLOCK_ROWS):
-            handle.write(store.read_stored(slice(start, start + _BLOCK_ROWS)).tobytes())
+            vectors = store.read_stored(slice(start, start + _BLOCK_ROWS))
+            bad += _count_not_finite(vectors)
+            handle.write(vectors.tobytes())
+    _tell_not_finite(store, bad)
+
+
+def _count_not_finite(vectors: npt.NDArray[Any]) -> int:
+    return int((~np.isfinite(vectors).all(axis=1)).sum())
+
+
+def _tell_not_finite(store: EmbeddingStore, count: int) -> None:
+    if count:
+        log.warning(
+            "%s: %s of %s vectors hold NaN or infinity, and are exported as they are",
+            store.path,
+            f"{count:,}",
+            f"{len(store):,}",
+        )

@@ -260,6 +260,7 @@ class StoreWriter:
             place = f" ({printable(ids[bad[0]])})" if ids is not None else ""
             raise ModelError(
                 f"{name} hold a value that is not a finite {self.dtype}",
+                code="model.not_finite",
                 where=f"{self.path}{place}",
                 hint="store float32, or leave this protein out",
             )
