@@ -18,6 +18,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -100,7 +101,14 @@ class Work(Spool):
                 _remove(path)
         except OSError as error:
             raise disk_error(error, self.folder) from error
-        super().__init__(path)
+        try:
+            super().__init__(path)
+        except BaseException:
+            if not self.resumed:
+                _remove(path)
+                with suppress(OSError):  # an earlier run may have finished something
+                    self.folder.rmdir()
+            raise
         if self.resumed:
             self._set_aside()
 

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,8 @@ class Bench:
 
     def start(self, *more, prelude=SMALL_PARTS, **options):
         if not self.partial.exists():
-            (self.folder / "commits.log").unlink(missing_ok=True)
+            with suppress(OSError):  # the disk may be read-only by now
+                (self.folder / "commits.log").unlink()
         return self.program.start(
             *self.arguments(*more), cwd=self.folder, prelude=prelude, **options
         )

@@ -23,7 +23,7 @@ from tests.support.helpers import random_proteins, write_fasta
 
 
 @pytest.mark.full(but="later")
-@pytest.mark.parametrize("limit", [50_000, 600_000, 1_500_000], ids=["records", "first", "later"])
+@pytest.mark.parametrize("limit", [50_000, 450_000, 1_500_000], ids=["records", "first", "later"])
 def test_file_size_limit_at_each_stage(bench, limit):
     """Faults 13 and 14: 5, one line; lossless after room is made."""
     write_fasta(bench.folder / "x.fa", PROTEINS)

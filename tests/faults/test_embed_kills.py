@@ -310,6 +310,7 @@ def test_damaged_vectors_are_computed_again(bench, wanted):
 def test_damaged_working_file_is_refused_and_stays(bench, wanted, damage):
     """Fault 11: never a wrong number; only --overwrite discards."""
     interrupt(bench, 4)
+    assert bench.finished()  # and what the kill left of a commit is rolled back
     work = bench.partial / "work"
     data = bytearray(work.read_bytes())
     if damage == "cut":

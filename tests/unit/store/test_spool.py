@@ -201,5 +201,6 @@ def test_size_is_told_before_it_is_reached(tmp_path):
 
 
 def test_hint_of_the_caller_stands_in_the_error(tmp_path):
-    with pytest.raises(ResourceError, match="name another folder"):
+    with pytest.raises(ResourceError) as caught:
         Spool(tmp_path / "missing" / "records", hint="name another folder")
+    assert caught.value.hint == "name another folder"
