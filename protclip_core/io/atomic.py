@@ -173,27 +173,16 @@ def remove_stale_temps(path: str | Path) -> None:
 
 def disk_error(error: OSError, path: str | Path) -> ProtclipError:
     """Translate an error of the operating system while writing ``path`` into one of ours."""
-    reason = (error.strerror or str(error)).lower()
+    reason, where = (error.strerror or str(error)).lower(), str(path)
     if error.errno in _FULL:
-        return ResourceError(
-            f"no room to write it: {reason} ({_mb(free_bytes(path))} MB free on its disk)",
-            code="resource.disk_full",
-            where=str(path),
-            hint="make room or raise the quota or file-size limit, then run again",
-        )
+        problem = f"no room to write it: {reason} ({_mb(free_bytes(path))} MB free on its disk)"
+        hint = "make room or raise the quota or file-size limit, then run again"
+        return ResourceError(problem, code="resource.disk_full", where=where, hint=hint)
     if error.errno == errno.EIO:
-        return ResourceError(
-            f"the disk failed: {reason}",
-            code="resource.disk_failed",
-            where=str(path),
-            hint="choose another disk",
-        )
-    return UsageError(
-        f"cannot be written: {reason}",
-        code="usage.not_writable",
-        where=str(path),
-        hint="choose another output path",
-    )
+        problem, hint = f"the disk failed: {reason}", "choose another disk"
+        return ResourceError(problem, code="resource.disk_failed", where=where, hint=hint)
+    problem, hint = f"cannot be written: {reason}", "choose another output path"
+    return UsageError(problem, code="usage.not_writable", where=where, hint=hint)
 
 
 def free_bytes(path: str | Path) -> int:
@@ -237,21 +226,13 @@ def check_writable_target(path: str | Path) -> None:
         The disk is so full that not even an empty file can be made.
     """
     target = _real(path)
-    folder = target.parent
+    folder, where, other = target.parent, str(path), "choose another output path"
     if not folder.exists():
-        raise UsageError(
-            "its folder does not exist",
-            code="usage.no_such_folder",
-            where=str(path),
-            hint=f"create it with: mkdir -p {folder}",
-        )
+        problem, hint = "its folder does not exist", f"create it with: mkdir -p {folder}"
+        raise UsageError(problem, code="usage.no_such_folder", where=where, hint=hint)
     if not folder.is_dir():
-        raise UsageError(
-            f"{folder} is not a folder",
-            code="usage.not_a_folder",
-            where=str(path),
-            hint="choose another output path",
-        )
+        problem = f"{folder} is not a folder"
+        raise UsageError(problem, code="usage.not_a_folder", where=where, hint=other)
     # os.access says yes to root even on a read-only mount, so a file is really made.
     fd, temp = open_temp(target)
     os.close(fd)
@@ -346,21 +327,11 @@ def _refuse_special(target: Path) -> None:
         mode = target.stat().st_mode
     except OSError:
         return
-    if stat.S_ISDIR(mode):
-        raise UsageError(
-            "is a folder",
-            code="usage.not_a_file",
-            where=str(target),
-            hint="give the name of a file",
-        )
     if not stat.S_ISREG(mode):
         # A rename would replace the device or pipe itself, such as /dev/null.
-        raise UsageError(
-            "is not a regular file",
-            code="usage.not_a_file",
-            where=str(target),
-            hint="give the name of a file",
-        )
+        problem = "is a folder" if stat.S_ISDIR(mode) else "is not a regular file"
+        hint = "give the name of a file"
+        raise UsageError(problem, code="usage.not_a_file", where=str(target), hint=hint)
 
 
 def _real(path: str | Path) -> Path:

@@ -145,10 +145,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """What a store says of each protein besides its vectors.
+    """What a store says about each protein, apart from its vectors.
 
-    ``lengths (N)`` int64, 0 where unknown; ``flags (N)`` uint16; ``digests (N, 32)`` uint8, zeros
-    where unknown.
+    ``lengths (N)`` int64, 0 if unknown; ``flags (N)`` uint16; ``digests (N, 32)`` uint8, zeros
+    if unknown.
     """
 
     lengths: npt.NDArray[np.int64]
@@ -226,12 +226,8 @@ def check_id(id: str, where: str) -> None:
             return
         except UnicodeEncodeError:
             problem = "is not valid unicode"
-    raise InputError(
-        f"id {printable(id)!r} {problem}",
-        code="input.bad_id",
-        where=where,
-        hint="rename the record",
-    )
+    problem = f"id {printable(id)!r} {problem}"
+    raise InputError(problem, code="input.bad_id", where=where, hint="rename the record")
 
 
 def id_to_key(id: str) -> str:
@@ -255,35 +251,19 @@ def chunk_rows(row_bytes: int) -> int:
 
 def duplicate_id(path: object, id: str) -> InputError:
     """Return the error for an id that occurs twice in one file."""
-    return InputError(
-        "the id occurs twice",
-        code="input.duplicate_id",
-        where=f"{path} ({printable(id)})",
-        hint="give each protein its own id",
-    )
+    where, hint = f"{path} ({printable(id)})", "give each protein its own id"
+    return InputError("the id occurs twice", code="input.duplicate_id", where=where, hint=hint)
 
 
 # What HDF5, h5py and conversions of their values raise on content that is not as it should be.
-_DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+_ODD_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_DAMAGE = (*_ODD_VALUES, MemoryError, OSError, RuntimeError)
 
 
 def no_residues(where: str) -> UsageError:
     """Return the error for a store without residue embeddings."""
-    return UsageError(
-        "does not have residue embeddings",
-        code="usage.no_residues",
-        where=where,
-        hint="embed with --per-residue",
-    )
+    problem, hint = "does not have residue embeddings", "embed with --per-residue"
+    return UsageError(problem, code="usage.no_residues", where=where, hint=hint)
 
 
 @contextmanager

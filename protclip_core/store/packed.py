@@ -198,7 +198,7 @@ class PackedLayout:
             return self._h5["residues"][start:stop]
 
     def problems(self) -> list[str]:
-        """Return what contradicts the format besides checksums; reads all but the vectors."""
+        """Return what contradicts the format apart from checksums; reads all but the vectors."""
         try:
             ids, columns = self.read_ids(), self.read_columns()
             offsets = self._h5["offsets"][:] if self.per_residue else None

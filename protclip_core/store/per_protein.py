@@ -1,6 +1,6 @@
-"""Files with one dataset per protein: our per-protein layout, and those of other tools.
+"""Files with one dataset per protein: our per-protein layout, and the files of other tools.
 
-Ours is described in `protclip_core.store.format`. Foreign files are those of UniProt
+Ours is described in `protclip_core.store.format`. Foreign files come from UniProt
 (``per-protein.h5``), ProtTrans and bio_embeddings: vectors ``(D)`` or matrices ``(L, D)`` under
 the id or, in bio_embeddings, under another key with the id in the attribute ``original_id``.
 """
@@ -30,7 +30,7 @@ from protclip_core.store.format import (
 
 __all__ = ["PerProteinLayout", "put_per_protein"]
 
-# Files of other tools are walked; one made to take for ever ends here.
+# Files of other tools are walked; one made to take forever ends here.
 _MOST_DEEP, _MOST_EMPTY = 64, 10_000
 
 
@@ -158,7 +158,7 @@ class PerProteinLayout:
             return dataset[:]
 
     def problems(self) -> list[str]:
-        """Return what contradicts the format besides checksums; reads all but the vectors."""
+        """Return what contradicts the format apart from checksums; reads all but the vectors."""
         try:
             ids, columns = self.read_ids(), self.read_columns()
             wrong = [

@@ -95,7 +95,7 @@ class EmbeddingStore:
         ------
         ModelError
             Missing, not an HDF5 file of embeddings, truncated, damaged, or of a newer format
-            version; names the file and, where it can, what it looks like.
+            version; names the file and, if possible, what it looks like.
         BusyError
             Another process has the file open for writing.
         """
@@ -104,12 +104,8 @@ class EmbeddingStore:
         try:
             h5 = h5py.File(path, "r")
         except BlockingIOError as error:
-            raise BusyError(
-                "another process is writing it",
-                code="busy.store",
-                where=str(path),
-                hint="wait for it to finish",
-            ) from error
+            problem, hint = "another process is writing it", "wait for it to finish"
+            raise BusyError(problem, code="busy.store", where=str(path), hint=hint) from error
         except (OSError, RuntimeError, ValueError) as error:
             with path.open("rb") as handle:
                 kind = looks_like(handle.read(2048))
@@ -145,7 +141,7 @@ class EmbeddingStore:
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
-        """Provenance that the writer was given, by name; all root attributes of a foreign file."""
+        """Provenance by name, as the writer was given it; all root attributes of a foreign file."""
         with reading(f"{self.path}:attributes"):
             found = {
                 name: value.item() if isinstance(value, np.generic) else value
@@ -204,7 +200,7 @@ class EmbeddingStore:
 
     @property
     def digests(self) -> npt.NDArray[np.uint8]:
-        """Raw sha256 of each sequence ``(N, 32)``; zeros where unknown."""
+        """Raw sha256 of each sequence ``(N, 32)``; zeros if unknown."""
         return self._columns.digests
 
     def row(self, id: str) -> int:
@@ -277,7 +273,7 @@ class EmbeddingStore:
             yield self.ids[rows], self.read(rows)
 
     def problems(self) -> list[str]:
-        """Return what contradicts the format besides checksums; empty where all is well."""
+        """Return what contradicts the format apart from checksums; empty if all is well."""
         try:
             _ = self.attributes
         except ModelError as error:
@@ -326,9 +322,8 @@ def _check_start(path: Path) -> bool:
         ) from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ModelError(
-            f"cannot be opened: {reason}", code="model.unreadable", where=str(path)
-        ) from error
+        problem = f"cannot be opened: {reason}"
+        raise ModelError(problem, code="model.unreadable", where=str(path)) from error
     size = path.stat().st_size
     if block is not None and size != block.length:
         problem = "truncated" if size < block.length else "followed by foreign bytes"

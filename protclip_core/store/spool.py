@@ -170,12 +170,8 @@ class Spool:
     @property
     def full_bytes(self) -> int:
         """About what the file takes with residues; an id stands in a table and in an index."""
-        return (
-            self.num_residues
-            + 150 * self.num_sequences
-            + 40 * self.num_records
-            + (3 * self._id_bytes)
-        )
+        tables = 150 * self.num_sequences + 40 * self.num_records
+        return self.num_residues + tables + 3 * self._id_bytes
 
     @property
     def bytes_on_disk(self) -> int:
@@ -204,11 +200,11 @@ class Spool:
 
     def names(self, ids: Iterable[str]) -> np.ndarray:
         """Tell which ids the input names, refused records included ``(n,)``, bool."""
-        return self._found(
+        query = (
             "SELECT 1 FROM records WHERE id = ?1 UNION ALL "
-            "SELECT 1 FROM refused WHERE id = ?1 LIMIT 1",
-            ids,
+            "SELECT 1 FROM refused WHERE id = ?1 LIMIT 1"
         )
+        return np.array([self._file.one(query, (id,)) is not None for id in ids], bool)
 
     def find(self, ids: Iterable[str]) -> list[SpooledRecord | None]:
         """Return the usable record of each id, ``None`` if the input has none."""
@@ -334,9 +330,6 @@ class Spool:
                     "SELECT residues FROM sequences WHERE digest = ?", (record.digest,)
                 )[0]
         return found
-
-    def _found(self, query: str, values: Iterable[str]) -> np.ndarray:
-        return np.array([self._file.one(query, (v,)) is not None for v in values], bool)
 
     def _place_of(self, id: str) -> tuple[int, str] | None:
         row = self._file.one("SELECT sequence, source, place FROM records WHERE id = ?", (id,))

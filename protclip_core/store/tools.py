@@ -68,7 +68,7 @@ def verify_store(path: str | Path) -> list[str]:
     Raises
     ------
     ModelError
-        There is no such file.
+        The file does not exist.
     BusyError
         Another process has the file open for writing.
     """
@@ -77,10 +77,8 @@ def verify_store(path: str | Path) -> list[str]:
         with path.open("rb") as handle:
             problem, sealed = _check_bytes(handle)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ModelError(
-            f"cannot be read: {reason}", code="model.unreadable", where=str(path)
-        ) from error
+        reason = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise ModelError(reason, code="model.unreadable", where=str(path)) from error
     if problem:
         return [problem]  # HDF5 is not trusted with a file that is known to be damaged
     try:
@@ -291,15 +289,11 @@ def iter_tsv_rows(store: EmbeddingStore) -> Iterator[list[str | int | float]]:
     9 digits to read back as the same float32. An empty store yields the header only.
     """
     yield ["protein_id", "length", "flags", *(f"e{i}" for i in range(1, store.dim + 1))]
-    bad = 0
-    for start in range(0, len(store), 256):
-        rows = slice(start, start + 256)
+    for rows, vectors in _blocks_to_export(store, 256):
         facts = (store.ids[rows], store.lengths[rows].tolist(), store.flags[rows].tolist())
-        vectors = store.read(rows)
-        bad += _count_not_finite(vectors)
-        for id, length, flags, vector in zip(*facts, vectors.tolist(), strict=True):
+        numbers = vectors.astype(np.float32, copy=False).tolist()
+        for id, length, flags, vector in zip(*facts, numbers, strict=True):
             yield [id, length, flags, *vector]
-    _tell_not_finite(store, bad)
 
 
 def export_npy(store: EmbeddingStore, path: str | Path) -> None:
@@ -318,25 +312,20 @@ def export_npy(store: EmbeddingStore, path: str | Path) -> None:
         "fortran_order": False,
         "shape": (len(store), store.dim),
     }
-    bad = 0
     with open_atomic(path) as handle:
         np.lib.format.write_array_header_1_0(handle, header)
-        for start in range(0, len(store), _BLOCK_ROWS):
-            vectors = store.read_stored(slice(start, start + _BLOCK_ROWS))
-            bad += _count_not_finite(vectors)
+        for _, vectors in _blocks_to_export(store, _BLOCK_ROWS):
             handle.write(vectors.tobytes())
-    _tell_not_finite(store, bad)
 
 
-def _count_not_finite(vectors: npt.NDArray[Any]) -> int:
-    return int((~np.isfinite(vectors).all(axis=1)).sum())
-
-
-def _tell_not_finite(store: EmbeddingStore, count: int) -> None:
-    if count:
-        log.warning(
-            "%s: %s of %s vectors hold NaN or infinity, and are exported as they are",
-            store.path,
-            f"{count:,}",
-            f"{len(store):,}",
-        )
+def _blocks_to_export(store: EmbeddingStore, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Yield rows and their vectors; at the end warn about those that are not finite."""
+    bad = 0
+    for start in range(0, len(store), size):
+        rows = slice(start, start + size)
+        vectors = store.read_stored(rows)
+        bad += int((~np.isfinite(vectors).all(axis=1)).sum())
+        yield rows, vectors
+    if bad:
+        what = f"{bad:,} of {len(store):,} vectors hold NaN or infinity"
+        log.warning("%s: %s, and are exported as they are", store.path, what)

@@ -249,17 +249,11 @@ def temporary_spool(*, keep_residues: bool = True) -> Iterator[Spool]:
 def _check_options(request: EmbedRequest, info: ModelInfo) -> EmbedSettings | None:
     """Refuse options that are wrong whatever the input; ``None`` if only the weights can tell."""
     if request.resume and request.overwrite:
-        raise UsageError(
-            "--resume and --overwrite contradict each other",
-            code="usage.conflicting_options",
-            hint="drop one",
-        )
+        problem = "--resume and --overwrite contradict each other"
+        raise UsageError(problem, code="usage.conflicting_options", hint="drop one")
     if request.long not in ("window", "truncate", "skip", "error"):
-        raise UsageError(
-            f"unknown value {request.long!r} of --long",
-            code="usage.unknown_value",
-            hint="use window, truncate, skip or error",
-        )
+        problem, hint = f"unknown --long {request.long!r}", "use window, truncate, skip or error"
+        raise UsageError(problem, code="usage.unknown_value", hint=hint)
     require_protein_encoder(info)
     resolve_device(request.device)
     return None if info.num_layers is None else _resolve(request, info, info.num_layers)
@@ -283,10 +277,8 @@ def load_job(request: EmbedRequest, info: ModelInfo) -> EmbedJob:
     settings = _resolve(request, info, model.encoder.num_layers)
     longest = getattr(model.encoder, "max_residues", None)
     if longest is not None and settings.max_residues > longest:
-        raise UsageError(
-            f"--max-length {settings.max_residues} exceeds this model's {longest} residues",
-            code="usage.bad_value",
-        )
+        problem = f"--max-length {settings.max_residues} exceeds this model's {longest} residues"
+        raise UsageError(problem, code="usage.bad_value")
     return EmbedJob(request, model, settings)
 
 
