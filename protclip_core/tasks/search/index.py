@@ -231,8 +231,8 @@ def _write(index: Any, path: Path) -> int:
                     hint="make room on its disk",
                 ) from error
             os.fsync(handle.fileno())
-        size = temp.stat().st_size
-        publish(temp, path)
+            size = temp.stat().st_size
+            publish(temp, path)
     finally:
         temp.unlink(missing_ok=True)
     return size
