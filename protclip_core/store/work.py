@@ -117,12 +117,12 @@ class Work(Spool):
         """Sequences whose vectors are in the file, of this run's input or not."""
         return int(self._file.one("SELECT count(*) FROM sequences WHERE row = -1")[0])
 
-    def note(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
+    def note(self, name: str, default: Any = None) -> Any:
         """Return what was noted under a name."""
         row = self._file.one("SELECT value FROM notes WHERE name = ?", (name,))
         return default if row is None else json.loads(row[0])
 
-    def set_note(self, name: str, value: Any) -> None:  # noqa: ANN401
+    def set_note(self, name: str, value: Any) -> None:
         """Note a value that JSON can hold; kept with the next commit."""
         self._file.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
 
