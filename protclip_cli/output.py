@@ -306,9 +306,10 @@ def write_values(
     if form in ("json", "jsonl"):
         write_json((dict(zip(columns, row)) for row in rows), out, lines=form == "jsonl")
     elif form == "tsv":
+        safe = safe_for(out)
         out.write("\t".join(columns) + "\n")
         for row in rows:
-            write_tsv_line(out, row)
+            out.write("\t".join([_text(value, safe) for value in row]) + "\n")
     elif form == "csv":
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(columns)
