@@ -213,6 +213,7 @@ def _deal_out(tensors: Mapping[str, Tensor], info: ModelInfo, where: str) -> Par
         shown = ", ".join(sorted(unused)[:3]) + (", …" if len(unused) > 3 else "")
         raise ModelError(
             f"{len(unused)} tensors that the configuration does not ask for ({shown})",
+            code="model.tensors_differ",
             where=where,
             hint="the bundle is damaged, or made for a newer protclip",
         )
@@ -315,5 +316,9 @@ def _text_shape(info: ModelInfo) -> TextShape:
 
 def _tokenizer_of(bundle: Bundle) -> str:
     if TOKENIZER not in bundle.files:
-        raise ModelError(f"has a text encoder but no {TOKENIZER}", where=str(bundle.path))
+        raise ModelError(
+            f"has a text encoder but no {TOKENIZER}",
+            code="model.missing_file",
+            where=str(bundle.path),
+        )
     return TOKENIZER

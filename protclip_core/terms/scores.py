@@ -84,7 +84,8 @@ class GoScorer:
         if vectors.ndim != 2 or vectors.shape[1] != self.index.joint_dim:
             raise UsageError(
                 f"vectors of shape {vectors.shape} do not fit a GO index of width "
-                f"{self.index.joint_dim}"
+                f"{self.index.joint_dim}",
+                code="usage.shape_mismatch",
             )
         found: np.ndarray = vectors.astype(np.float32, copy=False) @ self._vectors.T
         return found

@@ -146,7 +146,12 @@ def new_folder(target: Path) -> Iterator[Path]:
         No room, in the block or at its end.
     """
     if os.path.lexists(target):
-        raise UsageError("is there already", where=str(target), hint="choose another name")
+        raise UsageError(
+            "is there already",
+            code="usage.output_exists",
+            where=str(target),
+            hint="choose another name",
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target)
