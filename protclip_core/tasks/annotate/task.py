@@ -252,10 +252,11 @@ class Annotation:
     def _outside_domain(self, block: VectorBlock) -> npt.NDArray[np.bool_]:
         """Tell for which proteins no probability holds; they are counted in the report."""
         lengths = block.columns()[0].tolist()
+        sequences: Sequence[str | None] = block.sequences or [None] * len(lengths)
         reasons = [
             # A store of other tools may not say how long its proteins are: 0.
             why_outside(length, sequence) if length else None
-            for length, sequence in zip(lengths, block.sequences or [None] * len(lengths))
+            for length, sequence in zip(lengths, sequences)
         ]
         for id, reason in zip(block.ids, reasons):
             if reason is not None:
