@@ -4,7 +4,7 @@ A source turns into a list of files with their sizes and hashes. What the hashes
 of the catalog, and of the user, are pinned. Those of a Zenodo record and of the hub are the
 publisher's word, given over https, and guard against damage on the way. Asked of a mirror
 (``PROTCLIP_MIRROR``, ``HF_ENDPOINT``) they are the mirror's word about its own files, and guard
-against nothing that the mirror does; `protclip_core.fetch.listing.list_files` says so.
+against nothing that the mirror does; `protclip_core.fetch.source_files.list_files` says so.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from urllib.parse import unquote, urlsplit
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.hub import HubFile, read_repository
-from protclip_core.fetch.listing import Listing, Source
-from protclip_core.fetch.repository import pick_files, refuse_remote_code, some_names
+from protclip_core.fetch.needed_files import pick_files, refuse_remote_code, some_names
+from protclip_core.fetch.source_files import Listing, Source
 from protclip_core.fetch.zenodo import read_record
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from protclip_core.encoders.shapes import (
 )
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.cache import cache_folder, installed_models, is_name
-from protclip_core.fetch.repository import refuse_remote_code
+from protclip_core.fetch.needed_files import refuse_remote_code
 from protclip_core.models.importers.configs import esm2_encoder, read_config
 from protclip_core.weights.bundle import MANIFEST, Bundle, open_bundle
 from protclip_core.weights.names import refuse_adapter

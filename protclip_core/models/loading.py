@@ -13,7 +13,7 @@ from protclip_core.encoders.esm2_inference import Esm2Inference
 from protclip_core.encoders.kernels import cpu_has_bfloat16
 from protclip_core.encoders.shapes import Esm2Shape, read_shape
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.bundle_parts import build_esm2, load_bundle, load_bundle_text
+from protclip_core.models.from_bundle import build_esm2, load_bundle, load_bundle_text
 from protclip_core.models.info import (
     DEFAULT_MODEL,
     ModelInfo,

@@ -1,4 +1,4 @@
-"""What to compute for a protein: pooling, space, layer, windows; checked against the model."""
+"""Settings of an embedding (pooling, space, layer, windows), checked against the model."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ from msgspec import Struct
 
 from protclip_core.errors import ModelError
 from protclip_core.io.json_fields import Sha256, one_line, read_as
-from protclip_core.weights.content import describe_content, safetensors_shapes
+from protclip_core.weights.file_kinds import describe_content, safetensors_shapes
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from protclip_core.errors import ModelError
 from protclip_core.io.json_fields import one_line
-from protclip_core.weights.content import MOST_TENSORS, describe_content
+from protclip_core.weights.file_kinds import MOST_TENSORS, describe_content
 
 __all__ = ["TRUSTED_FORM", "load_pickled_tensors", "shown"]
 

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from protclip_core.errors import ModelError
 from protclip_core.io.json_fields import one_line
 from protclip_core.weights.bundle import sha256_of
-from protclip_core.weights.content import describe_content, safetensors_shapes
+from protclip_core.weights.file_kinds import describe_content, safetensors_shapes
 from protclip_core.weights.names import adapter_not_merged
 from protclip_core.weights.pickled import TRUSTED_FORM, load_pickled_tensors, shown
 

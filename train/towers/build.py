@@ -20,7 +20,7 @@ from protclip_core.encoders.kmer_config import KmerConfig
 from protclip_core.encoders.projection import ProjectionForm
 from protclip_core.encoders.residue_heads import ResidueHeads
 from protclip_core.errors import UsageError
-from protclip_core.models.bundle_parts import TOKENIZER, build_esm2
+from protclip_core.models.from_bundle import TOKENIZER, build_esm2
 from protclip_core.models.info import ModelInfo, describe_model
 from protclip_core.weights.names import transformers_names
 from protclip_core.weights.tensors import fill_module, read_transformers_weights

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.cache import check_name
-from protclip_core.fetch.repository import refuse_remote_code
+from protclip_core.fetch.needed_files import refuse_remote_code
 from protclip_core.models.importers.configs import read_config
 from protclip_core.weights.bundle import MANIFEST, Bundle
-from protclip_core.weights.content import describe_content, is_safetensors
+from protclip_core.weights.file_kinds import describe_content, is_safetensors
 from protclip_core.weights.names import refuse_adapter
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def import_model(
             hint="check the path",
         )
     if (source / MANIFEST).is_file():
-        from protclip_core.models.bundle_parts import check_bundle
+        from protclip_core.models.from_bundle import check_bundle
         from protclip_core.models.info import describe_model
 
         _warn_unused(tokenizer, source)

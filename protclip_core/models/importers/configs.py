@@ -13,7 +13,7 @@ from typing import Any
 from protclip_core.encoders.shapes import BERT_NUMBERS
 from protclip_core.errors import ModelError
 from protclip_core.models.importers.converted import ESM2_TOKENS
-from protclip_core.weights.content import describe_content
+from protclip_core.weights.file_kinds import describe_content
 
 __all__ = ["bert_encoder", "esm2_encoder", "read_config"]
 

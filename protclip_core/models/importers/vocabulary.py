@@ -13,10 +13,10 @@ from typing import Any
 
 from protclip_core.encoders.shapes import read_shapes
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.fetch.repository import refuse_remote_code
+from protclip_core.fetch.needed_files import refuse_remote_code
 from protclip_core.io.json_fields import one_line
 from protclip_core.models.importers.configs import read_config
-from protclip_core.weights.content import describe_content
+from protclip_core.weights.file_kinds import describe_content
 from protclip_core.weights.tokenizer_file import MOST_TOKENIZER_BYTES
 
 __all__ = [

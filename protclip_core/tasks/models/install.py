@@ -33,7 +33,7 @@ from protclip_core.weights.bundle import MANIFEST, Bundle, open_bundle
 
 if TYPE_CHECKING:
     from protclip_core.fetch.download import RemoteFile
-    from protclip_core.fetch.listing import Source
+    from protclip_core.fetch.source_files import Source
     from protclip_core.models.importers import Imported
 
 __all__ = ["PullPlan", "import_local", "origin_of", "plan_pull", "pull"]
@@ -131,7 +131,7 @@ def plan_pull(
     ModelError
         A source that cannot be reached, or does not have the files.
     """
-    from protclip_core.fetch.listing import list_files
+    from protclip_core.fetch.source_files import list_files
     from protclip_core.fetch.sources import parse_source
 
     if source is None and find_entry(name) is None:
@@ -262,7 +262,7 @@ def pull(plan: PullPlan, *, progress: Progress | None = None) -> Imported | None
         What the importer says; ``None`` if the model was there, or another process that pulled
         it at the same time was first.
     """
-    from protclip_core.fetch.listing import save_listings
+    from protclip_core.fetch.source_files import save_listings
 
     if plan.installed is not None:
         return None

@@ -1,4 +1,4 @@
-"""What a file holds, judged by its bytes: for messages that name what came instead of weights.
+"""Which kind of file something is, judged by its first bytes: names what came instead of weights.
 
 No torch here, and nothing is decoded beyond a few bytes.
 """

@@ -1,4 +1,4 @@
-"""What to take of a repository of transformers, and what to refuse."""
+"""Which files of a transformers repository protclip needs, and which repositories it refuses."""
 
 from __future__ import annotations
 

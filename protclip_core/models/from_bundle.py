@@ -1,4 +1,4 @@
-"""From an opened bundle to models: every tensor of it is used, or the bundle is refused.
+"""Loads a model from an opened bundle: every tensor of it is used, or the bundle is refused.
 
 The tensors are dealt out by the beginnings of their names; see `protclip_core.weights.bundle` for
 these. What the configuration does not ask for may not be there either.
