@@ -56,7 +56,7 @@ def cache_folder(chosen: str | Path | None = None) -> Path:
         except (RuntimeError, OSError) as error:
             reason = str(error) if isinstance(error, RuntimeError) else "no current folder"
             raise UsageError(
-                f"{str(chosen)!r} is no folder ({reason.lower().rstrip('.')})",
+                f"{str(chosen)!r} is not a folder ({reason.lower().rstrip('.')})",
                 code="usage.bad_cache",
                 where=where,
                 hint="give the whole path of the cache folder",
@@ -82,7 +82,7 @@ def check_name(name: str) -> str:
     """
     if not is_name(name):
         raise UsageError(
-            f"{name!r} is no name for a model",
+            f"{name!r} cannot be the name of a model",
             code="usage.bad_model_name",
             hint="use letters, digits, '.', '_' and '-'",
         )

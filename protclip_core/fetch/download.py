@@ -1,6 +1,6 @@
 """One file from a server into a folder: resumed after any interruption, checked, then in place.
 
-What is being fetched stands under ``NAME.part``, with ``NAME.part.json`` beside it that says what
+What is being fetched stands under ``NAME.part``, with ``NAME.part.json`` next to it that says what
 it is a part of. It becomes ``NAME`` only when it is complete and every known hash agrees, so a
 file of that name is never a part or a stranger. One process at a time fetches a file; the lock
 is one of the kernel on ``.NAME.lock``, which ends with the process that holds it.
@@ -88,7 +88,7 @@ def download(
     """
     if not _NAME.fullmatch(file.name):
         raise ModelError(
-            f"{file.name!r} is no plain file name",
+            f"{file.name!r} is not a plain file name",
             code="model.bad_file_name",
             where=shown(file.url),
         )
@@ -242,7 +242,7 @@ class _Fetch:
         encoding = answer.headers.get("Content-Encoding", "identity").lower()
         if encoding not in ("identity", ""):
             raise TryFailedError(
-                f"the server sends it encoded ({encoding[:20]}) although that was not asked for",
+                f"the server sends it encoded ({encoding[:20]}) which nobody requested",
                 again=False,
             )
         if answer.headers.get("Content-Type", "").lower().startswith("text/html"):

@@ -5,7 +5,7 @@ What is worth another try is said here, and tried again by `protclip_core.fetch.
 Proxies are those of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``).
 
 ``PROTCLIP_MIRROR`` is the address of a mirror of Zenodo and of plain URLs: it replaces scheme and
-host, the path stays, so ``https://zenodo.org/records/1/files/a`` is asked for as
+host, the path stays, so ``https://zenodo.org/records/1/files/a`` is requested as
 ``$PROTCLIP_MIRROR/records/1/files/a``. The record of a model is asked of the mirror as well, and
 with it the hashes: those that are pinned beforehand hold whatever a mirror says, but for all
 other files a mirror vouches for itself. Whoever sets the variable trusts it.

@@ -12,7 +12,7 @@ from protclip_core.io.json_fields import one_line
 
 __all__ = ["pick_files", "refuse_remote_code", "some_names"]
 
-#: Files beside the weights that an importer reads.
+#: Files next to the weights that an importer reads.
 _SMALL_FILES = (
     "config.json",
     "tokenizer.json",

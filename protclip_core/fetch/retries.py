@@ -72,7 +72,7 @@ class Patience:
             seconds = 0.0
         if not 0 < seconds < 86_400:
             raise UsageError(
-                f"{text!r} is no number of seconds",
+                f"{text!r} is not a number of seconds",
                 code="usage.bad_environment",
                 where=TIMEOUT_VARIABLE,
                 hint="set it to a number such as 20",

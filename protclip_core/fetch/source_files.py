@@ -82,7 +82,7 @@ class Source:
 
     @property
     def request(self) -> str:
-        """What is asked for, whatever was resolved: the key of a kept list of files."""
+        """What is requested, whatever was resolved: the key of a kept list of files."""
         return self.text
 
     @property
@@ -181,7 +181,7 @@ def _save(folder: Path, request: str, listing: Listing) -> None:
 def _read(folder: Path, request: str) -> Listing | None:
     """Return what a source said when it was asked last; ``None`` if that is not known.
 
-    A file that cannot be read, or is not what `save_listings` wrote, is as good as none; the log
+    A file that cannot be read, or is not what `save_listings` wrote, is treated as missing; the log
     says so.
     """
     path = _path(folder, request)

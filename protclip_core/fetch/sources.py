@@ -82,7 +82,7 @@ class ZenodoSource(Source):
         match = _ZENODO_DOI.fullmatch(self.doi)
         if match is None:
             raise UsageError(
-                f"{self.doi!r} is no DOI of Zenodo", code="usage.bad_source", hint=_FORMS
+                f"{self.doi!r} is not a Zenodo DOI", code="usage.bad_source", hint=_FORMS
             )
         return mirrored(f"{_ZENODO_API}/{match[1]}")
 
@@ -308,7 +308,7 @@ def parse_source(text: str, *, sha256: str | None = None) -> Source:
         refuse_credentials(text)  # before any message shows it
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise UsageError(
-            f"{sha256!r} is no sha256",
+            f"{sha256!r} is not a sha256",
             code="usage.bad_sha256",
             where=text,
             hint="it has 64 hexadecimal digits",

@@ -202,7 +202,9 @@ def resolve_device(device: str) -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if not present.get(found.type, False):
-        raise UsageError(f"device {device!r} is not there", code="usage.no_device", hint=_DEVICES)
+        raise UsageError(
+            f"device {device!r} does not exist here", code="usage.no_device", hint=_DEVICES
+        )
     return found
 
 

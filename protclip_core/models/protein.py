@@ -159,7 +159,7 @@ class ProteinModel:
             )
         if vectors.ndim != 2 or vectors.shape[1] != self.encoder.hidden_dim:
             raise UsageError(
-                f"vectors of shape {vectors.shape} are none of model {self.info.name}",
+                f"vectors of shape {vectors.shape} are not vectors of model {self.info.name}",
                 code="usage.shape_mismatch",
                 hint=f"give an array of (N, {self.encoder.hidden_dim})",
             )

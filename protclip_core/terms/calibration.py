@@ -139,5 +139,5 @@ def _broken_line(values: np.ndarray, sources: Sequence[float], targets: Sequence
 
 def _number(value: Any) -> float:
     if type(value) not in (int, float):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return float(value)

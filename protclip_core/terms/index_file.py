@@ -140,7 +140,7 @@ def find_go_index(info: ModelInfo, path: str | Path | None = None) -> GoIndex:
     bundle = info.bundle
     if bundle is None or not info.text_encoder or info.joint_dim is None:
         raise ModelError(
-            f"model {info.name} takes no texts, so it cannot be asked for GO terms",
+            f"model {info.name} takes no texts, so it has no GO terms",
             code="model.no_text_encoder",
             where=str(info.path),
             hint="use a ProtCLIP model",

@@ -49,7 +49,7 @@ class Scored:
     log_odds
         Calibrated and propagated, ``(E,)`` float64; NaN without a calibration.
     chosen
-        Whether the pair is asked for, or only an ancestor of one that is; ``(E,)`` bool.
+        Whether the pair is requested, or only an ancestor of one that is; ``(E,)`` bool.
     """
 
     rows: np.ndarray
@@ -123,7 +123,7 @@ class GoScorer:
         k
             Terms of each aspect. At equal log odds the greater cosine, then the first id counts.
         aspects
-            Places in ``aspect_names`` of those that are asked for.
+            Places in ``aspect_names`` of those that are requested.
         """
         if not self.is_calibrated:
             return self._best_cosines(vectors, k, aspects)

@@ -267,7 +267,7 @@ def _rule(plain: Any, kinds: tuple[str, ...], where: str) -> TransferRule:
 
 def _number(value: Any) -> float:
     if type(value) not in (int, float):
-        raise ValueError(f"{one_line(repr(value), 40)} is no number")
+        raise ValueError(f"{one_line(repr(value), 40)} is not a number")
     return float(value)
 
 

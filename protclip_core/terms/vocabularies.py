@@ -186,7 +186,7 @@ def index_facts(info: ModelInfo) -> list[tuple[str, str]]:
     """Return the indexes that a bundle has, as pairs of a name and a value for people.
 
     Only what the files say of themselves is read, not their vectors; a file that cannot be read
-    is said to be damaged.
+    is reported as damaged.
     """
     if info.bundle is None:
         return []
@@ -202,7 +202,7 @@ def index_facts(info: ModelInfo) -> list[tuple[str, str]]:
 def _bundle_with_texts(info: ModelInfo) -> Bundle:
     if info.bundle is None or not info.text_encoder or info.joint_dim is None:
         raise ModelError(
-            f"model {info.name} takes no texts, so it cannot be asked for terms",
+            f"model {info.name} takes no texts, so it has no terms",
             code="model.no_text_encoder",
             where=str(info.path),
             hint="use a ProtCLIP model",

@@ -283,7 +283,7 @@ def write_bundle(
         used.add(storage)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    # Without a manifest the folder is no bundle: it goes first and comes last.
+    # Without a manifest the folder is not a bundle: it goes first and comes last.
     (folder / MANIFEST).unlink(missing_ok=True)
     save_file(stored, folder / WEIGHTS)
     # safetensors makes it as private as a temporary file; it is to be as its neighbours.

@@ -65,7 +65,7 @@ def check_tensors(
     for name, value in tensors.items():
         if not isinstance(value, Tensor):
             raise ModelError(
-                f"{prefix}{name} is no tensor",
+                f"{prefix}{name} is not a tensor",
                 code="model.bad_tensor",
                 where=where,
                 hint=_FETCH_AGAIN,

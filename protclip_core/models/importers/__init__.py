@@ -175,7 +175,7 @@ def _convert(source: Path, tokenizer: Path | None, config: Mapping[str, Any] | N
         return convert_fair_esm(source)
     hint = "unpack it first" if "archive" in found and "NumPy" not in found else _KINDS
     raise ModelError(
-        f"is no model (it looks like {found})",
+        f"is not a model (it looks like {found})",
         code="model.unknown_kind",
         where=str(source),
         hint=hint,

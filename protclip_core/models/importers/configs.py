@@ -34,7 +34,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelError("no such file", code="model.not_found", where=str(path)) from None
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
-            f"is no JSON (it looks like {describe_content(path)})",
+            f"is not JSON (it looks like {describe_content(path)})",
             code="model.bad_json",
             where=str(path),
             hint="fetch the file again",
@@ -55,7 +55,7 @@ def esm2_encoder(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     positions = config.get("position_embedding_type", "absolute")
     if positions != "rotary" or config.get("emb_layer_norm_before"):
         raise ModelError(
-            f"is no ESM-2: its positions are {positions!r}",
+            f"is not an ESM-2: its positions are {positions!r}",
             code="model.unsupported_architecture",
             where=where,
             hint="ESM-1b and ESM-1v load from fair-esm's .pt files",

@@ -56,7 +56,7 @@ def convert_fair_esm(path: Path) -> Converted:
     tensors = content.get("model")
     if not _is_table(tensors):
         raise ModelError(
-            "is no model of fair-esm (no table 'model' of tensors inside)",
+            "is not a fair-esm model (no table 'model' of tensors inside)",
             code="model.unknown_layout",
             where=where,
             hint="for a model of transformers give its directory, with config.json",
@@ -69,7 +69,7 @@ def convert_fair_esm(path: Path) -> Converted:
     arguments = settings.get("model") if isinstance(settings, Mapping) else None
     if arguments is None:
         raise ModelError(
-            "is no model of fair-esm (neither 'args' nor 'cfg' inside)",
+            "is not a fair-esm model (neither 'args' nor 'cfg' inside)",
             code="model.unknown_layout",
             where=where,
             hint=_SUPPORTED,
@@ -87,7 +87,7 @@ def _esm2(path: Path, values: Mapping[str, Any], tensors: dict[str, Tensor]) -> 
     lacking = [theirs for theirs in names.values() if theirs not in values]
     if lacking:
         raise ModelError(
-            f"is no ESM-2 (its arguments do not say {lacking[0]!r})",
+            f"is not an ESM-2 (its arguments do not say {lacking[0]!r})",
             code="model.unsupported_architecture",
             where=where,
             hint=_SUPPORTED,

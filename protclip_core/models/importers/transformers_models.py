@@ -128,7 +128,7 @@ def convert_bert(
             "is a BERT without its vocabulary (vocab.txt or tokenizer.json)",
             code="model.missing_file",
             where=str(folder),
-            hint="put the file beside it, or give it with --tokenizer",
+            hint="put the file next to it, or give it with --tokenizer",
         )
     tokens = read_tokens(vocabulary)
     if is_of_residues(tokens):

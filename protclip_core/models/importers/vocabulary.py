@@ -89,7 +89,7 @@ def read_tokens(path: Path) -> dict[str, int]:
                 tokens = {line.rstrip("\n"): number for number, line in enumerate(file)}
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(
-                f"is no vocabulary (it looks like {describe_content(path)})",
+                f"is not a vocabulary (it looks like {describe_content(path)})",
                 code="model.bad_vocabulary",
                 where=str(path),
             ) from error
@@ -98,7 +98,7 @@ def read_tokens(path: Path) -> dict[str, int]:
         looks = describe_content(path)
         known = "" if looks.startswith("no kind") else f" (it looks like {looks})"
         raise ModelError(
-            f"is no vocabulary of BERT, it lacks {', '.join(lacking[:3])}{known}",
+            f"is not a BERT vocabulary, it lacks {', '.join(lacking[:3])}{known}",
             code="model.bad_vocabulary",
             where=str(path),
         )
@@ -114,7 +114,7 @@ def _check_size(path: Path) -> None:
         ) from error
     if size > MOST_TOKENIZER_BYTES:
         raise ModelError(
-            f"is no vocabulary, it has {size:,} bytes", code="model.too_large", where=str(path)
+            f"is not a vocabulary: it has {size:,} bytes", code="model.too_large", where=str(path)
         )
 
 
@@ -167,7 +167,7 @@ def tokenizer_bytes(path: Path, encoder: Mapping[str, Any]) -> tuple[bytes, list
     Parameters
     ----------
     path
-        ``vocab.txt`` (with ``tokenizer_config.json`` beside it, if there is one), or a
+        ``vocab.txt`` (with ``tokenizer_config.json`` next to it, if there is one), or a
         ``tokenizer.json``, which is taken as it is.
     encoder
         ``text_encoder`` of the bundle.

@@ -323,7 +323,7 @@ class Annotation:
                     chances, aspect = sigmoid(scored.log_odds), ontology.aspects[scored.terms]
                     hidden = None
                     if self.request.specific:
-                        hidden = likeliest_below(ontology, scored, chances)
+                        hidden = likeliest_below(ontology, scored, np.nan_to_num(chances))
                     for number, one in enumerate(own):
                         here = (aspect == number) & ~np.isnan(chances)
                         one.add(chances[here], None if hidden is None else hidden[here])

@@ -56,7 +56,7 @@ class PullPlan:
         Folder of the files on their way; each source has its own, so that nothing of another
         one is taken for a part of the model.
     installed
-        The bundle that is there already; then there is nothing to do.
+        The bundle that already exists; then there is nothing to do.
     sources, files
         Where it comes from, and each source's files.
     """
@@ -410,7 +410,7 @@ def _find_source(path: Path) -> Path:
     found = find_in_torch_hub(str(path)) if path.name == str(path) else None
     if found is None:
         raise UsageError(
-            "is no file and no folder",
+            "no such file or folder",
             code="usage.no_such_file",
             where=str(path),
             hint="check the path",

@@ -139,7 +139,7 @@ def verify_model(name: str, cache: str | Path | None = None) -> list[tuple[str, 
     Raises
     ------
     ModelError
-        No such model, or one that is no bundle and so has no hashes.
+        No such model, or one that is not a bundle and so has no hashes.
     """
     path = _bundle_path(name, cache)
     bundle = open_bundle(path)
