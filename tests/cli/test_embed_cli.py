@@ -187,7 +187,7 @@ USAGE = [
     (["--max-length", "3"], "windows of 3 residues are too short"),
     (["--pooling", "sum"], "'--pooling'"),
     (["--device", "tpu"], "device 'tpu' is not known"),
-    (["--device", "cuda:99"], "device 'cuda:99' is not there"),
+    (["--device", "cuda:99"], "device 'cuda:99' does not exist here"),
     (["--resume", "--overwrite"], "contradict each other"),
     (["--dry-run", "--resume", "--overwrite"], "contradict each other"),
     (["-o", "x.npy"], "[usage.output_suffix]"),
