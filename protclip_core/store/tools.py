@@ -328,4 +328,4 @@ def _blocks_to_export(store: EmbeddingStore, size: int) -> Iterator[tuple[slice,
         yield rows, vectors
     if bad:
         what = f"{bad:,} of {len(store):,} vectors hold NaN or infinity"
-        log.warning("%s: %s, and are exported as they are", store.path, what)
+        _log.warning("%s: %s, and are exported as they are", store.path, what)

@@ -23,6 +23,7 @@ from protclip_core.encoders.shapes import TextShape
 from protclip_core.errors import UsageError
 from protclip_core.models.from_bundle import TOKENIZER, build_esm2
 from protclip_core.models.info import describe_model
+from protclip_core.weights.bundle import Bundle
 from protclip_core.weights.names import transformers_names
 from protclip_core.weights.tensors import fill_module, read_transformers_weights
 from train.config.run import RunConfig

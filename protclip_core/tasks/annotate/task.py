@@ -47,8 +47,9 @@ from protclip_core.tasks.annotate.vocabularies import (
 from protclip_core.terms.combine import Supported
 from protclip_core.terms.domain import why_outside
 from protclip_core.terms.scores import BLOCK_PROTEINS, GoScorer, Scored
+from protclip_core.vectors.block import VectorBlock
 from protclip_core.vectors.sequence_queue import SequenceQueue
-from protclip_core.vectors.source import FastaSource, VectorBlock, is_store, open_vectors
+from protclip_core.vectors.source import FastaSource, is_store, open_vectors
 
 __all__ = [
     "DEFAULT_PROBABILITY",
