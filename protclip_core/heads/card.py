@@ -66,7 +66,7 @@ class HeadInput(VectorSpec):
     def __str__(self) -> str:
         made = "" if self.features == EMBEDDING else f", features {self.features}"
         if not self.is_named:
-            return f"{self.model} (another program's, width {self.width}{made})"
+            return f"{self.model} (of another program, width {self.width}{made})"
         return (
             f"model {self.model} (weights {self.weights_sha256[:12]}, width {self.width}, "
             f"pooling {self.pooling}, space {self.space}, layer {self.layer}{made})"
@@ -167,10 +167,13 @@ def check_input(own: HeadInput, given: HeadInput, where: str) -> None:
         Anything but the model's name differs; both are named.
     """
     if differing := given.diff(own, (*IDENTITY, "width", "features")):
+        ours = (
+            f"embed with {own.model} in that way" if own.is_named else f"give those of {own.model}"
+        )
         raise ModelError(
             f"the head is for vectors of {own}, these are of {given} "
             f"(they differ in {'; '.join(differing)})",
             code="model.head_mismatch",
             where=where,
-            hint=f"embed with {own.model} in that way, or use a head for {given.model}",
+            hint=f"{ours}, or use a head for {given.model}",
         )

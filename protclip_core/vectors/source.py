@@ -190,12 +190,19 @@ class FastaSource(Source):
 
     def __init__(self, request: EmbedRequest, space: str | None, like: VectorSpec | None) -> None:
         name = source_name(request.inputs[0])
+        if isinstance(like, HeadInput) and not like.is_named:
+            raise ModelError(
+                f"the head is for vectors of {like.model}, which another program made",
+                code="model.head_mismatch",
+                where=name,
+                hint="give a file of such vectors",
+            )
         self._info = describe_model(request.model)
         self._job: EmbedJob | None = None
         self._like = like if isinstance(like, HeadInput) else None
         if self._like is not None:
             space = self._like.space
-            self._check_model(self._like, name)
+            self._check_model(self._like)
         super().__init__(name, VectorSpec(space=self.resolve(space)))
         made: dict[str, Any] = {} if like is None else like.to_dict()
         same = [name for name in ("pooling", "layer", "max_residues", "long") if name in made]
@@ -203,15 +210,8 @@ class FastaSource(Source):
             request, space=cast(Space, self.spec.space), **{name: made[name] for name in same}
         )
 
-    def _check_model(self, like: HeadInput, name: str) -> None:
+    def _check_model(self, like: HeadInput) -> None:
         """Refuse what is known to be another model than the head's before it is used."""
-        if not like.is_named:
-            raise ModelError(
-                f"the head is for vectors of {like.model}, which another program made",
-                code="model.head_mismatch",
-                where=name,
-                hint="give a file of such vectors",
-            )
         if self._info.bundle is not None:
             given = replace(
                 like,
