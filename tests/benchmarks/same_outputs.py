@@ -94,7 +94,7 @@ def main() -> int:
     parser.add_argument("old", type=Path, help="program of the old version")
     parser.add_argument("new", type=Path, help="program of the new version")
     parser.add_argument("--fasta", type=Path, help="proteins; default: 80 random ones")
-    parser.add_argument("--only", default="", help="compare only commands that hold this word")
+    parser.add_argument("--only", default="", help="only commands that hold this word")
     args = parser.parse_args()
     differing = 0
     with tempfile.TemporaryDirectory(prefix="same-outputs-") as folder:
@@ -103,6 +103,8 @@ def main() -> int:
             place.mkdir()
             _write_inputs(place, args.fasta)
         for case in CASES:
+            if args.only not in case.line and " -o " not in case.line:
+                continue
             programs = zip((args.old, args.new), places, strict=True)
             one, other = (_run(program.absolute(), case, place) for program, place in programs)
             if args.only not in case.line:
