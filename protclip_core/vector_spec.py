@@ -58,16 +58,16 @@ class VectorSpec:
     overlap: int | None = None
 
     @classmethod
-    def from_attributes(cls, attributes: Mapping[str, Any]) -> Self:
+    def from_attributes(cls, attributes: Mapping[str, object]) -> Self:
         """Read the attributes of an embedding store; those of another program say nothing."""
         return cls.from_dict({f: attributes.get(_ATTRIBUTES.get(f, f)) for f in _FIELDS})
 
-    def to_attributes(self) -> dict[str, Any]:
+    def to_attributes(self) -> dict[str, str | int]:
         """Return what a store says of its vectors: attributes by name, without unknown ones."""
         return {_ATTRIBUTES.get(f, f): value for f, value in self.to_dict().items()}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+    def from_dict(cls, content: Mapping[str, object]) -> Self:
         """Read plain data, as `to_dict` gives them.
 
         Raises
@@ -80,7 +80,7 @@ class VectorSpec:
         known = {f: int(v) if f in numbers else str(v) for f, v in known.items()}
         return cls(**known)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str | int]:
         """Return the known fields as plain data, in the order of the class."""
         found = {f: getattr(self, f) for f in _FIELDS}
         return {f: value for f, value in found.items() if value not in ("", None)}

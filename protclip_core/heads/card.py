@@ -34,7 +34,8 @@ class HeadInput(VectorSpec):
     @classmethod
     def of(cls, spec: VectorSpec, width: int, features: str = EMBEDDING) -> HeadInput:
         """Make it for vectors of a kind and width."""
-        return cls(**spec.to_dict(), width=width, features=features)
+        known: dict[str, Any] = dict(spec.to_dict())
+        return cls(**known, width=width, features=features)
 
     @classmethod
     def of_store(

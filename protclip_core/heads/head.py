@@ -124,7 +124,9 @@ class Head:
             return result
         return self.card.calibration.apply(result, multilabel=self.card.multilabel)
 
-    def outside(self, vectors: np.ndarray, lengths: np.ndarray | None = None) -> list[str]:
+    def outside(
+        self, vectors: npt.NDArray[np.floating], lengths: npt.NDArray[np.integer] | None = None
+    ) -> list[str]:
         """Say of each protein why it is unlike those that the head was fitted on.
 
         Probabilities and values mean nothing for such a protein.

@@ -28,7 +28,7 @@ from protclip_core.records import printable
 
 __all__ = ["GafRow", "GafStyle", "gaf_rows", "qualifiers", "uniprot_id", "write_gaf"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _LETTERS = "FPC"
 _QUALIFIERS = ("enables", "involved_in", "located_in")
@@ -166,7 +166,7 @@ def write_gaf(
             write(_line(row, ontology, columns[row.term], style, day))
             written += 1
     if left_out:
-        log.warning(
+        _log.warning(
             "%s annotations to binding or protein binding are left out of the GAF (GORULE:0000005)",
             f"{left_out:,}",
         )

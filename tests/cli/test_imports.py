@@ -6,6 +6,7 @@ import ast
 import functools
 import graphlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -212,3 +213,13 @@ def test_embedding_loads_nothing_that_takes_longer_than_the_model(tmp_path):
         timeout=patient(60),
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_every_logger_has_one_name():
+    wrong = [
+        path
+        for package in ("protclip_core", "protclip_cli", "train")
+        for path in modules(package)
+        if re.search(r"^(?!_log\b)\w+ = logging\.getLogger", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert wrong == []

@@ -35,7 +35,7 @@ _QUOTED = re.compile(r'"[^"]*"')
 #: Two cells of at least this many residues are sequences in the place of names.
 _SEQUENCE = re.compile(r"[ACDEFGHIKLMNPQRSTVWYXBZUOJ*]{25,}")
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class PairColumns:
@@ -164,7 +164,7 @@ def _interactions(columns: PairColumns, lines: Iterator[Line], name: str) -> Ite
         else:
             yield line
     for reason, count in others.items():
-        log.warning("%s: %s %s are left out", name, f"{count:,}", reason)
+        _log.warning("%s: %s %s are left out", name, f"{count:,}", reason)
 
 
 def _refuse_sequences(columns: PairColumns, first: Line, name: str) -> None:

@@ -70,7 +70,7 @@ _BINARY = re.compile(r"[01](?:\.0)?")
 _TYPE_COLUMNS = ("types", "type", "mode", "interaction_type", "interaction_types")
 _ROWS = 16_384
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,7 +195,7 @@ class _Reader:
             ):
                 self._label = others[0]
                 shown = printable(names[others[0]])
-                log.warning("%s: column '%s' is taken as the label", name, shown)
+                _log.warning("%s: column '%s' is taken as the label", name, shown)
         if names_only:
             self._label = self._types = self._split = None
             self._each = []
@@ -223,7 +223,7 @@ class _Reader:
         elif len(cells) > 2:
             self._label = 2
         if self._score is not None and self._least is None:
-            log.warning(
+            _log.warning(
                 "%s: column %d holds scores, which are not looked at: all pairs are interactions",
                 name,
                 self._score + 1,
@@ -232,7 +232,7 @@ class _Reader:
     def tell(self, name: str) -> None:
         """Say how many pairs were left out for their scores."""
         if self._low:
-            log.warning(
+            _log.warning(
                 "%s: %s pairs with a score below %g are left out",
                 name,
                 f"{self._low:,}",
