@@ -67,7 +67,9 @@ def heat_map(
     starts = range(places.start, places.stop, _ROW)
     if len(places) > 20_000:
         raise UsageError(
-            f"{len(places):,} positions do not go into one picture", hint="choose a --region"
+            f"{len(places):,} positions do not go into one picture",
+            code="usage.too_many",
+            hint="choose a --region",
         )
     from matplotlib import colormaps
 
