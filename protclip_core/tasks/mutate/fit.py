@@ -1,4 +1,4 @@
-"""Fit a head to the measured variants of one protein, measure it beside baselines, and write it.
+"""Fit a head to the measured variants of one protein, measure it against baselines, and write it.
 
 Legend: N variants, F columns.
 """
@@ -61,7 +61,7 @@ class SplitScore:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FitReport:
-    """What came of it; ``first_reasons`` holds the first five rows left out, with their place."""
+    """The result; ``first_reasons`` holds the first five rows left out, with their place."""
 
     card: HeadCard
     scores: list[SplitScore]
@@ -88,7 +88,7 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
     Raises
     ------
     UsageError
-        Options that contradict each other or the data; an output that is there already.
+        Options that contradict each other or the data; an output that already exists.
     InputError
         An assay that cannot be used: no values, several proteins, too few variants.
     ModelError, ResourceError
@@ -143,7 +143,7 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
 
 
 def check_fit(request: FitRequest) -> None:
-    """Refuse what cannot be asked for, before anything is read."""
+    """Refuse options that cannot be met, before anything is read."""
     if request.fasta is None and request.embeddings is None:
         raise UsageError(
             "neither --sequences nor --embeddings",

@@ -122,7 +122,7 @@ class Proteins:
 def carries_sequences(path: str) -> bool:
     """Whether the first row of a file of variants, or its header, has a wild type.
 
-    Such a file needs no FASTA beside it. A pipe is not looked into, as it can be read once only.
+    Such a file needs no FASTA file. A pipe is not looked into, as it can be read once only.
     """
     if Path(path).exists() and not Path(path).is_file():
         return False

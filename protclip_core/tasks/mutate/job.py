@@ -1,4 +1,4 @@
-"""What ``protclip mutate`` was asked for, and how it answers."""
+"""A request of ``protclip mutate``, and its rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ScoredRow:
         substitutions.
     percentile
         Share of the protein's single substitutions that score lower, 0 to 100; None for what is
-        none, or where it was not asked for.
+        none, or where it was not wanted.
     effect
         Class by a calibrated threshold; None while no model has one.
     flags
@@ -56,7 +56,7 @@ class ScoredRow:
 
 @dataclass
 class MutateReport:
-    """What came of it; ``first_reasons`` holds the first five as ``where: reason``."""
+    """The result; ``first_reasons`` holds the first five as ``where: reason``."""
 
     rows: int = 0
     scored: int = 0

@@ -20,7 +20,7 @@ __all__ = ["heat_map"]
 
 #: Positions of one row of the picture.
 _ROW = 100
-#: Residues from top to bottom, alike ones beside each other.
+#: Residues from top to bottom, similar ones next to each other.
 _ORDER = "GAVLIMFYWHKRQNEDSTPC"
 _INCH = 0.16  # of one position
 
