@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import torch
 
@@ -33,24 +34,28 @@ GPU_BATCH_TOKENS = 32_768
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-ItemIn = TypeVar("ItemIn", contravariant=True)
-MadeOut = TypeVar("MadeOut", covariant=True)
 
 
-class BatchWork(Protocol[ItemIn, MadeOut]):
-    """What is done to items; called from several threads."""
+@dataclass(frozen=True, kw_only=True)
+class BatchWork(Generic[Item, Made]):
+    """What is done to items; all of it is called from several threads.
 
-    def cost(self, item: ItemIn) -> int:
-        """Return the tokens of an item."""
+    Attributes
+    ----------
+    run
+        Does it: items, and the tokens that pieces of a long item may have; a result for each item.
+    cost
+        Tokens of an item.
+    least
+        Tokens that `run` can cut an item down to where memory is short; default its cost.
+    kind
+        A number: items that differ in it are never in one batch.
+    """
 
-    def least(self, item: ItemIn) -> int:
-        """Return the tokens it can be cut down to where memory is short; else its cost."""
-
-    def kind(self, item: ItemIn) -> int:
-        """Return a number; items that differ in it are never in one batch."""
-
-    def run(self, items: Sequence[ItemIn], budget: int) -> Sequence[MadeOut]:
-        """Do it, with pieces of an item of at most ``budget`` tokens; a result for each item."""
+    run: Callable[[Sequence[Item], int], Sequence[Made]]
+    cost: Callable[[Item], int]
+    least: Callable[[Item], int] | None = None
+    kind: Callable[[Item], int] = lambda _item: 0
 
 
 class BatchEngine:
@@ -175,7 +180,7 @@ class BatchEngine:
         else:
             give_back_memory()
         tokens = sum(work.cost(items[i]) for i in batch)
-        least = work.least(items[batch[0]])
+        least = (work.least or work.cost)(items[batch[0]])
         can_be_cut = len(batch) == 1 and least < tokens
         # What was too much is this batch, made under a budget that may have shrunk since.
         self._shrink((min(budget, tokens) if can_be_cut else tokens) // 2)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from protclip_core.engines.batching import GPU_BATCH_TOKENS, BatchEngine, usable_cores
+from protclip_core.engines.batching import GPU_BATCH_TOKENS, BatchEngine, BatchWork, usable_cores
 from protclip_core.models.protein import Embedded, ProteinModel
 from protclip_core.models.settings import EmbedSettings
 
@@ -40,26 +39,6 @@ class Problem(str):
 NOT_FINITE = Problem("the model gave NaN or infinity", "record.not_finite")
 
 Result = tuple[int, Embedded | Problem]
-
-
-@dataclass(frozen=True, slots=True)
-class _Embedding:
-    """Embed sequences; long ones can be cut into windows."""
-
-    model: ProteinModel
-    settings: EmbedSettings
-
-    def cost(self, item: str) -> int:
-        return len(item) + 2
-
-    def least(self, item: str) -> int:
-        return min(len(item), self.settings.max_residues) + 2
-
-    def kind(self, item: str) -> int:
-        return 0
-
-    def run(self, items: Sequence[str], budget: int) -> Sequence[Embedded | Problem]:
-        return [_checked(one) for one in self.model.embed_batch(items, self.settings, budget)]
 
 
 class LocalEngine(BatchEngine):
@@ -105,7 +84,15 @@ class LocalEngine(BatchEngine):
             Index into ``sequences`` and the result, or the `Problem` in its place: memory does not
             suffice even for this protein alone, or the model gave numbers that are not finite.
         """
-        for index, result in self.spread(_Embedding(self.model, settings), sequences):
+        most = settings.max_residues  # of one window
+        work: BatchWork[str, Embedded | Problem] = BatchWork(
+            run=lambda items, budget: [
+                _checked(one) for one in self.model.embed_batch(items, settings, budget)
+            ],
+            cost=lambda item: len(item) + 2,
+            least=lambda item: min(len(item), most) + 2,
+        )
+        for index, result in self.spread(work, sequences):
             if result is None:
                 residues = f"{len(sequences[index]):,} residues"
                 result = Problem(f"memory does not suffice for its {residues}", OUT_OF_MEMORY)

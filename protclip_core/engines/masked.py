@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from protclip_core.engines.batching import BatchEngine
+from protclip_core.engines.batching import BatchEngine, BatchWork
 from protclip_core.errors import ResourceError
 from protclip_core.models.masked import MaskedReader, ReadJob
 
 __all__ = ["MaskedEngine"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """Read jobs; those of one number of places form dense blocks."""
-
-    reader: MaskedReader
-
-    def cost(self, item: ReadJob) -> int:
-        return len(item.tokens)
-
-    def least(self, item: ReadJob) -> int:
-        return len(item.tokens)
-
-    def kind(self, item: ReadJob) -> int:
-        return len(item.places)
-
-    def run(self, items: Sequence[ReadJob], _budget: int) -> Sequence[np.ndarray]:
-        return list(self.reader.read(items))
 
 
 class MaskedEngine(BatchEngine):
@@ -55,6 +35,11 @@ class MaskedEngine(BatchEngine):
         device = reader.model.encoder.device
         super().__init__(device, workers=workers, batch_tokens=batch_tokens)
         self.reader = reader
+        self.work: BatchWork[ReadJob, np.ndarray] = BatchWork(
+            run=lambda jobs, _budget: list(self.reader.read(jobs)),
+            cost=lambda job: len(job.tokens),
+            kind=lambda job: len(job.places),  # so that batches are dense blocks
+        )
 
     def run(
         self, jobs: Sequence[ReadJob], advance: Callable[[int], None] | None = None
@@ -84,7 +69,7 @@ class MaskedEngine(BatchEngine):
         owners = list(distinct.values())
         found: list[np.ndarray | None] = [None] * len(jobs)
         firsts = [jobs[group[0]] for group in owners]
-        for own, values in self.spread(_Reading(self.reader), firsts):
+        for own, values in self.spread(self.work, firsts):
             if values is None:
                 raise ResourceError(
                     "memory does not suffice for a window of "

@@ -23,7 +23,7 @@ __all__ = ["LEAST", "HeadCalibration", "log_odds", "softmax"]
 
 #: Probabilities nearer to 0 or 1 than this are taken for this.
 LEAST = 1e-15
-#: Slopes and offsets beyond this come from no fit.
+#: No fit gives slopes or offsets beyond this.
 MOST = 1e6
 
 
@@ -45,7 +45,7 @@ class HeadCalibration:
     def __post_init__(self) -> None:
         numbers = [*self.slopes, *self.offsets]
         if not all(abs(number) <= MOST for number in numbers):  # false for NaN as well
-            raise ValueError("a calibration holds what is no sensible number")
+            raise ValueError("a calibration with a number out of range")
         if not self.offsets or len(self.slopes) not in (1, len(self.offsets)):
             raise ValueError(f"{len(self.slopes)} slopes for {len(self.offsets)} offsets")
         if min(self.slopes) <= 0:

@@ -83,14 +83,14 @@ class HeadCard:
     task
         What it predicts, one line.
     labels
-        Names of the columns of its probabilities, in the order of ``estimator.classes_``; of a
+        Names of the columns of its probabilities; of a
         regression, the name of its value.
     multilabel
         Whether each label is a yes or no of its own; else exactly one class is right.
     regression
         Whether it gives a value, and no probabilities.
     calibration
-        What turns the estimator's probabilities into those of the head; None: nothing.
+        Turns the raw probabilities into those of the head; None: they are used as they are.
     input
         The vectors that it takes.
     training_data

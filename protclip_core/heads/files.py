@@ -172,7 +172,7 @@ def _unpack(data: bytes, where: str) -> tuple[dict[str, Any], dict[str, np.ndarr
     if found != FORMAT_VERSION:
         raise ModelError(
             f"head format version {found!r}, this protclip reads {FORMAT_VERSION}",
-            code="model.other_version",
+            code="model.newer_version",
             where=where,
             hint="install a newer protclip",
         )

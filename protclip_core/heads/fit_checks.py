@@ -1,4 +1,4 @@
-"""How a head is to be fitted, and what it cannot be fitted on."""
+"""How to fit a head, and what it cannot be fitted on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from protclip_core.heads.targets import CLASSES, VALUES, Targets
 
 __all__ = ["UNBALANCED", "WEIGHTS", "FitSettings", "check_rows", "check_settings"]
 
-#: Classes weigh by their rarity where the largest is so many times the smallest.
+#: Classes weigh by their rarity where the largest is at least this many times the smallest.
 UNBALANCED = 3.0
 WEIGHTS = (AUTO, "balanced", "none")
 
@@ -31,15 +31,16 @@ class FitSettings:
     folds
         Of the search and the calibration, at least 2; unused where there are rows for validation.
     search
-        Whether to look among parameters; else the usual ones are taken.
+        Whether to search parameters; else the usual ones are taken.
     search_rows
-        Rows of the search at most, drawn; beyond them the calibration rests on one fold.
+        Search on at most this many rows, sampled at random; with more rows the calibration uses one
+        fold.
     calibrate
         Whether to calibrate; a regression never is.
     seed
-        Of folds, and of what estimators draw.
+        Random seed, of folds and of estimators.
     threads
-        Compute threads at most; another number may change the last digits.
+        At most this many compute threads; another number may change the last digits.
     standardise
         Whether columns are standardised; not where their scales say what they weigh.
 
@@ -71,11 +72,15 @@ def check_settings(settings: FitSettings) -> None:
     """
     if settings.class_weight not in WEIGHTS:
         raise UsageError(
-            f"class weight {settings.class_weight!r} is not known", hint=f"use {', '.join(WEIGHTS)}"
+            f"class weight {settings.class_weight!r} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(WEIGHTS)}",
         )
     for name, least in (("folds", 2), ("search_rows", 1), ("threads", 1)):
         if (value := getattr(settings, name)) < least:
-            raise UsageError(f"{name} {value} is too few", hint=f"use {least} or more")
+            raise UsageError(
+                f"{name} {value} is too few", code="usage.bad_value", hint=f"use {least} or more"
+            )
 
 
 def check_rows(
@@ -101,27 +106,44 @@ def check_rows(
         As `protclip_core.heads.fit_head`.
     """
     if features.ndim != 2 or len(features) != len(targets):
-        raise UsageError(f"features of shape {features.shape} for {len(targets)} answers")
+        raise UsageError(
+            f"features of shape {features.shape} for {len(targets)} answers",
+            code="usage.shape_mismatch",
+        )
     if not len(features):
-        raise InputError("no rows to fit or validate a head on")
+        raise InputError("no rows to fit or validate a head on", code="input.nothing_to_fit")
     if not np.isfinite(features).all():
         bad = int((~np.isfinite(features)).any(1).argmax()) + 1
-        raise InputError(f"vector {bad} holds NaN or infinity", hint="embed it again")
+        raise InputError(
+            f"vector {bad} holds NaN or infinity", code="input.not_finite", hint="embed it again"
+        )
     if fitted_on is not None:
         if features.shape[1] != fitted_on.shape[1] or targets.names != names:
-            raise UsageError("rows for validation have other features or classes")
+            raise UsageError(
+                "rows for validation have other features or classes", code="usage.shape_mismatch"
+            )
         return
     if targets.task == VALUES:
         if len(targets) < 2 or np.ptp(targets.table) == 0:
-            raise InputError("all values are the same, so there is nothing to learn")
+            raise InputError(
+                "all values are the same, so there is nothing to learn", code="input.nothing_to_fit"
+            )
         return
     counts = targets.counts()
     if len(targets.names) < 2 or (targets.task == CLASSES and (counts > 0).sum() < 2):
         only = targets.names[int(counts.argmax())] if len(counts) else "none"
         what = "class" if targets.task == CLASSES else "label"
-        raise InputError(f"the only {what} is {only!r}", hint="a head tells two or more apart")
+        raise InputError(
+            f"the only {what} is {only!r}",
+            code="input.one_class",
+            hint="a head tells two or more apart",
+        )
     same = (counts == 0) | (counts == len(targets))
     if same.any():
         name = targets.names[int(same.argmax())]
         share = "none" if counts[int(same.argmax())] == 0 else "all"
-        raise InputError(f"{share} of {len(targets):,} rows are {name!r}", hint="leave it out")
+        raise InputError(
+            f"{share} of {len(targets):,} rows are {name!r}",
+            code="input.one_class",
+            hint="leave it out",
+        )

@@ -1,4 +1,4 @@
-"""Fit a head: look among a few parameters, fit, and calibrate, on rows held out by group.
+"""Fit a head: try a few parameters, fit, and calibrate, on rows held out by group.
 
 Every candidate is fitted on all folds but one and judged by what it says of that one, after
 calibration; the best is fitted on all rows, and calibrated by what it said of the held-out ones.
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedHead:
-    """What `fit_head` gives.
+    """The result of `fit_head`.
 
     Attributes
     ----------
@@ -303,11 +303,15 @@ class _Fitting:
 
 def _folds(groups: np.ndarray, targets: Targets, settings: FitSettings) -> np.ndarray:
     if groups.shape != (len(targets),):
-        raise UsageError(f"groups of shape {groups.shape} for {len(targets)} rows")
+        raise UsageError(
+            f"groups of shape {groups.shape} for {len(targets)} rows", code="usage.shape_mismatch"
+        )
     count = min(settings.folds, len(np.unique(groups)))
     if count < 2:
         raise InputError(
-            "all rows are of one group, so none can be held out", hint="give more data"
+            "all rows are of one group, so none can be held out",
+            code="input.one_group",
+            hint="give more data",
         )
     return deal(groups, [1.0] * count, settings.seed, strata(targets))
 

@@ -50,7 +50,9 @@ def deal(
         A share of 0 or less.
     """
     if min(shares) <= 0:
-        raise UsageError(f"a share of {min(shares):g}", hint="use shares above 0")
+        raise UsageError(
+            f"a share of {min(shares):g}", code="usage.bad_value", hint="use shares above 0"
+        )
     _, first, own, sizes = np.unique(
         groups, return_index=True, return_inverse=True, return_counts=True
     )

@@ -50,7 +50,7 @@ class Head:
         self.form = form
         #: What it was fitted on; None for an old head, which does not tell.
         self.domain = domain
-        #: Of the file that it was read from.
+        #: Of the file it was read from.
         self.sha256 = sha256
         self._where = where
         if form.width != card.input.width:
@@ -94,8 +94,7 @@ class Head:
             A regression, which has no probabilities.
         ModelError
             Another width, NaN, infinity, numbers beyond float32 or a vector of zeros, named by
-            its place from 1: some estimators would answer with a number. Or an estimator whose
-            answer is no probability.
+            its place from 1. Or answers that are not probabilities.
         """
         if self.card.regression:
             raise UsageError(
@@ -196,7 +195,7 @@ class Head:
         """Give the class of each vector, whether it has each label, or its value.
 
         Where there is a calibration, the most probable class, and the labels of a probability of
-        0.5 or more; else what the estimator says.
+        0.5 or more; else those above 0.5.
 
         Returns
         -------
@@ -207,7 +206,7 @@ class Head:
         Raises
         ------
         ModelError
-            As `predict_proba`; or an estimator whose answer is no number.
+            As `predict_proba`; or an answer that is not a number.
         """
         names = np.array(self.card.labels)
         if self.card.regression:

@@ -1,7 +1,7 @@
-"""The kinds of heads: which estimator, and which few parameters are looked among.
+"""The kinds of heads: which estimator, and which few parameters are tried.
 
 Linear models and neural networks standardise their input, inside the pipeline, so that what is
-standardised by is part of the head. Trees do not care.
+standardised by is part of the head. Trees need none of it.
 """
 
 from __future__ import annotations
@@ -59,12 +59,20 @@ def resolve_kind(kind: str, task: str) -> str:
     if kind == AUTO:
         return linear
     if kind not in KINDS:
-        raise UsageError(f"head {kind!r} is not known", hint=f"use {', '.join(KINDS)}")
+        raise UsageError(
+            f"head {kind!r} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(KINDS)}",
+        )
     if kind == other:
         what = "values" if task == VALUES else "classes"
-        raise UsageError(f"a {kind} head does not predict {what}", hint=f"use {linear}")
+        raise UsageError(
+            f"a {kind} head does not predict {what}", code="usage.head_kind", hint=f"use {linear}"
+        )
     if kind == GP and task != VALUES:
-        raise UsageError("a gp head does not predict classes", hint=f"use {linear}")
+        raise UsageError(
+            "a gp head does not predict classes", code="usage.head_kind", hint=f"use {linear}"
+        )
     return kind
 
 
@@ -91,9 +99,9 @@ def make_estimator(
     parameters
         One of `candidates`.
     balanced
-        Whether rare classes weigh more; a neural network pays no heed to it.
+        Whether rare classes weigh more; a neural network ignores it.
     seed
-        Of what is drawn.
+        Random seed.
     standardise
         Whether columns are standardised first; trees never ask for it.
     """

@@ -72,6 +72,7 @@ def recipe_of(given: HeadInput, where: str) -> Recipe:
     if given.features == EMBEDDING:
         raise ModelError(
             "is a head for single proteins, not for pairs",
+            code="model.head_mismatch",
             where=where,
             hint="use it with protclip classify predict",
         )
@@ -83,6 +84,7 @@ def recipe_of(given: HeadInput, where: str) -> Recipe:
     raise ModelError(
         f"takes features {given.features!r} of width {given.width}, which this protclip does not "
         "know",
+        code="model.head_mismatch",
         where=where,
         hint="update protclip",
     )
@@ -105,7 +107,9 @@ def pair_features(
         Shapes that do not fit each other.
     """
     if x.shape != y.shape or x.ndim != 2:
-        raise UsageError(f"vectors of shape {x.shape} and {y.shape} are no pairs")
+        raise UsageError(
+            f"vectors of shape {x.shape} and {y.shape} do not pair up", code="usage.shape_mismatch"
+        )
     found = np.empty((len(x), width_of(recipe, x.shape[1])), np.float32)
     places = parts_of(recipe, x.shape[1])
     # Some rows at a time: what is computed for one part is at hand for the next.

@@ -48,5 +48,7 @@ def unpack_keys(text: str, where: str) -> np.ndarray:
         return np.frombuffer(base64.b64decode(text, validate=True), "<u8").astype(np.uint64)
     except (ValueError, binascii.Error) as error:
         raise ModelError(
-            f"its list of what it was fitted on is damaged ({error})", where=where
+            f"its list of what it was fitted on is damaged ({error})",
+            code="model.bad_head",
+            where=where,
         ) from error

@@ -57,7 +57,11 @@ class Targets:
         own = tuple(sorted(set(given))) if names is None else tuple(names)
         place = {name: number for number, name in enumerate(own)}
         if unknown := [name for name in given if name not in place]:
-            raise InputError(f"class {unknown[0]!r} is not known", hint=f"known: {_some(own)}")
+            raise InputError(
+                f"class {unknown[0]!r} is not known",
+                code="input.unknown_label",
+                hint=f"known: {_some(own)}",
+            )
         return cls(CLASSES, own, np.array([place[name] for name in given], np.int64))
 
     @classmethod
@@ -75,7 +79,11 @@ class Targets:
         for row, labels in enumerate(given):
             for label in labels:
                 if label not in place:
-                    raise InputError(f"label {label!r} is not known", hint=f"known: {_some(own)}")
+                    raise InputError(
+                        f"label {label!r} is not known",
+                        code="input.unknown_label",
+                        hint=f"known: {_some(own)}",
+                    )
                 table[row, place[label]] = True
         return cls(LABELS, own, table)
 
@@ -83,7 +91,10 @@ class Targets:
     def of_table(cls, table: npt.NDArray[np.bool_], names: Sequence[str]) -> Self:
         """Take labels as yes and no ``(N, C)``."""
         if table.ndim != 2 or table.shape[1] != len(names):
-            raise UsageError(f"a table of shape {table.shape} for {len(names)} labels")
+            raise UsageError(
+                f"a table of shape {table.shape} for {len(names)} labels",
+                code="usage.shape_mismatch",
+            )
         return cls(LABELS, tuple(names), np.asarray(table, bool))
 
     @classmethod
@@ -100,7 +111,7 @@ class Targets:
         table = np.asarray(values, np.float64)
         if not np.isfinite(table).all():
             bad = int((~np.isfinite(table)).argmax()) + 1
-            raise InputError(f"value {bad} is not a finite number")
+            raise InputError(f"value {bad} is not a finite number", code="input.not_finite")
         return cls(VALUES, (name,), table)
 
     def __len__(self) -> int:

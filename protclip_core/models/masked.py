@@ -156,7 +156,7 @@ class MaskedReader:
         return found
 
     def flops(self, num_residues: int) -> int:
-        """Operations of one forward pass over a protein of so many residues, about."""
+        """Estimate the operations of one forward pass over a protein of this length."""
         tokens = min(num_residues, self.window) + 2
         config = getattr(self._encoder, "config", None)
         if hasattr(config, "flops"):

@@ -1,4 +1,4 @@
-"""How well a head does, beside what can be had without it.
+"""How well a head does, compared with baselines.
 
 Legend: N rows, C classes or labels.
 """
@@ -125,7 +125,9 @@ def draw_curves(
         A regression, or a folder that cannot be written.
     """
     if truth.task == VALUES:
-        raise UsageError("--plot draws curves of probabilities, and a regression has none")
+        raise UsageError(
+            "--plot draws curves of probabilities, and a regression has none", code="usage.no_plot"
+        )
     yes = truth.yes()
     columns = slice(1, 2) if truth.task == CLASSES and len(truth.names) == 2 else slice(None)
     curves = {

@@ -202,7 +202,7 @@ def test_a_flipped_cut_or_added_byte_is_found(saved, version):
         with pytest.raises(ModelError) as caught:
             load_head(path)
         codes.add(caught.value.code)
-    assert codes <= {"model.not_head", "model.hash_mismatch", "model.other_version"}
+    assert codes <= {"model.not_head", "model.hash_mismatch", "model.newer_version"}
     assert "model.hash_mismatch" in codes
 
 
@@ -294,7 +294,7 @@ def test_deep_and_lying_headers_are_refused(saved, tmp_path):
         (lambda c: c.pop("form"), "model.bad_head"),
         (lambda c: c.pop("sha256"), "model.not_head"),
         (lambda c: c.update(format="other"), "model.not_head"),
-        (lambda c: c.update(format_version=3), "model.other_version"),
+        (lambda c: c.update(format_version=3), "model.newer_version"),
     ],
 )
 def test_a_card_that_is_not_right_is_refused(saved, change, code):

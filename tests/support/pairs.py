@@ -34,7 +34,7 @@ def ids_of(count):
     return [f"P{number}" for number in range(count)]
 
 
-def write_store(path, vectors, ids=None, *, own=INPUT, sequences=None, **changed):
+def write_store(path, vectors, ids=None, *, own=INPUT, sequences=None, lengths=None, **changed):
     """Write a store; sequences default to one of its own for each id."""
     ids = ids or ids_of(len(vectors))
     texts = sequences or [f"M{id}" for id in ids]
@@ -42,7 +42,8 @@ def write_store(path, vectors, ids=None, *, own=INPUT, sequences=None, **changed
     with StoreWriter(
         path, vectors.shape[1], attributes={**own.to_attributes(), **changed}
     ) as writer:
-        writer.write(ids, vectors, np.full(len(ids), 9), np.zeros(len(ids), np.uint16), digests)
+        lengths = np.full(len(ids), 9) if lengths is None else lengths
+        writer.write(ids, vectors, lengths, np.zeros(len(ids), np.uint16), digests)
     return path
 
 

@@ -36,7 +36,7 @@ class Prediction:
         Of the label; of a regression, the value. NaN for a protein that is unlike those that the
         head was fitted on; its label is empty.
     rank
-        From 1 by probability, equals in the order of the head's labels; 0 without a label.
+        From 1 by probability, equals in the order of the head's labels; None without a label.
     note
         Why there is no answer.
     """
@@ -44,7 +44,7 @@ class Prediction:
     protein_id: str
     label: str
     probability: float
-    rank: int
+    rank: int | None
     note: str = ""
 
 
@@ -142,7 +142,7 @@ class Predicting:
             answers = zip(block.ids, table, order.tolist(), notes, strict=True)
             for id, chances, columns, note in answers:
                 if note:
-                    yield Prediction(id, "", np.nan, 0, note)
+                    yield Prediction(id, "", np.nan, None, note)
                     continue
                 found = [c for c in columns if chances[c] >= (self._request.min_probability or 0)]
                 self.listed += bool(found)

@@ -93,10 +93,15 @@ def reconstructed(variants: Sequence[Variant]) -> str:
     for variant in variants:
         for old, position, _ in variant.substitutions:
             if position < 1:
-                raise InputError(f"position {position} is before the first", hint="use --offset")
+                raise InputError(
+                    f"position {position} is before the first",
+                    code="input.bad_variant",
+                    hint="use --offset",
+                )
             if letters.setdefault(position, old) != old:
                 raise InputError(
                     f"variants name both {letters[position]} and {old} at position {position}",
+                    code="input.two_sequences",
                     hint="give the wild type with --sequences",
                 )
     last = max(letters, default=0)
@@ -118,7 +123,10 @@ def score_of(rows: Sequence[AskedRow], column: str | None, where: str) -> str:
     if column is not None:
         if column not in names:
             raise UsageError(
-                f"no column of values is named {column!r}", where=where, hint=f"it has: {shown}"
+                f"no column of values is named {column!r}",
+                code="usage.unknown_value",
+                where=where,
+                hint=f"it has: {shown}",
             )
         return column
     known = {name.lower(): name for name in reversed(names)}
@@ -127,6 +135,7 @@ def score_of(rows: Sequence[AskedRow], column: str | None, where: str) -> str:
             return known[wanted.lower()]
     raise InputError(
         "has no column of measured values that can be told",
+        code="input.missing_column",
         where=where,
         hint=f"name it with --score-column; it has: {shown}",
     )
@@ -165,7 +174,8 @@ class ZeroShot:
         info = describe_model(self.model)
         if info.bundle is None:
             raise ModelError(
-                f"model {info.name} is no bundle, so a head cannot name its weights",
+                f"model {info.name} is not a bundle, so a head cannot name its weights",
+                code="model.not_a_bundle",
                 hint="import it with protclip models import",
             )
         return HeadInput(
@@ -199,7 +209,7 @@ class ZeroShot:
             progress.finish()
         if not np.isfinite(found).all():
             bad = distinct[int((~np.isfinite(found)).argmax())]
-            raise ModelError(f"model {model.info.name} gives no score of {bad}")
+            raise ModelError(f"model {model.info.name} does not score {bad}", code="model.no_score")
         return found[[place[variant] for variant in variants]]
 
 

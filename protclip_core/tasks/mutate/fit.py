@@ -1,4 +1,4 @@
-"""Fit a head to the measured variants of one protein, measure it beside baselines, and write it.
+"""Fit a head to the measured variants of one protein, measure it against baselines, and write it.
 
 Legend: N variants, F columns.
 """
@@ -61,7 +61,7 @@ class SplitScore:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FitReport:
-    """What came of it; ``first_reasons`` holds the first five rows left out, with their place."""
+    """The result; ``first_reasons`` holds the first five rows left out, with their place."""
 
     card: HeadCard
     scores: list[SplitScore]
@@ -88,7 +88,7 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
     Raises
     ------
     UsageError
-        Options that contradict each other or the data; an output that is there already.
+        Options that contradict each other or the data; an output that already exists.
     InputError
         An assay that cannot be used: no values, several proteins, too few variants.
     ModelError, ResourceError
@@ -143,35 +143,52 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
 
 
 def check_fit(request: FitRequest) -> None:
-    """Refuse what cannot be asked for, before anything is read."""
+    """Refuse options that cannot be met, before anything is read."""
     if request.fasta is None and request.embeddings is None:
         raise UsageError(
-            "neither --sequences nor --embeddings", hint="give the wild type with --sequences"
+            "neither --sequences nor --embeddings",
+            code="usage.no_input",
+            hint="give the wild type with --sequences",
         )
     if request.assay == "-" and request.fasta == "-":
-        raise UsageError("standard input (-) can be read once only", hint="give one as a file")
+        raise UsageError(
+            "standard input (-) can be read once only",
+            code="usage.stdin_twice",
+            hint="give one as a file",
+        )
     if request.kind not in ("auto", RIDGE, GP):
-        raise UsageError(f"kind {request.kind!r} is not known", hint="use auto, ridge or gp")
+        raise UsageError(
+            f"kind {request.kind!r} is not known",
+            code="usage.unknown_value",
+            hint="use auto, ridge or gp",
+        )
     if request.method not in METHODS:
         raise UsageError(
-            f"method {request.method!r} is not for heads", hint=f"use {' or '.join(METHODS)}"
+            f"method {request.method!r} is not for heads",
+            code="usage.unknown_value",
+            hint=f"use {' or '.join(METHODS)}",
         )
     if request.max_rows < 2 * LEAST_ROWS:
         raise UsageError(
-            f"--max-rows {request.max_rows} is too few", hint=f"use {2 * LEAST_ROWS} or more"
+            f"--max-rows {request.max_rows} is too few",
+            code="usage.bad_value",
+            hint=f"use {2 * LEAST_ROWS} or more",
         )
     read = (request.assay, request.fasta, request.embeddings, request.model)
     check_outputs(read, (request.output,), hint="choose another -o")
     check_writable_target(request.output)
     if request.output.exists() and not request.overwrite:
         hint = "choose another -o, or replace it with --overwrite"
-        raise UsageError("is there already", where=str(request.output), hint=hint)
+        raise UsageError(
+            "already exists", code="usage.output_exists", where=str(request.output), hint=hint
+        )
 
 
 def _kind(request: FitRequest, count: int) -> str:
     if request.kind == GP and count > MOST_GP_ROWS:
         raise UsageError(
             f"a Gaussian process of {count:,} variants takes too long",
+            code="usage.too_many",
             hint=f"use --kind ridge, or --max-rows {MOST_GP_ROWS}",
         )
     if request.kind == "auto":
@@ -216,6 +233,7 @@ def _read(request: FitRequest, store: VariantVectors | None) -> _Assay:
     if len(sequences) > 1:
         raise InputError(
             f"holds variants of {len(sequences)} proteins, and a head is of one",
+            code="input.several_proteins",
             where=request.assay,
             hint="fit a head for each",
         )
@@ -224,6 +242,7 @@ def _read(request: FitRequest, store: VariantVectors | None) -> _Assay:
         first = f"; the first: {reasons[0]}" if reasons else ""
         raise InputError(
             f"has {len(variants)} variants to fit on, and {2 * LEAST_ROWS} is the least{first}",
+            code="input.nothing_to_fit",
             where=request.assay,
             hint="give more, or see that --sequences, --offset and the columns fit",
         )

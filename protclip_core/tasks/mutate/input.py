@@ -99,7 +99,8 @@ class Proteins:
                 earlier = self.sequences.setdefault(record.id, record.sequence)
                 if earlier != record.sequence:
                     raise InputError(
-                        "the same id stands for another sequence before",
+                        "the same id has another sequence before",
+                        code="input.duplicate_id",
                         where=record.where,
                         hint="give each protein an id of its own",
                     )
@@ -121,7 +122,7 @@ class Proteins:
 def carries_sequences(path: str) -> bool:
     """Whether the first row of a file of variants, or its header, has a wild type.
 
-    Such a file needs no FASTA beside it. A pipe is not looked into, as it can be read once only.
+    Such a file needs no FASTA file. A pipe is not looked into, as it can be read once only.
     """
     if Path(path).exists() and not Path(path).is_file():
         return False
@@ -296,6 +297,7 @@ def scan_rows(
             raise InputError(
                 f"region {first}-{last} is outside its positions "
                 f"{1 + offset} to {len(sequence) + offset}",
+                code="input.bad_region",
                 where=id,
                 hint="give another --region, or --offset where the numbering differs",
             )

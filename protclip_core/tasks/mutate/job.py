@@ -1,4 +1,4 @@
-"""What ``protclip mutate`` was asked for, and how it answers."""
+"""A request of ``protclip mutate``, and its rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ScoredRow:
         substitutions.
     percentile
         Share of the protein's single substitutions that score lower, 0 to 100; None for what is
-        none, or where it was not asked for.
+        none, or where it was not wanted.
     effect
         Class by a calibrated threshold; None while no model has one.
     flags
@@ -56,7 +56,7 @@ class ScoredRow:
 
 @dataclass
 class MutateReport:
-    """What came of it; ``first_reasons`` holds the first five as ``where: reason``."""
+    """The result; ``first_reasons`` holds the first five as ``where: reason``."""
 
     rows: int = 0
     scored: int = 0
@@ -79,35 +79,61 @@ def check_request(request: MutateRequest) -> None:
     if request.scan == (request.variants is not None):
         raise UsageError(
             "--scan and --variants exclude each other" if request.scan else "nothing to score",
+            code="usage.conflicting_options",
             hint="give --variants FILE, or --scan for all single substitutions",
         )
     if request.scan and not request.inputs:
-        raise UsageError("a scan needs proteins", hint="give a FASTA file, or pipe one in")
+        raise UsageError(
+            "a scan needs proteins",
+            code="usage.needs_sequences",
+            hint="give a FASTA file, or pipe one in",
+        )
     if request.region is not None and not request.scan:
-        raise UsageError("--region is for scans", hint="add --scan")
+        raise UsageError(
+            "--region is for scans", code="usage.conflicting_options", hint="add --scan"
+        )
     if (request.toward is not None) != (request.method == Method.SHIFT) and request.toward:
-        raise UsageError("--toward is for the embedding shift", hint="add --method embedding-shift")
+        raise UsageError(
+            "--toward is for the embedding shift",
+            code="usage.conflicting_options",
+            hint="add --method embedding-shift",
+        )
     if request.toward is not None and not request.toward.strip():
-        raise UsageError("--toward is empty", hint="give a text such as 'hydrolase activity'")
+        raise UsageError(
+            "--toward is empty",
+            code="usage.bad_value",
+            hint="give a text such as 'hydrolase activity'",
+        )
     if request.prior not in PRIORS:
-        raise UsageError(f"prior {request.prior!r} is not known", hint=f"use {', '.join(PRIORS)}")
+        raise UsageError(
+            f"prior {request.prior!r} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(PRIORS)}",
+        )
     if not request.models:
-        raise UsageError("no model is given", hint="use --model NAME")
+        raise UsageError("no model is given", code="usage.missing_option", hint="use --model NAME")
     no_singles = request.method in (Method.SHIFT, Method.PSEUDO)
     if no_singles and request.percentile in (Percentile.SCAN, Percentile.WILD_TYPE):
         raise UsageError(
             f"--percentile is not for --method {request.method}, which has no scan to place in",
+            code="usage.conflicting_options",
             hint="drop it",
         )
     if request.method == Method.SHIFT and request.prior == "blosum62":
-        raise UsageError("--prior is for log ratios, not for the embedding shift", hint="drop it")
+        raise UsageError(
+            "--prior is for log ratios, not for the embedding shift",
+            code="usage.conflicting_options",
+            hint="drop it",
+        )
     if len(request.models) > 1 and no_singles:
         raise UsageError(
             f"--method {request.method} has no spread to standardise the scores of models by",
+            code="usage.conflicting_options",
             hint="give one model, or use masked-marginals, wt-marginals or joint",
         )
     if len(request.models) > 1 and request.percentile == Percentile.NONE:
         raise UsageError(
             "models are standardised by what percentiles are taken among",
+            code="usage.conflicting_options",
             hint="drop --percentile none",
         )

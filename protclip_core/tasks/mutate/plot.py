@@ -20,7 +20,7 @@ __all__ = ["heat_map"]
 
 #: Positions of one row of the picture.
 _ROW = 100
-#: Residues from top to bottom, alike ones beside each other.
+#: Residues from top to bottom, similar ones next to each other.
 _ORDER = "GAVLIMFYWHKRQNEDSTPC"
 _INCH = 0.16  # of one position
 
@@ -67,7 +67,9 @@ def heat_map(
     starts = range(places.start, places.stop, _ROW)
     if len(places) > 20_000:
         raise UsageError(
-            f"{len(places):,} positions do not go into one picture", hint="choose a --region"
+            f"{len(places):,} positions do not go into one picture",
+            code="usage.too_many",
+            hint="choose a --region",
         )
     from matplotlib import colormaps
 

@@ -74,13 +74,17 @@ class Fitness:
         if not card.input.features.startswith(RECIPE):
             raise ModelError(
                 f"is a head for {card.task}, not for variants",
+                code="model.head_mismatch",
                 where=where,
                 hint="make one with protclip mutate fit",
             )
         self.recipe, self._offset, self._line, zero = _read_recipe(self.head, where)
         if card.input.width != self.recipe.width or card.input.features != self.recipe.name:
             raise ModelError(
-                "its recipe is not that of its columns", where=where, hint=_FETCH_AGAIN
+                "its recipe is not that of its columns",
+                code="model.bad_head",
+                where=where,
+                hint=_FETCH_AGAIN,
             )
         self._leaves_new_positions = card.fit.get("new_positions") == "line"
         self._protein = str(card.fit.get("protein_id", ""))
@@ -131,6 +135,7 @@ class Fitness:
                 raise InputError(
                     f"{id} is not the protein of the head, which has {len(known):,} residues "
                     f"({known[:10]}…)",
+                    code="input.other_protein",
                     where=request.fasta,
                     hint="leave --sequences out, or fit a head for that protein",
                 )
@@ -205,12 +210,16 @@ class Fitness:
         if not self.recipe.centre:
             if self.request.embeddings is not None:
                 raise UsageError(
-                    "the head takes no vectors", where=where, hint="leave --embeddings out"
+                    "the head takes no vectors",
+                    code="usage.conflicting_options",
+                    where=where,
+                    hint="leave --embeddings out",
                 )
             return None
         if self.request.embeddings is None:
             raise UsageError(
                 f"the head takes vectors of {self.head.card.input.model}",
+                code="usage.missing_option",
                 where=where,
                 hint="give a store whose ids are the variants with --embeddings",
             )
@@ -221,6 +230,7 @@ class Fitness:
         if store.width != len(self.recipe.centre):
             raise ModelError(
                 f"vectors are {store.width} wide, the head takes {len(self.recipe.centre)}",
+                code="model.head_mismatch",
                 where=self.request.embeddings,
             )
         return store
@@ -238,6 +248,7 @@ class Fitness:
             raise ModelError(
                 f"the head leans on scores of {zero.model} (weights {zero.weights_sha256[:12]}), "
                 f"not of {given.model} (weights {given.weights_sha256[:12]})",
+                code="model.head_mismatch",
                 where=where,
                 hint=f"give that model with --model, or fit a head with {given.model}",
             )
@@ -262,5 +273,8 @@ def _read_recipe(
         return recipe, int(content["offset"]), (offset, slope), zero
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(
-            f"its recipe lacks or misstates something ({error})", where=where, hint=_FETCH_AGAIN
+            f"its recipe lacks or misstates something ({error})",
+            code="model.bad_head",
+            where=where,
+            hint=_FETCH_AGAIN,
         ) from error

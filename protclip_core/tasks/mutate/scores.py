@@ -82,7 +82,7 @@ class ProteinAsked:
 
 @dataclass
 class ProteinScores:
-    """What came of it.
+    """The result.
 
     Attributes
     ----------

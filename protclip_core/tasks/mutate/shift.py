@@ -46,6 +46,7 @@ class ShiftScorer:
         if info.joint_dim is None:
             raise UsageError(
                 f"model {info.name} has no joint space to be shifted in",
+                code="usage.no_joint_space",
                 hint=f"use a ProtCLIP model, such as {DEFAULT_MODEL}",
             )
         self._engine = engine

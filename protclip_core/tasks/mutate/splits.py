@@ -19,7 +19,7 @@ __all__ = ["FOLDED_ROWS", "LEAST_ROWS", "HeldOut", "held_out_splits"]
 _log = logging.getLogger(__name__)
 
 _PARTS = 5
-#: Up to so many variants each fifth is held out once; beyond them one fifth is enough to tell.
+#: Up to this many variants, each fifth is held out once; beyond them one fifth is enough to tell.
 FOLDED_ROWS = 500
 #: Fewer to fit on, or to measure on, and a split is left out.
 LEAST_ROWS = 20

@@ -286,6 +286,7 @@ class Mutation:
         if bad and self.is_strict:
             raise InputError(
                 f"{len(bad):,} of {len(rows):,} variants cannot be scored",
+                code="input.bad_variant",
                 hint="mend them, or use --on-error skip to have each answered with its reason",
                 details=shown,
             )

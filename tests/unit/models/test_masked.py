@@ -16,7 +16,7 @@ from protclip_core.encoders.esm2_masked import hidden_at
 from protclip_core.encoders.kernels import CpuKernels
 from protclip_core.encoders.packing import pack
 from protclip_core.encoders.shapes import Esm2Shape
-from protclip_core.engines.masked import MaskedEngine, _Reading
+from protclip_core.engines.masked import MaskedEngine
 from protclip_core.errors import UsageError
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
 from protclip_core.models.loading import load_model
@@ -160,8 +160,8 @@ def test_batches_keep_to_the_budget_and_hold_one_number_of_places(reference):
     jobs = [reader.jobs(protein(n), (0,))[0] for n in (8, 30, 8, 18)]
     jobs.append(reader.jobs(protein(9), (1, 2))[0])
     engine = MaskedEngine(reader, batch_tokens=30)
-    assert list(engine.batches(_Reading(reader), jobs)) == [[1], [3, 0], [2], [4]]
-    assert list(engine.batches(_Reading(reader), [])) == []
+    assert list(engine.batches(engine.work, jobs)) == [[1], [3, 0], [2], [4]]
+    assert list(engine.batches(engine.work, [])) == []
 
 
 def test_a_model_without_a_head_is_refused(reference):

@@ -93,6 +93,35 @@ def test_classes_from_the_table_to_a_prediction(run, classes, place, tmp_path):
     assert [row.probability for row in rows] == head.predict_proba(vectors).max(1).tolist()
 
 
+def test_a_protein_unlike_those_of_the_fit_gets_no_answer(
+    run, classes, tiny_bundle, tmp_path, labels
+):
+    run(classes)
+    lengths = [len(sequence) for _id, sequence in PROTEINS]
+    odd = [("tiny", "M"), ("good", PROTEINS[0][1]), ("huge", "MKVLAAGIWK" * max(lengths))]
+    write_fasta(tmp_path / "odd.fa", odd)
+    store = tmp_path / "odd.h5"
+    embed_to_store(
+        EmbedRequest(
+            inputs=(str(tmp_path / "odd.fa"),), output=store, model=str(tiny_bundle), device="cpu"
+        )
+    )
+    request = PredictRequest(inputs=(str(store),), head=tmp_path / "x.head", top_k=3)
+    with Predicting(request) as predicting:
+        rows = list(predicting.predictions())
+    assert [row.protein_id for row in rows] == ["tiny", "good", "good", "good", "huge"]
+    assert [row.rank for row in rows] == [None, 1, 2, 3, None]
+    assert [bool(row.label) for row in rows] == [False, True, True, True, False]
+    assert np.isnan([rows[0].probability, rows[-1].probability]).all()
+    assert rows[0].note.startswith("1 residues") and rows[1].note == ""
+    assert (predicting.proteins, predicting.listed, predicting.outside) == (3, 1, 2)
+    values = labels(*(f"{id}\t{n % 7}.5" for n, (id, _s) in enumerate(PROTEINS)), name="v.tsv")
+    run(values, name="v.head", task="regression")
+    rows = predicted(tmp_path / "v.head", store)
+    assert [bool(row.note) for row in rows] == [True, False, True]
+    assert [bool(np.isnan(row.probability)) for row in rows] == [True, False, True]
+
+
 def test_equal_sequences_are_on_one_side_and_what_was_seen_is_known(run, classes, place, tmp_path):
     report = run(classes)
     seen = unpack_keys(load_head(tmp_path / "x.head").card.trained_on, "")

@@ -205,6 +205,27 @@ def test_a_listed_pair_is_answered_whatever_it_is(place, tmp_path):
     assert (prediction.self_pairs, prediction.repeated) == (1, 1)
 
 
+def test_pairs_of_a_protein_unlike_those_of_the_fit_get_no_answer(place, tmp_path):
+    rows = [(IDS[a], IDS[b], label) for a, b, label in zip(A, B, LABELS, strict=True)]
+    pairs = write_pairs(tmp_path / "p.tsv", rows, "protein_a\tprotein_b\tlabel")
+    train(asked(place, pairs, tmp_path / "t.head", split="random", valid_share=0.1, seed=0))
+    assert load_head(tmp_path / "t.head").domain.lengths == (9, 9)
+    lengths = np.where(np.arange(COUNT) == 3, 1, 9)  # P3 is a single residue
+    write_store(tmp_path / "odd.h5", VECTORS, lengths=lengths)
+    given = {**options(tmp_path, "odd.h5"), "head": tmp_path / "t.head"}
+    listed = write_pairs(tmp_path / "q.tsv", [("P1", "P2"), ("P3", "P2"), ("P3", "P3")])
+    prediction = Prediction(PredictRequest(pairs=str(listed), **given))
+    (block,) = prediction.blocks()
+    assert np.isnan(block.said[:, 0]).tolist() == [False, True, True]
+    assert "1 residues" in block.notes[1] and "9 to 9" in block.notes[1]
+    assert (prediction.rows, prediction.answered, prediction.num_failures) == (3, 1, 2)
+    prediction = Prediction(PredictRequest(every=True, **given))
+    names = {name for block in prediction.blocks() for name in (*block.a, *block.b)}
+    assert names == set(IDS) - {"P3"}
+    (failure,) = prediction.first_failures
+    assert (failure.id, failure.number, failure.code) == ("P3", 4, "record.out_of_domain")
+
+
 def naive(place):
     """Probabilities of all pairs by the features of each."""
     x = unit_rows(VECTORS)
