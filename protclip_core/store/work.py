@@ -33,7 +33,7 @@ from protclip_core.store.spool_file import SpoolFile
 
 __all__ = ["Work", "differences", "partial_folder"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 # SQLite takes BLOBs of at most 1 GB, so the vectors of a very long protein come in pieces.
 _PIECE_BYTES, _PIECE_BITS = 64 << 20, 10
@@ -238,7 +238,7 @@ class Work(Spool):
         else:
             _remove(self.folder / "work.new")
             if self._begun:  # otherwise what is there belongs to another run
-                log.warning("finished proteins of %s are kept; go on with --resume", self._output)
+                _log.warning("finished proteins of %s are kept; go on with --resume", self._output)
 
     def _refuse_old_version(self) -> None:
         if (self.folder / "journal.jsonl").exists():
@@ -288,7 +288,7 @@ class Work(Spool):
             (source,),
         ).rowcount
         if kept:
-            log.warning(
+            _log.warning(
                 "%s finished records of %s that the input does not name are kept",
                 f"{kept:,}",
                 self.folder,
@@ -303,7 +303,7 @@ class Work(Spool):
             if not self._is_sound(key)
         ]
         if bad:
-            log.warning(
+            _log.warning(
                 "%s: the vectors of %s proteins do not match their sha256; they are computed again",
                 self.folder,
                 f"{len(bad):,}",
@@ -343,7 +343,7 @@ class Work(Spool):
         try:
             self.folder.rmdir()
         except OSError:
-            log.warning("%s: holds other files, so the folder was left", self.folder)
+            _log.warning("%s: holds other files, so the folder was left", self.folder)
 
 
 def _remove(database: Path) -> None:
