@@ -201,7 +201,7 @@ USAGE = [
     (["-o", "-", "--store-dtype", "float16"], "--store-dtype is for stores only"),
     (["-o", "x.fa", "--overwrite"], "x.fa: is an input as well as the output"),
     (["-o", "no/such/x.h5"], "[usage.no_such_folder]"),
-    (["-o", "."], "[usage.not_a_file]"),
+    (["-o", "."], "[usage.is_directory]"),
     (["-o", "x.fa/y.h5"], "[usage.not_a_folder]"),
     (["-o", "/dev/null"], "[usage.not_a_file]"),
     (["-o", f"{'x' * 300}.h5"], "file name too long"),
