@@ -329,9 +329,11 @@ def _refuse_special(target: Path) -> None:
         return
     if not stat.S_ISREG(mode):
         # A rename would replace the device or pipe itself, such as /dev/null.
-        problem = "is a folder" if stat.S_ISDIR(mode) else "is not a regular file"
-        hint = "give the name of a file"
-        raise UsageError(problem, code="usage.not_a_file", where=str(target), hint=hint)
+        where, hint = str(target), "give the name of a file"
+        if stat.S_ISDIR(mode):
+            raise UsageError("is a folder", code="usage.is_directory", where=where, hint=hint)
+        problem = "is not a regular file"
+        raise UsageError(problem, code="usage.not_a_file", where=where, hint=hint)
 
 
 def _real(path: str | Path) -> Path:

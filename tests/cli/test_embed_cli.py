@@ -200,10 +200,10 @@ USAGE = [
     (["-o", "-", "--layout", "per-protein"], "--layout is for stores only"),
     (["-o", "-", "--store-dtype", "float16"], "--store-dtype is for stores only"),
     (["-o", "x.fa", "--overwrite"], "x.fa: is an input as well as the output"),
-    (["-o", "no/such/x.h5"], "its folder does not exist; create it with: mkdir -p"),
-    (["-o", "."], "is a folder"),
-    (["-o", "x.fa/y.h5"], "is not a folder"),
-    (["-o", "/dev/null"], "is not a plain file"),
+    (["-o", "no/such/x.h5"], "[usage.no_such_folder]"),
+    (["-o", "."], "[usage.is_directory]"),
+    (["-o", "x.fa/y.h5"], "[usage.not_a_folder]"),
+    (["-o", "/dev/null"], "[usage.not_a_file]"),
     (["-o", f"{'x' * 300}.h5"], "file name too long"),
 ]
 
@@ -244,7 +244,7 @@ def test_output_that_is_there_is_kept_unless_told_otherwise(embed, fasta, tmp_pa
     fasta(3)
     assert embed("x.fa").rc == 0
     before = (tmp_path / "x.h5").read_bytes()
-    one_error(embed("x.fa"), 2, "x.h5: is there already", "--resume", "--overwrite")
+    one_error(embed("x.fa"), 2, "x.h5: ", "--resume", "--overwrite", code="usage.output_exists")
     assert (tmp_path / "x.h5").read_bytes() == before
     done = embed("x.fa", "--resume")
     assert (done.rc, done.err.count("3 reused")) == (0, 1)

@@ -89,13 +89,13 @@ def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> E
 @contextmanager
 def _claimed(request: EmbedRequest, output: Path) -> Iterator[Work]:
     """Give the working file of an output that this run alone may write."""
+    check_writable_target(output)
     check_outputs(
         (*request.inputs, request.model),
         (output, failures_path(output), lock_name(output)),
         folders=(partial_folder(output),),
         hint="choose another -o",
     )
-    check_writable_target(output)
     _refuse_existing(request, output)
     with file_lock(output):
         _refuse_existing(request, output)  # another process may have finished meanwhile

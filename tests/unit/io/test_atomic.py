@@ -87,7 +87,7 @@ def test_check_writable_target_refuses(tmp_path):
     for path, code in [
         (tmp_path / "no" / "a.h5", "usage.no_such_folder"),
         (tmp_path / "file" / "a.h5", "usage.not_a_folder"),
-        (tmp_path, "usage.not_a_file"),
+        (tmp_path, "usage.is_directory"),
         ("/dev/null", "usage.not_a_file"),
         (tmp_path / ("x" * 254), "usage.not_writable"),
     ]:
