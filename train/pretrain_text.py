@@ -92,7 +92,7 @@ class TextTraining(Steps):
         self.config, width = config, config.projection_dim
         self.views, self.measure, words = prepare_texts(config, run_dir, data_path, terms)
         self.tower = TextTower(
-            **config.shape(), vocab_size=words, projection_dim=width, form=config.form()
+            **config.text.shape, vocab_size=words, projection_dim=width, form=config.form()
         )
         if not resume:
             start_words(self.tower, self.views.documents(), config.train.seed)

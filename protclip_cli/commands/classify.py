@@ -42,9 +42,9 @@ def predict(terminal: Terminal, request: PredictRequest, results: Results) -> No
     with Predicting(request) as predicting:
         rows = begun(predicting.predictions(terminal.progress(to.screen)))
         if predicting.is_regression:
-            to.write(rows, ("protein_id", "value"), value="probability")
+            to.write(rows, ("protein_id", "value", "note"), value="probability")
         else:
-            to.write(rows, ("protein_id", "label", "probability", "rank"))
+            to.write(rows, ("protein_id", "label", "probability", "rank", "note"))
     what = "a value" if predicting.is_regression else "labels"
     terminal.tell(f"{what} for {predicting.listed:,} of {predicting.proteins:,} proteins")
     end_partial(predicting.num_failures, predicting.first_failures)
@@ -102,7 +102,7 @@ Examples:
         "predict": Entry(
             predict,
             """\
-Columns: protein_id label probability rank; of a regression: protein_id value.
+Columns: protein_id label probability rank note; of a regression: protein_id value note.
 
 Examples:
   protclip classify predict x.h5 --head place.head --min-probability 0.5 -o x.csv

@@ -113,13 +113,17 @@ def build_esm1_module(
 
     alphabet = Alphabet.from_architecture("roberta_large")
     if tuple(alphabet.all_toks) != TOKENS:
-        raise ModelError("fair-esm's alphabet is not the one we know", where=where)
+        raise ModelError(
+            "fair-esm's alphabet is not the one we know", code="model.bad_vocabulary", where=where
+        )
     # The training arguments name the encoder's shape with a prefix that the module does not know.
     plain = {name.removeprefix("encoder_"): value for name, value in arguments.items()}
     plain["emb_layer_norm_before"] = any(n.startswith("emb_layer_norm_before") for n in tensors)
     if plain["layers"] > len(tensors):
         raise ModelError(
-            f"has {len(tensors)} tensors, too few for {plain['layers']} layers", where=where
+            f"has {len(tensors)} tensors, too few for {plain['layers']} layers",
+            code="model.tensors_differ",
+            where=where,
         )
     values = dict(tensors)
     if "embed_tokens.weight" in values:
@@ -133,7 +137,9 @@ def build_esm1_module(
     try:
         module = make_filled(make, values, where, prefix)
     except (AttributeError, TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise ModelError(f"encoder cannot be built ({error})", where=where) from error
+        raise ModelError(
+            f"encoder cannot be built ({error})", code="model.bad_field", where=where
+        ) from error
     # A copy: the row of the mask becomes 0, as fair-esm makes it for token dropout, and the
     # tensors that were given are not to change. The head shares it.
     embedding = module.embed_tokens.weight.clone()
@@ -148,6 +154,7 @@ def _check_architecture(arguments: Mapping[str, Any], where: str) -> None:
     if arguments.get("arch") != "roberta_large":
         raise ModelError(
             f"architecture {arguments.get('arch')!r} is not supported",
+            code="model.unsupported_architecture",
             where=where,
             hint="ESM-2, ESM-1b and ESM-1v are",
         )

@@ -1,4 +1,4 @@
-"""ESM-2 where a few tokens of each protein are asked for: the last layer computes only these.
+"""ESM-2 where a few tokens of each protein are requested: the last layer computes only these.
 
 Keys and values of the last layer are needed of all tokens; its queries, its feed-forward part and
 the final norm only of those that are read. In a scan of a protein one token is read of each pass.

@@ -191,6 +191,7 @@ def _codes(tokens: Sequence[str], where: str = "vocabulary") -> tuple[np.ndarray
     if lacking:
         raise ModelError(
             f"vocabulary lacks {', '.join(lacking[:5])}",
+            code="model.bad_vocabulary",
             where=where,
             hint="it is not one of residues",
         )

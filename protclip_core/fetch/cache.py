@@ -56,7 +56,8 @@ def cache_folder(chosen: str | Path | None = None) -> Path:
         except (RuntimeError, OSError) as error:
             reason = str(error) if isinstance(error, RuntimeError) else "no current folder"
             raise UsageError(
-                f"{str(chosen)!r} is no folder ({reason.lower().rstrip('.')})",
+                f"{str(chosen)!r} is not a folder ({reason.lower().rstrip('.')})",
+                code="usage.bad_cache",
                 where=where,
                 hint="give the whole path of the cache folder",
             ) from None
@@ -81,7 +82,9 @@ def check_name(name: str) -> str:
     """
     if not is_name(name):
         raise UsageError(
-            f"{name!r} is no name for a model", hint="use letters, digits, '.', '_' and '-'"
+            f"{name!r} cannot be the name of a model",
+            code="usage.bad_model_name",
+            hint="use letters, digits, '.', '_' and '-'",
         )
     return name
 
@@ -131,6 +134,7 @@ def find_installed(cache: str | Path | None = None) -> dict[str, Path]:
     except OSError as error:
         raise UsageError(
             f"installed models cannot be read: {(error.strerror or str(error)).lower()}",
+            code="usage.not_readable",
             where=str(models),
             hint=f"check its access rights, or set {CACHE_VARIABLE} to another folder",
         ) from error

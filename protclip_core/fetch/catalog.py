@@ -16,7 +16,7 @@ from typing import Any
 
 from protclip_core.encoders.shapes import read_shapes
 from protclip_core.errors import ModelError
-from protclip_core.fetch.listing import Source
+from protclip_core.fetch.source_files import Source
 from protclip_core.fetch.sources import HubSource, ZenodoSource
 
 __all__ = ["CATALOG", "CatalogEntry", "check_against_entry", "entry_of_publisher", "find_entry"]

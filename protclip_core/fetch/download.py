@@ -1,6 +1,6 @@
 """One file from a server into a folder: resumed after any interruption, checked, then in place.
 
-What is being fetched stands under ``NAME.part``, with ``NAME.part.json`` beside it that says what
+What is being fetched stands under ``NAME.part``, with ``NAME.part.json`` next to it that says what
 it is a part of. It becomes ``NAME`` only when it is complete and every known hash agrees, so a
 file of that name is never a part or a stranger. One process at a time fetches a file; the lock
 is one of the kernel on ``.NAME.lock``, which ends with the process that holds it.
@@ -87,7 +87,11 @@ def download(
         The disk cannot hold it. What was fetched is kept for the next run.
     """
     if not _NAME.fullmatch(file.name):
-        raise ModelError(f"{file.name!r} is no plain file name", where=shown(file.url))
+        raise ModelError(
+            f"{file.name!r} is not a plain file name",
+            code="model.bad_file_name",
+            where=shown(file.url),
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -218,6 +222,7 @@ class _Fetch:
             self._forget()
             raise ModelError(
                 f"the server sends {total:,} bytes, the file should have {self.file.size:,}",
+                code="model.download_size",
                 where=shown(self.file.url),
                 hint=WAY_OUT,
             )
@@ -228,6 +233,7 @@ class _Fetch:
     def _too_long(self, found: int, most: int) -> ModelError:
         return ModelError(
             f"the server sends {found:,} bytes or more, at most {most:,} were expected",
+            code="model.download_size",
             where=shown(self.file.url),
             hint=WAY_OUT,
         )
@@ -236,7 +242,7 @@ class _Fetch:
         encoding = answer.headers.get("Content-Encoding", "identity").lower()
         if encoding not in ("identity", ""):
             raise TryFailedError(
-                f"the server sends it encoded ({encoding[:20]}) although that was not asked for",
+                f"the server sends it encoded ({encoding[:20]}) which nobody requested",
                 again=False,
             )
         if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
@@ -251,7 +257,10 @@ class _Fetch:
 
     def _strange(self, what: str) -> ModelError:
         return ModelError(
-            f"{what} came instead of the file", where=shown(self.file.url), hint=WAY_OUT
+            f"{what} came instead of the file",
+            code="model.download_content",
+            where=shown(self.file.url),
+            hint=WAY_OUT,
         )
 
     def _total(self, answer: Answer, offset: int) -> int | None:

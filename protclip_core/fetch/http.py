@@ -5,7 +5,7 @@ What is worth another try is said here, and tried again by `protclip_core.fetch.
 Proxies are those of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``).
 
 ``PROTCLIP_MIRROR`` is the address of a mirror of Zenodo and of plain URLs: it replaces scheme and
-host, the path stays, so ``https://zenodo.org/records/1/files/a`` is asked for as
+host, the path stays, so ``https://zenodo.org/records/1/files/a`` is requested as
 ``$PROTCLIP_MIRROR/records/1/files/a``. The record of a model is asked of the mirror as well, and
 with it the hashes: those that are pinned beforehand hold whatever a mirror says, but for all
 other files a mirror vouches for itself. Whoever sets the variable trusts it.
@@ -174,7 +174,10 @@ def fetch_json(
     except (ValueError, RecursionError):  # nested so deep that it is no document
         start = content[:60].decode("utf-8", "replace")
         raise ModelError(
-            f"JSON was expected; what came begins with {start!r}", where=shown(url), hint=hint
+            f"JSON was expected; what came begins with {start!r}",
+            code="model.bad_json",
+            where=shown(url),
+            hint=hint,
         ) from None
 
 
@@ -208,9 +211,15 @@ def check_url(url: str, *, first: str | None = None) -> None:
     if allowed:
         return
     if first is None:
-        raise ModelError("nothing is fetched from there", where=shown(url), hint="use an https URL")
+        raise ModelError(
+            "nothing is fetched from there",
+            code="model.bad_address",
+            where=shown(url),
+            hint="use an https URL",
+        )
     raise ModelError(
         f"redirects to {shown(url)}, where nothing is fetched from (https only)",
+        code="model.bad_address",
         where=shown(first),
         hint="fetch it by hand and use: protclip models import",
     )
@@ -253,6 +262,7 @@ def _follow(
             check_url(url, first=first)
     raise ModelError(
         f"more than {_MOST_REDIRECTS} redirects, the last one to {shown(url)}",
+        code="model.download_failed",
         where=shown(first),
         hint=WAY_OUT,
     )

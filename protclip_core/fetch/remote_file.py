@@ -80,6 +80,7 @@ def verify(file: RemoteFile, path: Path) -> None:
         path.with_name(f"{path.name}.json").unlink(missing_ok=True)
         raise ModelError(
             differs[0],
+            code="model.hash_mismatch",
             where=shown(file.url),
             hint="what came was deleted: run again, or fetch it elsewhere and use: "
             "protclip models import",

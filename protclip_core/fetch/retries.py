@@ -72,7 +72,8 @@ class Patience:
             seconds = 0.0
         if not 0 < seconds < 86_400:
             raise UsageError(
-                f"{text!r} is no number of seconds",
+                f"{text!r} is not a number of seconds",
+                code="usage.bad_environment",
                 where=TIMEOUT_VARIABLE,
                 hint="set it to a number such as 20",
             )
@@ -188,6 +189,7 @@ def refuse_credentials(url: str) -> None:
     if authority is not None and "@" in authority[1]:
         raise UsageError(
             "user names and passwords do not belong into a URL, and are not sent",
+            code="usage.credentials_in_url",
             where=shown(url),
             hint="fetch the file with a program that can log in, and use: protclip models import",
         )

@@ -4,7 +4,7 @@ A source turns into a list of files with their sizes and hashes. What the hashes
 of the catalog, and of the user, are pinned. Those of a Zenodo record and of the hub are the
 publisher's word, given over https, and guard against damage on the way. Asked of a mirror
 (``PROTCLIP_MIRROR``, ``HF_ENDPOINT``) they are the mirror's word about its own files, and guard
-against nothing that the mirror does; `protclip_core.fetch.listing.list_files` says so.
+against nothing that the mirror does; `protclip_core.fetch.source_files.list_files` says so.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from urllib.parse import unquote, urlsplit
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.hub import HubFile, read_repository
-from protclip_core.fetch.listing import Listing, Source
-from protclip_core.fetch.repository import pick_files, refuse_remote_code, some_names
+from protclip_core.fetch.needed_files import pick_files, refuse_remote_code, some_names
+from protclip_core.fetch.source_files import Listing, Source
 from protclip_core.fetch.zenodo import read_record
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ class ZenodoSource(Source):
 
         match = _ZENODO_DOI.fullmatch(self.doi)
         if match is None:
-            raise UsageError(f"{self.doi!r} is no DOI of Zenodo", hint=_FORMS)
+            raise UsageError(
+                f"{self.doi!r} is not a Zenodo DOI", code="usage.bad_source", hint=_FORMS
+            )
         return mirrored(f"{_ZENODO_API}/{match[1]}")
 
     def _ask(self) -> Listing:
@@ -97,6 +99,7 @@ class ZenodoSource(Source):
         if missing:
             raise ModelError(
                 f"the record has no file {missing[0]!r}; it has {some_names(there)}",
+                code="model.not_in_source",
                 where=shown(url),
             )
         files = tuple(
@@ -178,7 +181,7 @@ class HubSource(Source):
         names = self.names or pick_files(found.files, where=where)
         missing = [name for name in names if name not in found.files]
         if missing:
-            raise ModelError(f"has no file {missing[0]!r}", where=where)
+            raise ModelError(f"has no file {missing[0]!r}", code="model.not_in_source", where=where)
         files = tuple(
             self._file(name, found.files[name], found.commit, token, where) for name in names
         )
@@ -219,6 +222,7 @@ class HubSource(Source):
         if not _COMMIT.fullmatch(commit) or (pinned and commit != pinned):
             raise ModelError(
                 f"the hub gives commit {commit[:60]!r} for the revision {self.revision!r}",
+                code="model.other_commit",
                 where=where,
                 hint=_HUB_WAY_OUT,
             )
@@ -228,6 +232,7 @@ class HubSource(Source):
         if wanted and stated and wanted != stated:
             raise ModelError(
                 f"sha256 mismatch of {name}, expected {wanted}, the hub says {stated}",
+                code="model.hash_mismatch",
                 where=where,
                 hint="do not use it, and report it",
             )
@@ -303,12 +308,16 @@ def parse_source(text: str, *, sha256: str | None = None) -> Source:
         refuse_credentials(text)  # before any message shows it
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise UsageError(
-            f"{sha256!r} is no sha256", where=text, hint="it has 64 hexadecimal digits"
+            f"{sha256!r} is not a sha256",
+            code="usage.bad_sha256",
+            where=text,
+            hint="it has 64 hexadecimal digits",
         )
     if kind in ("http", "https"):
         if sha256 is None:
             raise UsageError(
                 "nobody vouches for the content of a URL",
+                code="usage.missing_sha256",
                 where=text,
                 hint="say what it must be with --sha256, from a place that you trust",
             )
@@ -318,17 +327,27 @@ def parse_source(text: str, *, sha256: str | None = None) -> Source:
         names = tuple(name.strip() for name in chosen.split(",") if name.strip())
         if _ZENODO_DOI.fullmatch(doi):
             if sha256 is not None and len(names) != 1:
-                raise UsageError("a sha256 is that of one file", where=text, hint="name it: #FILE")
+                raise UsageError(
+                    "a sha256 is that of one file",
+                    code="usage.bad_sha256",
+                    where=text,
+                    hint="name it: #FILE",
+                )
             pins = {names[0]: sha256.lower()} if sha256 else {}
             return ZenodoSource(doi=doi, names=names, sha256=pins)
     match = _HUB_NAME.fullmatch(rest) if kind == "hub" else None
     if match is not None and ".." not in rest:
         if sha256 is not None:
             raise UsageError(
-                "a repository has several files", where=text, hint="pin it with @COMMIT instead"
+                "a repository has several files",
+                code="usage.bad_sha256",
+                where=text,
+                hint="pin it with @COMMIT instead",
             )
         return HubSource(repo=match[1], revision=match[2])
-    raise UsageError("no source of models", where=text or "(empty)", hint=_FORMS)
+    raise UsageError(
+        "no source of models", code="usage.bad_source", where=text or "(empty)", hint=_FORMS
+    )
 
 
 def _only_or_picked(available: Iterable[str], where: str) -> tuple[str, ...]:
@@ -340,6 +359,7 @@ def _only_or_picked(available: Iterable[str], where: str) -> tuple[str, ...]:
     except ModelError:
         raise ModelError(
             f"it is not clear which files are the model: there are {some_names(names)}",
+            code="model.several_models",
             where=where,
             hint="name them: doi:…#FILE,…",
         ) from None

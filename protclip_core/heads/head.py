@@ -124,6 +124,27 @@ class Head:
             return result
         return self.card.calibration.apply(result, multilabel=self.card.multilabel)
 
+    def outside(self, vectors: np.ndarray, lengths: np.ndarray | None = None) -> list[str]:
+        """Say of each protein why it is unlike those that the head was fitted on.
+
+        Probabilities and values mean nothing for such a protein.
+
+        Parameters
+        ----------
+        vectors
+            Of the proteins ``(N, D)``; for a head on pairs of one protein each.
+        lengths
+            Their residues ``(N,)``, 0 where that is not known.
+
+        Returns
+        -------
+        list of str
+            A clause with the figures; empty inside, and for a head that does not tell.
+        """
+        if self.domain is None or not len(vectors):
+            return [""] * len(vectors)
+        return self.domain.reasons(vectors, lengths)
+
     def at_prevalence(
         self, said: npt.NDArray[np.floating], prevalence: float | Sequence[float]
     ) -> npt.NDArray[np.floating]:

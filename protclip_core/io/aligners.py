@@ -30,7 +30,7 @@ __all__ = ["ALIGNERS", "MOST_HITS", "Aligner", "Hit", "align", "find_aligner", "
 
 _log = logging.getLogger(__name__)
 
-#: Programs by name, the one to be preferred first.
+#: Programs, the preferred one first.
 ALIGNERS = ("diamond", "mmseqs")
 #: Hits of a query that an aligner is asked for; transfer takes the best few.
 MOST_HITS = 300
@@ -107,7 +107,7 @@ def find_aligner(asked: str = "auto") -> Aligner:
     """
     if asked != "auto" and asked not in ALIGNERS:
         hint = f"use auto, {' or '.join(ALIGNERS)}"
-        raise UsageError(f"aligner {asked!r} is not known", hint=hint)
+        raise UsageError(f"aligner {asked!r} is not known", code="usage.unknown_value", hint=hint)
     for name in ALIGNERS if asked == "auto" else (asked,):
         if (path := shutil.which(name)) is not None:
             with tempfile.TemporaryDirectory(prefix="protclip-") as folder:
@@ -117,6 +117,7 @@ def find_aligner(asked: str = "auto") -> Aligner:
     missing = "neither diamond nor mmseqs is" if asked == "auto" else f"{asked} is not"
     raise UsageError(
         f"{missing} on the path",
+        code="usage.no_aligner",
         hint="install one, such as with: conda install -c bioconda diamond; or use --neighbours",
     )
 
@@ -154,7 +155,7 @@ def align(
     WorkerLostError
         The aligner ended with an error; its last line is in the message.
     InputError
-        It wrote what is no table of hits.
+        It wrote something that is not a table of hits.
     ResourceError
         The temporary folder cannot hold the sequences.
     """
@@ -173,7 +174,9 @@ def align(
             _run(aligner.name, command, folder)
         found = folder / "hits.tsv"
         if not found.is_file():
-            raise WorkerLostError("ended without a table of hits", where=aligner.name)
+            raise WorkerLostError(
+                "ended without a table of hits", code="worker.aligner_failed", where=aligner.name
+            )
         with found.open(encoding="utf-8", errors="replace") as lines:
             return _best(parse_hits(lines, aligner.name, counts[0], counts[1]), most)
 
@@ -213,7 +216,8 @@ def parse_hits(lines: Iterable[str], name: str, queries: int, references: int) -
                 raise ValueError("a score out of range")
         except ValueError as error:
             raise WorkerLostError(
-                f"wrote a line that is no hit ({printable(str(error), 80)})",
+                f"wrote a line that is not a hit ({printable(str(error), 80)})",
+                code="worker.aligner_failed",
                 where=f"{name}: hits.tsv:line {number}",
                 hint="use another version, or the other aligner with --aligner",
             ) from error
@@ -283,12 +287,14 @@ def _run(name: str, command: list[str], folder: Path, timeout: float | None = No
             )
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise ResourceError(f"cannot be started ({reason})", where=name) from error
+            raise ResourceError(
+                f"cannot be started ({reason})", code="resource.cannot_start", where=name
+            ) from error
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired as error:
             message = f"gave no answer to '{command[1]}' in {timeout:g} s"
-            raise WorkerLostError(message, where=name) from error
+            raise WorkerLostError(message, code="worker.aligner_failed", where=name) from error
         finally:
             # Whoever of its group is left: all of it where this run was interrupted.
             with suppress(ProcessLookupError, PermissionError):
@@ -299,7 +305,9 @@ def _run(name: str, command: list[str], folder: Path, timeout: float | None = No
     if code != 0:
         how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
         reason = _last_line(failed) or _last_line(said) or "without a word"
-        raise WorkerLostError(f"{how}: {reason}", where=f"{name} {command[1]}")
+        raise WorkerLostError(
+            f"{how}: {reason}", code="worker.aligner_failed", where=f"{name} {command[1]}"
+        )
     return said.read_text("utf-8", errors="replace")
 
 

@@ -6,9 +6,6 @@ are really written are counted, since a small archive can hold any number of zer
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import secrets
 import shutil
 import stat
@@ -22,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-import zstandard
-
-from protclip_core.errors import ModelError
+from protclip_core.errors import InputError, ModelError
 from protclip_core.io.atomic import disk_error
+from protclip_core.io.streams import open_input
 
 __all__ = ["extract", "is_archive"]
 
@@ -35,24 +31,15 @@ _TOO_MANY = f"has more than {_MOST_MEMBERS:,} members"
 _LONGEST_PART, _LONGEST_NAME, _DEEPEST = 255, 1024, 64
 _BLOCK = 1 << 20
 _TAR_MAGIC_AT, _TAR_MAGIC = 257, b"ustar"
-_OPENERS: dict[bytes, Any] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
-}
-_ZSTD = b"\x28\xb5\x2f\xfd"
 _BROKEN = (
+    InputError,
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     EOFError,
-    gzip.BadGzipFile,
     NotImplementedError,
     RuntimeError,
     ValueError,
-    UnicodeError,
-    zstandard.ZstdError,
 )
 
 
@@ -88,18 +75,14 @@ def is_archive(path: Path) -> bool:
     """Tell by its content whether a file is a zip or tar archive.
 
     A tar may be compressed with gzip, bzip2, xz or zstandard. A zip that torch wrote (its
-    checkpoints are zip files) is a model, not an archive. A file that cannot be read is none.
+    checkpoints are zip files) is a model, not an archive. A file that cannot be read is not one.
     """
     try:
-        with path.open("rb") as handle:
-            start = handle.read(_TAR_MAGIC_AT + len(_TAR_MAGIC))
+        with open_input(path) as plain:
+            start = plain.read(512)
         if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-            return not _is_torch_zip(path)
-        if start[_TAR_MAGIC_AT:] == _TAR_MAGIC:
-            return True
-        with ExitStack() as stack:
-            plain = _decompressed(path, start, stack)
-            return plain is not None and plain.read(512)[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
+            return zipfile.is_zipfile(path) and not _is_torch_zip(path)
+        return start[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
     except (OSError, *_BROKEN):
         return False
 
@@ -153,7 +136,7 @@ def _unpack(path: Path, temp: Path, max_bytes: int, stack: ExitStack) -> list[Pu
     written: list[PurePosixPath] = []
     taken: set[str] = set()
     total = 0
-    for number, member in enumerate(members(path, start, max_bytes, stack)):
+    for number, member in enumerate(members(path, max_bytes, stack)):
         if number >= _MOST_MEMBERS:
             raise _refused(path, _TOO_MANY)
         if member.handle is None and not PurePosixPath(member.name).parts:
@@ -190,7 +173,7 @@ def _copy(path: Path, source: IO[bytes], out: IO[bytes], left: int, max_bytes: i
     return done
 
 
-def _zip_members(path: Path, start: bytes, max_bytes: int, stack: ExitStack) -> Iterator[_Member]:
+def _zip_members(path: Path, max_bytes: int, stack: ExitStack) -> Iterator[_Member]:
     archive = stack.enter_context(zipfile.ZipFile(path))
     infos = archive.infolist()
     if len(infos) > _MOST_MEMBERS:
@@ -205,8 +188,8 @@ def _zip_members(path: Path, start: bytes, max_bytes: int, stack: ExitStack) -> 
         yield _Member(info.orig_filename, info.file_size, handle)
 
 
-def _tar_members(path: Path, start: bytes, max_bytes: int, stack: ExitStack) -> Iterator[_Member]:
-    plain = _decompressed(path, start, stack) or stack.enter_context(path.open("rb"))
+def _tar_members(path: Path, max_bytes: int, stack: ExitStack) -> Iterator[_Member]:
+    plain = stack.enter_context(open_input(path))
     # As a stream: a header is looked at before what follows it is decompressed, so an archive
     # of many members or of large ones is refused early.
     limited: Any = _Limited(path, plain, max_bytes)
@@ -225,7 +208,7 @@ def _checked_name(path: Path, name: str) -> PurePosixPath:
     parts = PurePosixPath(name).parts
     outside = name.startswith("/") or ".." in parts or "\\" in name or ":" in name
     if outside or not parts or any(ord(sign) < 32 for sign in name):
-        raise _refused(path, f"has {name[:200]!r}, which is no name inside a folder")
+        raise _refused(path, f"has {name[:200]!r}, which is not a name inside a folder")
     lengths = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
     if len(parts) > _DEEPEST:
         raise _refused(path, f"has {name[:60]!r}…, more than {_DEEPEST} folders deep")
@@ -243,32 +226,25 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _decompressed(path: Path, start: bytes, stack: ExitStack) -> Any:
-    """Open a compressed file for reading what is inside; ``None`` if it is not compressed."""
-    if start.startswith(_ZSTD):
-        raw = stack.enter_context(path.open("rb"))
-        return stack.enter_context(zstandard.ZstdDecompressor().stream_reader(raw))
-    for magic, opener in _OPENERS.items():
-        if start.startswith(magic):
-            return stack.enter_context(opener(path, "rb"))
-    return None
-
-
 def _is_torch_zip(path: Path) -> bool:
     with zipfile.ZipFile(path) as archive:
         return any(PurePosixPath(name).name == "data.pkl" for name in archive.namelist()[:100])
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
-    reason = str(error).lower() or type(error).__name__
+    reason = getattr(error, "message", str(error)).lower() or type(error).__name__
     return ModelError(
-        f"the archive is damaged ({reason[:100]})", where=str(path), hint="fetch it again"
+        f"the archive is damaged ({reason[:100]})",
+        code="model.damaged_archive",
+        where=str(path),
+        hint="fetch it again",
     )
 
 
 def _refused(path: Path, what: str) -> ModelError:
     return ModelError(
         f"the archive {what}: nothing was unpacked",
+        code="model.unsafe_archive",
         where=str(path),
         hint="unpack it by hand if you trust it, and import the folder",
     )

@@ -1,13 +1,14 @@
 """Files that appear whole or not at all, room on the disk, and one writer per file.
 
 Whatever moment a process is killed at, a path written here holds its old or its new content,
-complete. What may be left behind is a temporary file ``.NAME.<hex>.tmp`` next to it, which
-`remove_stale_temps` clears on the next run, and the empty lock file ``.NAME.lock``.
+complete. A killed process may leave a temporary file ``.NAME.<hex>.tmp`` or a lock file
+``.NAME.lock`` next to it; the next process that writes the same path removes them.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import re
@@ -17,11 +18,9 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
-
-from filelock import FileLock, Timeout
 
 from protclip_core.errors import BusyError, ProtclipError, ResourceError, UsageError
 
@@ -78,17 +77,18 @@ def open_atomic(path: str | Path) -> Iterator[BinaryIO]:
     target = _real(path)
     fd, temp = open_temp(target)
     try:
-        try:
-            with os.fdopen(fd, "wb") as handle:
+        with os.fdopen(fd, "wb") as handle:
+            try:
                 yield handle
                 handle.flush()
                 os.fsync(handle.fileno())
-        except OSError as error:
-            # Any other error of the block may concern another file: it goes out as it came.
-            if error.errno in _FULL:
-                raise disk_error(error, target) from error
-            raise
-        publish(temp, target)
+            except OSError as error:
+                # Any other error of the block may concern another file: it goes out as it came.
+                if error.errno in _FULL:
+                    raise disk_error(error, target) from error
+                raise
+            # While it is open, it is locked: nobody takes it for the file of a killed writer.
+            publish(temp, target)
     finally:
         temp.unlink(missing_ok=True)
 
@@ -96,25 +96,38 @@ def open_atomic(path: str | Path) -> Iterator[BinaryIO]:
 def open_temp(target: Path) -> tuple[int, Path]:
     """Create an empty temporary file next to ``target``, open for reading and writing.
 
+    Temporary files that killed writers of ``target`` left are removed first.
+
     Returns
     -------
     tuple
-        The file descriptor and the path. Access rights are those of an existing ``target``, else
-        those that the umask gives.
+        The file descriptor and the path. Permissions are those of an existing ``target``, else
+        the default of the umask. The file counts as in use while the descriptor is open, so
+        `publish` it before you close it.
 
     Raises
     ------
     UsageError
-        The folder does not take the file, or ``target`` is not a plain file.
+        The folder does not accept the file, or ``target`` is not a regular file.
     ResourceError
         The disk is full.
     """
     _refuse_special(target)
-    temp = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise disk_error(error, target) from error
+    remove_stale_temps(target)
+    while True:
+        temp = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+        try:
+            fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise disk_error(error, target) from error
+        # Without locks on this file system nobody removes leftovers either. With them, another
+        # process may take it for one before it is locked; then make another.
+        locked = True
+        with suppress(OSError):
+            locked = _lock(fd) and os.fstat(fd).st_nlink > 0
+        if locked:
+            break
+        os.close(fd)
     with suppress(OSError):
         os.fchmod(fd, stat.S_IMODE(target.stat().st_mode))
     return fd, temp
@@ -142,30 +155,34 @@ def fsync_folder(folder: Path) -> None:
 
 
 def remove_stale_temps(path: str | Path) -> None:
-    """Remove temporary files that killed writers of ``path`` left; call it under `file_lock`."""
+    """Remove temporary files that killed writers of ``path`` left; those in use stay."""
     target = _real(path)
-    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.tmp")
-    for entry in target.parent.iterdir():
-        if pattern.fullmatch(entry.name):
-            entry.unlink(missing_ok=True)
+    start = f".{target.name}."
+    pattern = re.compile(re.escape(start) + r"[0-9a-f]{16}\.tmp")
+    with suppress(OSError), os.scandir(target.parent) as entries:
+        names = [e.name for e in entries if e.name.startswith(start) and pattern.fullmatch(e.name)]
+        for name in names:
+            temp = target.with_name(name)
+            fd = os.open(temp, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if _lock(fd):
+                    temp.unlink(missing_ok=True)
+            finally:
+                os.close(fd)
 
 
 def disk_error(error: OSError, path: str | Path) -> ProtclipError:
-    """Translate an error of the operating system on writing ``path`` into one of ours."""
-    reason = (error.strerror or str(error)).lower()
+    """Translate an error of the operating system while writing ``path`` into one of ours."""
+    reason, where = (error.strerror or str(error)).lower(), str(path)
     if error.errno in _FULL:
-        return ResourceError(
-            f"no room to write it: {reason} ({_mb(free_bytes(path))} MB free on its disk)",
-            where=str(path),
-            hint="make room or raise the quota or file-size limit, then run again",
-        )
+        problem = f"no room to write it: {reason} ({_mb(free_bytes(path))} MB free on its disk)"
+        hint = "make room or raise the quota or file-size limit, then run again"
+        return ResourceError(problem, code="resource.disk_full", where=where, hint=hint)
     if error.errno == errno.EIO:
-        return ResourceError(
-            f"the disk failed: {reason}", where=str(path), hint="choose another disk"
-        )
-    return UsageError(
-        f"cannot be written: {reason}", where=str(path), hint="choose another output path"
-    )
+        problem, hint = f"the disk failed: {reason}", "choose another disk"
+        return ResourceError(problem, code="resource.disk_failed", where=where, hint=hint)
+    problem, hint = f"cannot be written: {reason}", "choose another output path"
+    return UsageError(problem, code="usage.not_writable", where=where, hint=hint)
 
 
 def free_bytes(path: str | Path) -> int:
@@ -180,7 +197,7 @@ def free_bytes(path: str | Path) -> int:
 
 
 def require_space(path: str | Path, needed_bytes: int) -> None:
-    """Refuse before the work starts where the disk of ``path`` cannot hold the result.
+    """Refuse before the work starts if the disk of ``path`` cannot hold the result.
 
     Raises
     ------
@@ -191,6 +208,7 @@ def require_space(path: str | Path, needed_bytes: int) -> None:
     if free < needed_bytes:
         raise ResourceError(
             f"{_mb(needed_bytes)} MB needed, {_mb(free)} MB free on its disk",
+            code="resource.disk_full",
             where=str(path),
             hint="make room or choose another output path",
         )
@@ -203,20 +221,18 @@ def check_writable_target(path: str | Path) -> None:
     ------
     UsageError
         The folder is missing, not a folder or not writable, or ``path`` is itself a folder or
-        another thing that is not a plain file (a device, a pipe).
+        something else that is not a regular file (a device, a pipe).
     ResourceError
         The disk is so full that not even an empty file can be made.
     """
     target = _real(path)
-    folder = target.parent
+    folder, where, other = target.parent, str(path), "choose another output path"
     if not folder.exists():
-        raise UsageError(
-            "its folder does not exist", where=str(path), hint=f"create it with: mkdir -p {folder}"
-        )
+        problem, hint = "its folder does not exist", f"create it with: mkdir -p {folder}"
+        raise UsageError(problem, code="usage.no_such_folder", where=where, hint=hint)
     if not folder.is_dir():
-        raise UsageError(
-            f"{folder} is not a folder", where=str(path), hint="choose another output path"
-        )
+        problem = f"{folder} is not a folder"
+        raise UsageError(problem, code="usage.not_a_folder", where=where, hint=other)
     # os.access says yes to root even on a read-only mount, so a file is really made.
     fd, temp = open_temp(target)
     os.close(fd)
@@ -227,12 +243,9 @@ def check_writable_target(path: str | Path) -> None:
 def file_lock(path: str | Path) -> Iterator[None]:
     """Be the only process that writes ``path`` while the block runs.
 
-    The lock is a kernel lock (flock) on the file ``.NAME.lock`` next to ``path``, so it is
-    independent of HDF5's own locks and their environment variable, and the kernel frees it when
-    its holder dies, by kill -9 too. A thread may nest locks of one path.
-
-    The lock file stays: were it removed, a process that had opened it just before could lock the
-    removed file while another locks a new one, and both would hold the lock.
+    The lock is a kernel lock (flock) on the file ``.NAME.lock`` next to ``path``. It does not
+    depend on HDF5's own locks, and the kernel frees it when its holder dies, even by kill -9.
+    The holder removes the file at the end. A thread may nest locks of one path.
 
     Raises
     ------
@@ -249,37 +262,56 @@ def file_lock(path: str | Path) -> Iterator[None]:
         yield
         return
     note = target.with_name(f".{target.name}.lock")
-    lock = FileLock(note)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise BusyError(
-            f"another process{_holder(note)} is writing it",
-            where=str(path),
-            hint="wait for it to end, or choose another output path",
-        ) from None
-    except OSError as error:
-        raise disk_error(error, path) from error
+    fd = _lock_file(note, path)
     try:
         if gone := _holder(note):
             _log.warning("%s: took over the lock of a process%s that ended early", path, gone)
-        _sign(note, f"{os.getpid()} on {socket.gethostname()}")
+        # Only for messages: a full disk must not keep anyone from the lock.
+        with suppress(OSError):
+            os.truncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
         with _guard:
             _held[key] = me
         yield
     finally:
         with _guard:
             _held.pop(key, None)
-        _sign(note, "")
-        lock.release()
+        # Before the lock is freed: whoever waits for this very file then finds it gone.
+        with suppress(OSError):
+            note.unlink(missing_ok=True)
+        os.close(fd)
 
 
-def _sign(note: Path, text: str) -> None:
-    """Say in the lock file who holds it; an empty file means that the last holder ended well."""
-    # Only for messages: a full disk must not keep anyone from the lock.
-    with suppress(OSError), note.open("r+", encoding="utf-8") as handle:
-        handle.truncate(0)
-        handle.write(text)
+def _lock_file(note: Path, path: str | Path) -> int:
+    """Return the descriptor of the lock file ``note``, locked and still under its name."""
+    while True:
+        try:
+            fd = os.open(note, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            with ExitStack() as opened:
+                opened.callback(os.close, fd)
+                if not _lock(fd):
+                    raise BusyError(
+                        f"another process{_holder(note)} is writing it",
+                        code="busy.output",
+                        where=str(path),
+                        hint="wait for it to finish, or choose another output path",
+                    )
+                # Its last holder may have removed it meanwhile: then it guards nothing.
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(fd), note.stat()):
+                        opened.pop_all()
+                        return fd
+        except OSError as error:
+            raise disk_error(error, path) from error
+
+
+def _lock(fd: int) -> bool:
+    """Lock a file for as long as it is open; ``False`` if another descriptor has locked it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _holder(note: Path) -> str:
@@ -295,11 +327,11 @@ def _refuse_special(target: Path) -> None:
         mode = target.stat().st_mode
     except OSError:
         return
-    if stat.S_ISDIR(mode):
-        raise UsageError("is a folder", where=str(target), hint="give the name of a file")
     if not stat.S_ISREG(mode):
         # A rename would replace the device or pipe itself, such as /dev/null.
-        raise UsageError("is not a plain file", where=str(target), hint="give the name of a file")
+        problem = "is a folder" if stat.S_ISDIR(mode) else "is not a regular file"
+        hint = "give the name of a file"
+        raise UsageError(problem, code="usage.not_a_file", where=str(target), hint=hint)
 
 
 def _real(path: str | Path) -> Path:

@@ -11,7 +11,7 @@ What is read
 What is changed, and flagged
     Lower case becomes upper case; ``*`` at the very end is removed.
 What is a fault of the input (always `InputError`)
-    No records at all, or a start that is not FASTA: nothing behind it can be trusted.
+    No records at all, or a start that is not FASTA: nothing after it can be trusted.
 What is a fault of one record
     A header without id, with a NUL or not UTF-8; no sequence; any character in the sequence
     that is not a letter. All 26 letters stand for residues: 20 standard, X B U Z O J unusual.
@@ -330,7 +330,7 @@ def _bad_residue(
         passed += len(text)
         if index < passed:
             break
-    # Four bytes hold a character whole; one that is no UTF-8 is shown as ``\xe9``.
+    # Four bytes hold a character whole; one that is not UTF-8 is shown as ``\xe9``.
     text_on = sequence[index : index + 4].decode("utf-8", "backslashreplace")
     letter = text_on[:4] if text_on.startswith("\\x") else text_on[0]
     reason = (

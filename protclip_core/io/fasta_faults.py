@@ -147,6 +147,6 @@ def _command_for_table(lines: list[str], name: str) -> str | None:
 
 
 def _files(name: str) -> str:
-    """Return the end of a command that reads a file and writes FASTA beside it."""
+    """Return the end of a command that reads a file and writes FASTA next to it."""
     stem = "sequences" if name == "<stdin>" else name.rpartition(".")[0] or name
     return f"{'' if name == '<stdin>' else shlex.quote(name)} > {shlex.quote(stem + '.fa')}"

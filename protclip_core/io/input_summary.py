@@ -9,7 +9,7 @@ from protclip_core.records import ProteinRecord, RecordFlag
 
 __all__ = ["UNUSUAL_RESIDUES", "InputSummary"]
 
-#: Letters beside the 20: any residue, D or N, selenocysteine, E or Q, pyrrolysine, I or L.
+#: Letters besides the 20: any residue, D or N, selenocysteine, E or Q, pyrrolysine, I or L.
 UNUSUAL_RESIDUES = "XBUZOJ"
 
 

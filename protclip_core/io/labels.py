@@ -88,7 +88,12 @@ def read_labels(path: str | Path) -> LabelTable:
         for number, text in lines_of(stream, name):
             where = f"{name}:line {number}"
             if not is_decoded(text):
-                raise InputError("is not UTF-8", where=where, hint="save the file as UTF-8")
+                raise InputError(
+                    "is not UTF-8",
+                    code="input.bad_encoding",
+                    where=where,
+                    hint="save the file as UTF-8",
+                )
             cells = [cell.strip() for cell in text.split("\t")]
             if columns is None:
                 columns = _columns(text, cells, name)
@@ -96,13 +101,14 @@ def read_labels(path: str | Path) -> LabelTable:
             if len(cells) <= max(columns):
                 raise InputError(
                     f"{len(cells)} columns, at least {max(columns) + 1} are needed",
+                    code="input.missing_column",
                     where=where,
                     hint="divide columns by tabs",
                 )
             id, label, split = (cells[c] if c >= 0 else "" for c in columns)
             repeats += not _add(proteins, id, label, split, (number, where))
     if not proteins:
-        raise InputError("lists no protein", where=name, hint=_HINT)
+        raise InputError("lists no protein", code="input.empty", where=name, hint=_HINT)
     table = LabelTable(name, proteins, repeats)
     _check_splits(table)
     return table
@@ -116,6 +122,7 @@ def _columns(text: str, cells: list[str], name: str) -> tuple[int, int, int]:
         missing = "protein_id" if "protein_id" not in names else "label"
         raise InputError(
             f"its first line names no column {missing!r}: '{printable(text)}'",
+            code="input.missing_column",
             where=name,
             hint=_HINT,
         )
@@ -129,11 +136,14 @@ def _add(
     """Take a line; tell whether it says anything new."""
     number, where = place
     if not id:
-        raise InputError("names no protein", where=where)
+        raise InputError("names no protein", code="input.no_id", where=where)
     known = _SPLIT_NAMES.get(split.lower(), "") if split else ""
     if split and not known:
         raise InputError(
-            f"split {printable(split)!r} is not known", where=where, hint="use train, valid or test"
+            f"split {printable(split)!r} is not known",
+            code="input.unknown_split",
+            where=where,
+            hint="use train, valid or test",
         )
     labels = [part.strip() for part in label.split(";") if part.strip()]
     if id not in proteins:
@@ -144,6 +154,7 @@ def _add(
         raise InputError(
             f"{printable(id)} is in split {known or 'none'!r}, in line {earlier.place} in "
             f"{earlier.split or 'none'!r}",
+            code="input.two_splits",
             where=where,
             hint="a protein is in one split",
         )
@@ -157,6 +168,7 @@ def _check_splits(table: LabelTable) -> None:
     if table.has_splits and lacking:
         raise InputError(
             f"has no split, as {len(lacking):,} of {len(table.proteins):,} proteins",
+            code="input.no_split",
             where=f"{table.name}:line {lacking[0].place}",
             hint="give all a split, or none",
         )

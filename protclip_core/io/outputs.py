@@ -34,7 +34,7 @@ def check_outputs(
     Parameters
     ----------
     inputs
-        All that is read: paths, ``-`` for standard input, names of other things (which are no
+        All that is read: paths, ``-`` for standard input, names of other things (which are not
         paths of files and are passed over), None. A folder stands for all files in it.
     outputs
         All files that will be written, removed or replaced, with those that the user did not
@@ -83,7 +83,7 @@ def check_outputs(
 
 
 def refuse_input_as_output(inputs: Iterable[_Path], output: str | Path) -> None:
-    """Apply `check_outputs` to a single output, and to the lock beside it."""
+    """Apply `check_outputs` to a single output, and to the lock next to it."""
     check_outputs(inputs, (output, lock_name(output)), hint="choose another -o")
 
 

@@ -47,7 +47,7 @@ def read_phrases(path: str | Path) -> list[Phrase]:
     Raises
     ------
     InputError
-        The file is missing, damaged, not UTF-8 or holds no text; or a line has an id and no text,
+        The file is missing, damaged, not UTF-8 or has no text; or a line has an id and no text,
         or a tab and no id, by its number.
     """
     name = source_name(path)
@@ -55,13 +55,16 @@ def read_phrases(path: str | Path) -> list[Phrase]:
         data = stream.read()
     if encoding := wide_encoding(data[:4]):
         hint = f"convert it: iconv -f {encoding} -t UTF-8"
-        raise InputError(f"is {encoding} text, not UTF-8", where=name, hint=hint)
+        raise InputError(
+            f"is {encoding} text, not UTF-8", code="input.bad_encoding", where=name, hint=hint
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         place = data.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"byte 0x{data[error.start]:02x} is not UTF-8",
+            code="input.bad_encoding",
             where=f"{name}:line {place}",
             hint="save the file as UTF-8",
         ) from error
@@ -71,7 +74,7 @@ def read_phrases(path: str | Path) -> list[Phrase]:
         if line.strip():
             phrases.append(_phrase(line, f"{name}:line {number}"))
     if not phrases:
-        raise InputError("holds no text", where=name, hint="give one text a line")
+        raise InputError("has no text", code="input.empty", where=name, hint="give one text a line")
     return phrases
 
 
@@ -81,8 +84,10 @@ def _phrase(line: str, where: str) -> Phrase:
     if not tab:
         return Phrase(id, id)
     if not text:
-        raise InputError(f"{id!r} has no text behind the tab", where=where, hint="add one")
+        raise InputError(
+            f"{id!r} has no text after the tab", code="input.no_text", where=where, hint="add one"
+        )
     if not id:
         hint = "write 'id<TAB>text', or the text alone"
-        raise InputError("a tab and no id before it", where=where, hint=hint)
+        raise InputError("a tab and no id before it", code="input.no_id", where=where, hint=hint)
     return Phrase(id, text)

@@ -36,7 +36,7 @@ class NameMatch:
 
 
 class ProteinNames:
-    """Names under which proteins can be asked for.
+    """Names by which proteins can be found.
 
     A name fits an id in the first of these ways that leads to any: it is the id; it is one of
     the parts of the id between ``|`` (``P04637`` and ``P53_HUMAN`` of ``sp|P04637|P53_HUMAN``);

@@ -2,7 +2,7 @@
 
 Compression is told from the first bytes, never from the name, and every way in which a stream
 can be damaged ends in one `InputError`. The decoders are the incremental ones of the standard
-library and of `zstandard`, because their file objects take a cut zst frame, or junk behind an
+library and of `zstandard`, because their file objects take a cut zst frame, or junk after an
 xz stream, for the end of the data.
 """
 
@@ -29,7 +29,7 @@ __all__ = ["keep_standard_input", "looks_like", "open_input", "source_name", "wi
 
 _PIECE = 1 << 18  # bytes of a plain file read at once, and most bytes a bounded decoder gives
 # Compressed bytes given to a decoder at once. Small, because the zst decoder has no bound on
-# what it gives back (up to 32,768-fold), and because each member copies what is behind it.
+# what it gives back (up to 32,768-fold), and because each member copies what comes after it.
 _SLICE = 1 << 12
 _HEAD = 6  # bytes that tell the compression
 _XZ_MEMORY = 1 << 30  # ``xz -9`` needs 65 MiB; a header can ask for 4 GiB
@@ -127,7 +127,7 @@ def open_input(path: str | Path) -> Iterator[io.BufferedReader]:
 
     Compression (gz, bz2, xz, zst) is told from the content: a plain file named ``x.gz`` is read
     as it stands. All members, streams or frames of a file are read, one after the other, and
-    NUL padding behind them is passed over. The input need not be seekable, and memory does not
+    NUL padding after them is passed over. The input need not be seekable, and memory does not
     grow with its size.
 
     Parameters
@@ -188,7 +188,12 @@ def _open_raw(path: str | Path, name: str) -> io.BufferedReader:
     if str(path) == "-" and not _kept:
         stdin = _standard_input()
         if stdin is None:
-            raise InputError("standard input is closed", where=name, hint="name a file instead")
+            raise InputError(
+                "standard input is closed",
+                code="input.stdin_closed",
+                where=name,
+                hint="name a file instead",
+            )
         return stdin
     try:
         return (_kept[-1] if str(path) == "-" else Path(path)).open("rb")
@@ -199,18 +204,37 @@ def _open_raw(path: str | Path, name: str) -> io.BufferedReader:
 def _unreadable(error: OSError | ValueError, path: str | Path, name: str) -> InputError:
     """Turn an error on opening into the message for it."""
     if isinstance(error, IsADirectoryError):
-        return InputError("is a directory", where=name, hint="name a file in it")
+        return InputError(
+            "is a directory", code="input.is_folder", where=name, hint="name a file in it"
+        )
     if isinstance(error, FileNotFoundError):
-        return InputError("no such file", where=name, hint="check the path")
+        return InputError(
+            "no such file", code="input.no_such_file", where=name, hint="check the path"
+        )
     if isinstance(error, NotADirectoryError):
         return InputError(
-            "no such file: a part of the path is not a directory", where=name, hint="check the path"
+            "no such file: a part of the path is not a directory",
+            code="input.no_such_file",
+            where=name,
+            hint="check the path",
         )
     if isinstance(error, PermissionError):
-        return InputError("no permission to read it", where=name, hint="check its access rights")
+        return InputError(
+            "no permission to read it",
+            code="input.no_permission",
+            where=name,
+            hint="check its access rights",
+        )
     if isinstance(error, OSError):
-        return InputError(f"cannot be read: {error.strerror or error}", where=name)
-    return InputError("is no valid path: it holds a NUL", where=name, hint="check the path")
+        return InputError(
+            f"cannot be read: {error.strerror or error}", code="input.unreadable", where=name
+        )
+    return InputError(
+        "is not a valid path: it has a NUL character",
+        code="input.bad_path",
+        where=name,
+        hint="check the path",
+    )
 
 
 class _PieceReader(io.RawIOBase):
@@ -239,7 +263,9 @@ class _PieceReader(io.RawIOBase):
             raise
         except OSError as error:
             self._error = InputError(
-                f"cannot be read to its end: {error.strerror or error}", where=self._name
+                f"cannot be read to its end: {error.strerror or error}",
+                code="input.unreadable",
+                where=self._name,
             )
             raise self._error from error
         size = min(len(buffer), len(self._rest))
@@ -267,7 +293,12 @@ def _inflate(file: io.BufferedReader, head: bytes, codec: _Codec, name: str) -> 
                 data = file.read1(_SLICE)
                 if not data:
                     message = f"{codec.name} data end early, after {given:,} decompressed bytes"
-                    raise InputError(message, where=name, hint=f"the file is cut; {_REPAIR}")
+                    raise InputError(
+                        message,
+                        code="input.truncated",
+                        where=name,
+                        hint=f"the file is cut; {_REPAIR}",
+                    )
             try:
                 piece = (
                     decoder.decompress(data, _PIECE)
@@ -285,6 +316,7 @@ def _inflate(file: io.BufferedReader, head: bytes, codec: _Codec, name: str) -> 
             raise InputError(
                 f"data that are not {codec.name} follow {codec.name} member {members}"
                 f" (0x{data[:4].hex()}, after {given:,} decompressed bytes)",
+                code="input.damaged",
                 where=name,
                 hint=_REPAIR,
             )
@@ -305,11 +337,13 @@ def _damaged(error: Exception, codec: _Codec, given: int, name: str) -> InputErr
     if "memory" in detail.lower():
         return InputError(
             f"{codec.name} data need too much memory to decompress ({detail})",
+            code="input.too_large",
             where=name,
             hint=f"decompress the file with {codec.name} first",
         )
     return InputError(
         f"{codec.name} data are damaged after {given:,} decompressed bytes ({detail})",
+        code="input.damaged",
         where=name,
         hint=_REPAIR,
     )

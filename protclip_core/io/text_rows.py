@@ -33,7 +33,9 @@ def lines_of(stream: io.BufferedReader, name: str) -> Generator[Line, None, None
     """
     if encoding := wide_encoding(stream.peek(4)[:4]):
         hint = f"convert it: iconv -f {encoding} -t UTF-8"
-        raise InputError(f"is {encoding} text, not UTF-8", where=name, hint=hint)
+        raise InputError(
+            f"is {encoding} text, not UTF-8", code="input.bad_encoding", where=name, hint=hint
+        )
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=None)
     try:
         number = 0
@@ -42,8 +44,9 @@ def lines_of(stream: io.BufferedReader, name: str) -> Generator[Line, None, None
             if len(line) > MAX_LINE:
                 raise InputError(
                     f"has more than {MAX_LINE:,} characters without a line end",
+                    code="input.line_too_long",
                     where=f"{name}:line {number}",
-                    hint="this is no text file of lines",
+                    hint="this is not a text file",
                 )
             if line.strip():
                 yield number, line.rstrip("\n")
@@ -96,4 +99,9 @@ def refuse_foreign(start: str, name: str, wanted: str) -> None:
     else:
         look = looks_like(shown.encode("utf-8", "surrogateescape"))[0]
     if not look.startswith(_TEXT):
-        raise InputError(f"is not {wanted} but {look}", where=name, hint=f"give {wanted}")
+        raise InputError(
+            f"is not {wanted} but {look}",
+            code="input.other_format",
+            where=name,
+            hint=f"give {wanted}",
+        )

@@ -37,13 +37,16 @@ def unpack_entries(data: bytes, where: str, hint: str | None = None) -> dict[str
                         total += len(piece)
                         if total > LIMIT_BYTES:
                             raise ModelError(
-                                f"unpacks to more than {LIMIT_BYTES:,} bytes", where=where
+                                f"unpacks to more than {LIMIT_BYTES:,} bytes",
+                                code="model.too_large",
+                                where=where,
                             )
                 entries[entry.filename] = b"".join(pieces)
     # RuntimeError: it asks for a password.
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise ModelError(
             f"cannot be unpacked ({type(error).__name__}: {error})",
+            code="model.damaged",
             where=where,
             hint=hint,
         ) from error

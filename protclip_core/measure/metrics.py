@@ -89,7 +89,10 @@ def measure_classes(
     """
     count = said.shape[1] if said.ndim == 2 else 0
     if truth.shape != said.shape[:1] or not count or not len(truth):
-        raise UsageError(f"truth of shape {truth.shape} for what was said of shape {said.shape}")
+        raise UsageError(
+            f"truth of shape {truth.shape} for what was said of shape {said.shape}",
+            code="usage.shape_mismatch",
+        )
     predicted = said.argmax(1)
     cells = truth * count + predicted
     columns = range(count) if positive is None else (positive,)
@@ -133,7 +136,10 @@ def measure_labels(
         Shapes that do not fit, or no rows.
     """
     if truth.shape != said.shape or truth.ndim != 2 or not truth.size:
-        raise UsageError(f"truth of shape {truth.shape} for what was said of shape {said.shape}")
+        raise UsageError(
+            f"truth of shape {truth.shape} for what was said of shape {said.shape}",
+            code="usage.shape_mismatch",
+        )
     areas = [_areas(yes, column) for yes, column in zip(truth.T, said.T, strict=True)]
     chosen = said >= 0.5
     right, wrong = (chosen & truth).sum(1), (chosen ^ truth).sum(1)
@@ -163,7 +169,10 @@ def measure_values(
         Shapes that do not fit, or no rows.
     """
     if truth.shape != said.shape or truth.ndim != 1 or not truth.size:
-        raise UsageError(f"truth of shape {truth.shape} for what was said of shape {said.shape}")
+        raise UsageError(
+            f"truth of shape {truth.shape} for what was said of shape {said.shape}",
+            code="usage.shape_mismatch",
+        )
     of_truth, of_said = _ranks(truth), _ranks(said)
     squares, misses = (truth - said) ** 2, np.abs(truth - said)
     centred = truth - truth.mean()  # fewer digits are lost

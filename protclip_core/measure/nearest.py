@@ -8,7 +8,7 @@ in the order of their rows.
 
 Memory holds one block and the best k of each query, however many vectors come.
 
-Legend: Q queries, N vectors, n vectors of a block, P width, k neighbours asked for.
+Legend: Q queries, N vectors, n vectors of a block, P width, k neighbours requested.
 """
 
 from __future__ import annotations
@@ -114,11 +114,19 @@ class Nearest:
         exclude: npt.ArrayLike | None = None,
     ) -> None:
         if k < 1:
-            raise UsageError(f"{k} nearest cannot be found", hint="ask for 1 or more")
+            raise UsageError(
+                f"{k} nearest cannot be found", code="usage.bad_value", hint="ask for 1 or more"
+            )
         if metric not in METRICS:
-            raise UsageError(f"metric {metric!r} is not known", hint="use cosine or inner")
+            raise UsageError(
+                f"metric {metric!r} is not known",
+                code="usage.unknown_value",
+                hint="use cosine or inner",
+            )
         if min_score is not None and not np.isfinite(min_score):
-            raise UsageError(f"{min_score} is no lowest score", hint="give a number")
+            raise UsageError(
+                f"{min_score} is not a lowest score", code="usage.bad_value", hint="give a number"
+            )
         self._cosine = metric == "cosine"
         self._min_score = min_score
         self._exact = self._read_queries(queries)
@@ -126,7 +134,10 @@ class Nearest:
         count = len(self._exact)
         self._exclude = np.full(count, -1) if exclude is None else np.asarray(exclude, np.int64)
         if self._exclude.shape != (count,):
-            raise UsageError(f"{self._exclude.shape} rows to exclude for {count} queries")
+            raise UsageError(
+                f"{self._exclude.shape} rows to exclude for {count} queries",
+                code="usage.shape_mismatch",
+            )
         # Of a product in float32, and of a length: an upper bound (Higham 2002, section 3.1).
         width = self._exact.shape[1]
         self._rounding = 2 * (width + 8) * _ROUNDING * np.linalg.norm(self._exact, axis=1)
@@ -139,11 +150,17 @@ class Nearest:
         """Return the queries ``(Q, P)`` in float64, of unit length for cosines."""
         exact = np.array(queries, np.float64)
         if exact.ndim != 2:
-            raise UsageError(f"queries of shape {exact.shape}", hint="give an array of (Q, P)")
+            raise UsageError(
+                f"queries of shape {exact.shape}",
+                code="usage.shape_mismatch",
+                hint="give an array of (Q, P)",
+            )
         lengths = np.linalg.norm(exact, axis=1)
         bad = np.flatnonzero(~np.isfinite(lengths) | (self._cosine & (lengths == 0)))
         if len(bad):
-            raise InputError("is zero or not finite", where=f"query {bad[0] + 1}")
+            raise InputError(
+                "is zero or not finite", code="input.no_usable_vector", where=f"query {bad[0] + 1}"
+            )
         return exact / lengths[:, None] if self._cosine else exact
 
     def add(self, block: npt.ArrayLike) -> None:
@@ -151,7 +168,8 @@ class Nearest:
         values = np.asarray(block, np.float32)
         if values.ndim != 2 or values.shape[1] != self._queries.shape[1]:
             raise UsageError(
-                f"vectors of shape {values.shape} for queries of {self._queries.shape[1]} numbers"
+                f"vectors of shape {values.shape} for queries of {self._queries.shape[1]} numbers",
+                code="usage.shape_mismatch",
             )
         if not len(values):
             return
@@ -270,7 +288,11 @@ def _blocks(vectors: Floats | Iterable[Floats]) -> Iterator[Floats]:
         yield from vectors
         return
     if vectors.ndim != 2:
-        raise UsageError(f"vectors of shape {vectors.shape}", hint="give an array of (N, P)")
+        raise UsageError(
+            f"vectors of shape {vectors.shape}",
+            code="usage.shape_mismatch",
+            hint="give an array of (N, P)",
+        )
     size = block_rows(vectors.shape[1])
     for start in range(0, len(vectors), size):
         yield vectors[start : start + size]

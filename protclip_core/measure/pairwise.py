@@ -63,10 +63,18 @@ class Block:
             An unknown metric, or no array of two dimensions.
         """
         if metric not in METRICS:
-            raise UsageError(f"metric {metric!r} is not known", hint=f"use {', '.join(METRICS)}")
+            raise UsageError(
+                f"metric {metric!r} is not known",
+                code="usage.unknown_value",
+                hint=f"use {', '.join(METRICS)}",
+            )
         values = np.array(vectors, np.float64, order="C")
         if values.ndim != 2:
-            raise UsageError(f"vectors of shape {values.shape}", hint="give an array of (n, P)")
+            raise UsageError(
+                f"vectors of shape {values.shape}",
+                code="usage.shape_mismatch",
+                hint="give an array of (n, P)",
+            )
         values[~np.isfinite(values).all(axis=1)] = np.nan
         if metric == "cosine":
             lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
@@ -78,7 +86,7 @@ class Block:
         return len(self.values)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Block:
-        """Return some of the vectors, in the order asked for."""
+        """Return some of the vectors, in the order requested."""
         return Block(self.values[rows], self.sizes[rows])
 
 
@@ -96,7 +104,10 @@ def pair_scores(left: Block, right: Block, metric: str) -> Floats:
         The blocks do not have the same shape.
     """
     if left.values.shape != right.values.shape:
-        raise UsageError(f"{left.values.shape} and {right.values.shape} are no pairs of vectors")
+        raise UsageError(
+            f"{left.values.shape} and {right.values.shape} are not pairs of vectors",
+            code="usage.shape_mismatch",
+        )
     return _exact(left, right, metric).astype(np.float32)
 
 
@@ -115,7 +126,10 @@ def block_scores(left: Block, right: Block, metric: str) -> Floats:
     """
     width = left.values.shape[1]
     if right.values.shape[1] != width:
-        raise UsageError(f"vectors of {width} and of {right.values.shape[1]} numbers")
+        raise UsageError(
+            f"vectors of {width} and of {right.values.shape[1]} numbers",
+            code="usage.shape_mismatch",
+        )
     if metric == "cosine":
         found = np.clip(left.values @ right.values.T, -1.0, 1.0)
     else:

@@ -28,7 +28,7 @@ from protclip_core.encoders.shapes import (
 )
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.cache import cache_folder, installed_models, is_name
-from protclip_core.fetch.repository import refuse_remote_code
+from protclip_core.fetch.needed_files import refuse_remote_code
 from protclip_core.models.importers.configs import esm2_encoder, read_config
 from protclip_core.weights.bundle import MANIFEST, Bundle, open_bundle
 from protclip_core.weights.names import refuse_adapter
@@ -183,7 +183,9 @@ def describe_model(model: str | Path, cache: str | Path | None = None) -> ModelI
     """
     name = str(model)
     if name == "":
-        raise ModelError("the model's name is empty", hint=_available(name, cache))
+        raise ModelError(
+            "the model's name is empty", code="model.bad_model_name", hint=_available(name, cache)
+        )
     if is_name(name):
         for folder in (BUNDLED / name, cache_folder(cache) / "models" / name):
             if _is_file(folder / MANIFEST):
@@ -197,12 +199,20 @@ def describe_model(model: str | Path, cache: str | Path | None = None) -> ModelI
         if path.suffix == ".pt":
             return ModelInfo(name=path.stem, kind="fair-esm", path=path)
         raise ModelError(
-            "not a model", where=str(path), hint="give a directory, or a .pt file of fair-esm"
+            "not a model",
+            code="model.unknown_kind",
+            where=str(path),
+            hint="give a directory, or a .pt file of fair-esm",
         )
     found = find_in_torch_hub(name.removesuffix(".pt"))
     if found is not None:
         return ModelInfo(name=found.stem, kind="fair-esm", path=found)
-    raise ModelError("no model of this name or path", where=name, hint=_available(name, cache))
+    raise ModelError(
+        "no model of this name or path",
+        code="model.not_found",
+        where=name,
+        hint=_available(name, cache),
+    )
 
 
 def find_in_torch_hub(name: str) -> Path | None:
@@ -233,6 +243,7 @@ def require_protein_encoder(info: ModelInfo) -> None:
     if info.contents == "text":
         raise UsageError(
             f"model {info.name} is a text encoder and takes no proteins",
+            code="usage.no_protein_encoder",
             hint=f"use a protein model or a ProtCLIP model, such as {DEFAULT_MODEL}",
         )
 
@@ -248,6 +259,7 @@ def require_text_encoder(info: ModelInfo) -> None:
     if not info.text_encoder:
         raise UsageError(
             f"model {info.name} is a protein encoder and takes no texts",
+            code="usage.model_without_texts",
             hint=f"use a ProtCLIP model, such as {DEFAULT_MODEL}",
         )
 
@@ -315,6 +327,7 @@ def _describe_transformers(path: Path) -> ModelInfo:
         refuse_adapter(path)
         raise ModelError(
             "neither a bundle (manifest.json) nor a transformers model (config.json)",
+            code="model.unknown_kind",
             where=str(path),
         )
     config = read_config(where)
@@ -322,6 +335,7 @@ def _describe_transformers(path: Path) -> ModelInfo:
     if config.get("model_type") != "esm":
         raise ModelError(
             f"model_type {config.get('model_type')!r} is not ESM-2",
+            code="model.unsupported_architecture",
             where=str(where),
             hint="protclip models import makes a bundle of the kinds that it knows",
         )

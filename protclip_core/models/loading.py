@@ -13,7 +13,7 @@ from protclip_core.encoders.esm2_inference import Esm2Inference
 from protclip_core.encoders.kernels import cpu_has_bfloat16
 from protclip_core.encoders.shapes import Esm2Shape, read_shape
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.bundle_parts import build_esm2, load_bundle, load_bundle_text
+from protclip_core.models.from_bundle import build_esm2, load_bundle, load_bundle_text
 from protclip_core.models.info import (
     DEFAULT_MODEL,
     ModelInfo,
@@ -73,7 +73,11 @@ def load_model(
     where = resolve_device(device)
     kind = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(dtype)
     if kind is None:
-        raise UsageError(f"type {dtype!r} is not known", hint="use float32 or bfloat16")
+        raise UsageError(
+            f"type {dtype!r} is not known",
+            code="usage.unknown_value",
+            hint="use float32 or bfloat16",
+        )
     if kind == torch.bfloat16 and where.type == "cpu" and not cpu_has_bfloat16():
         _log.warning("this processor only emulates bfloat16: float32 is several times faster")
     loaded = _load(info, where, kind)
@@ -152,7 +156,11 @@ def _load_fair_esm(info: ModelInfo, device: torch.device, dtype: torch.dtype) ->
     from protclip_core.encoders.esm1 import Esm1Inference, build_esm1
 
     if dtype != torch.float32:
-        raise UsageError("ESM-1b and ESM-1v compute in float32 only", hint="drop --dtype")
+        raise UsageError(
+            "ESM-1b and ESM-1v compute in float32 only",
+            code="usage.unsupported_dtype",
+            hint="drop --dtype",
+        )
     module = _named_errors(build_esm1, content, str(info.path))
     return ProteinModel(info, Esm1Inference(module, device=device), weights_sha256)
 
@@ -169,7 +177,9 @@ def _named_errors(
         return read(content, where)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ModelError(
-            f"is laid out like no model of fair-esm ({type(error).__name__}: {error})", where=where
+            f"is laid out like no model of fair-esm ({type(error).__name__}: {error})",
+            code="model.unknown_layout",
+            where=where,
         ) from error
 
 
@@ -182,7 +192,9 @@ def resolve_device(device: str) -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError:
-        raise UsageError(f"device {device!r} is not known", hint=_DEVICES) from None
+        raise UsageError(
+            f"device {device!r} is not known", code="usage.unknown_value", hint=_DEVICES
+        ) from None
     present = {
         "cpu": True,
         "cuda": torch.cuda.is_available()
@@ -190,7 +202,9 @@ def resolve_device(device: str) -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if not present.get(found.type, False):
-        raise UsageError(f"device {device!r} is not there", hint=_DEVICES)
+        raise UsageError(
+            f"device {device!r} does not exist here", code="usage.no_device", hint=_DEVICES
+        )
     return found
 
 
@@ -204,6 +218,7 @@ def _fair_esm_shape(content: dict[str, object], where: str) -> dict[str, object]
     if arguments is None or not isinstance(content.get("model"), dict):
         raise ModelError(
             "neither an ESM-2 nor an ESM-1 file of fair-esm (no 'cfg' and 'model' inside)",
+            code="model.unknown_layout",
             where=where,
         )
     values = vars(arguments) if not isinstance(arguments, dict) else arguments

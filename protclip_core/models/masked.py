@@ -190,5 +190,6 @@ def _mask_token(model: ProteinModel) -> int:
             return model.residue_tokens.index(name)
     raise UsageError(
         f"model {model.info.name} has no token that masks a residue",
+        code="usage.no_mlm_head",
         hint="use --method wt-marginals, or a masked language model such as ESM-2",
     )

@@ -153,11 +153,14 @@ class ProteinModel:
         """
         if self._projection is None:
             raise UsageError(
-                f"model {self.info.name} has no joint space", hint="use a ProtCLIP model"
+                f"model {self.info.name} has no joint space",
+                code="usage.no_joint_space",
+                hint="use a ProtCLIP model",
             )
         if vectors.ndim != 2 or vectors.shape[1] != self.encoder.hidden_dim:
             raise UsageError(
-                f"vectors of shape {vectors.shape} are none of model {self.info.name}",
+                f"vectors of shape {vectors.shape} are not vectors of model {self.info.name}",
+                code="usage.shape_mismatch",
                 hint=f"give an array of (N, {self.encoder.hidden_dim})",
             )
         # A copy: torch would warn of an array that cannot be written.
@@ -178,10 +181,12 @@ class ProteinModel:
         if self.info.text_encoder:
             raise UsageError(
                 f"model {self.info.name} has no joint space",
+                code="usage.no_joint_space",
                 hint="take its text encoder alone: load_text_model",
             )
         raise UsageError(
             f"model {self.info.name} is a protein encoder and takes no texts",
+            code="usage.model_without_texts",
             hint=f"use a ProtCLIP model, such as {DEFAULT_MODEL}",
         )
 
@@ -235,6 +240,7 @@ class ProteinModel:
             return self.residue_heads.mlm
         raise UsageError(
             f"model {self.info.name} has no head for residues",
+            code="usage.no_mlm_head",
             hint="use a model with a masked-LM head, such as ESM-2",
         )
 
@@ -356,8 +362,12 @@ class ProteinModel:
 def _read_sequences(sequences: Sequence[str]) -> list[str]:
     """Read sequences by the rules of FASTA files; refuse a single string."""
     if isinstance(sequences, str):
-        raise UsageError("one string was given", hint="give a list of sequences")
+        raise UsageError(
+            "one string was given", code="usage.not_a_list", hint="give a list of sequences"
+        )
     for number, sequence in enumerate(sequences, start=1):
         if not isinstance(sequence, str):
-            raise UsageError(f"sequence {number} is {sequence!r}, not a string")
+            raise UsageError(
+                f"sequence {number} is {sequence!r}, not a string", code="usage.not_text"
+            )
     return [read_sequence(s, f"sequence {i + 1}") for i, s in enumerate(sequences)]

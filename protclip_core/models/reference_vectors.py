@@ -79,7 +79,10 @@ def read_reference(path: Path | None = None) -> Reference:
         content = json.loads(path.read_bytes())
         if (content["format"], content["format_version"]) != (FORMAT, FORMAT_VERSION):
             raise ModelError(
-                f"is not of format {FORMAT!r} version {FORMAT_VERSION}", where=where, hint=_INSTALL
+                f"is not of format {FORMAT!r} version {FORMAT_VERSION}",
+                code="model.unknown_format",
+                where=where,
+                hint=_INSTALL,
             )
         vectors = {
             str(kind): ([str(text) for text in one["inputs"]], np.array(one["vectors"], np.float32))
@@ -87,14 +90,21 @@ def read_reference(path: Path | None = None) -> Reference:
         }
         for kind, (inputs, values) in vectors.items():
             if kind not in _KINDS or values.ndim != 2 or len(values) != len(inputs):
-                raise ModelError(f"holds no vectors of {kind}", where=where, hint=_INSTALL)
+                raise ModelError(
+                    f"holds no vectors of {kind}",
+                    code="model.bad_reference",
+                    where=where,
+                    hint=_INSTALL,
+                )
         return Reference(
             model=str(content["model"]),
             weights_sha256=str(content["weights_sha256"]),
             vectors=vectors,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"cannot be read ({error})", where=where, hint=_INSTALL) from error
+        raise ModelError(
+            f"cannot be read ({error})", code="model.unreadable", where=where, hint=_INSTALL
+        ) from error
 
 
 _INSTALL = "install protclip again"
@@ -129,6 +139,7 @@ def measure(
         raise ModelError(
             f"reference vectors are of weights {reference.weights_sha256} ({reference.model}), "
             f"not of {model.weights_sha256} ({model.info.name})",
+            code="model.other_model",
             hint="install protclip again",
         )
     found = {}

@@ -1,4 +1,4 @@
-"""What to compute for a protein: pooling, space, layer, windows; checked against the model."""
+"""Settings of an embedding (pooling, space, layer, windows), checked against the model."""
 
 from __future__ import annotations
 
@@ -60,23 +60,43 @@ def resolve_settings(
         layer other than the last in the joint space.
     """
     if pooling not in (None, "residues", "tokens"):
-        raise UsageError(f"pooling {pooling!r} is not known", hint="use residues or tokens")
+        raise UsageError(
+            f"pooling {pooling!r} is not known",
+            code="usage.unknown_value",
+            hint="use residues or tokens",
+        )
     if space not in ("encoder", "joint"):
-        raise UsageError(f"space {space!r} is not known", hint="use encoder or joint")
+        raise UsageError(
+            f"space {space!r} is not known", code="usage.unknown_value", hint="use encoder or joint"
+        )
     if space == "joint" and info.joint_dim is None:
         raise UsageError(
-            f"model {info.name} has no joint space", hint="use --space encoder or a ProtCLIP model"
+            f"model {info.name} has no joint space",
+            code="usage.no_joint_space",
+            hint="use --space encoder or a ProtCLIP model",
         )
     # Negative numbers count from the last layer, as in esm-extract.
     chosen = num_layers if layer is None else layer + (num_layers + 1 if layer < 0 else 0)
     if not 0 <= chosen <= num_layers:
-        raise UsageError(f"layer {layer} is out of range", hint=f"the model has 0 to {num_layers}")
+        raise UsageError(
+            f"layer {layer} is out of range",
+            code="usage.bad_value",
+            hint=f"the model has 0 to {num_layers}",
+        )
     if space == "joint" and chosen != num_layers:
-        raise UsageError(f"the joint space belongs to layer {num_layers}", hint="drop --layer")
+        raise UsageError(
+            f"the joint space belongs to layer {num_layers}",
+            code="usage.conflicting_options",
+            hint="drop --layer",
+        )
     window = info.max_residues or DEFAULT_WINDOW
     if max_residues is not None:
         if max_residues < 16:
-            raise UsageError(f"windows of {max_residues} residues are too short", hint="16 or more")
+            raise UsageError(
+                f"windows of {max_residues} residues are too short",
+                code="usage.bad_value",
+                hint="16 or more",
+            )
         window = max_residues
     return EmbedSettings(
         pooling=pooling or info.pooling,

@@ -127,7 +127,9 @@ class TextModel:
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Turn texts into token ids, special tokens in, cut at `max_tokens`; as `embed` does."""
         if isinstance(texts, str):
-            raise UsageError("one string was given", hint="give a list of texts")
+            raise UsageError(
+                "one string was given", code="usage.not_a_list", hint="give a list of texts"
+            )
         rows: list[list[int]] = []
         cut: list[int] = []
         for number, text in enumerate(texts, start=1):
@@ -147,23 +149,32 @@ class TextModel:
     def _encode(self, text: str, number: int) -> Encoding:
         """Split one text into tokens, without the special ones."""
         if not isinstance(text, str):
-            raise UsageError(f"text {number} is a {type(text).__name__}, not a string")
+            raise UsageError(
+                f"text {number} is a {type(text).__name__}, not a string", code="usage.not_text"
+            )
         # Half of a pair of surrogates is no character; a pair that was split is one again.
         whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         with tokenizer_errors(f"cannot split text {number}", str(self.info.path)):
             encoding = self._tokenizer.encode(whole, add_special_tokens=False)
         if not whole.strip() or not encoding.ids:
-            raise InputError("has no words", where=f"text {number}", hint="leave it out")
+            raise InputError(
+                "has no words", code="input.empty_text", where=f"text {number}", hint="leave it out"
+            )
         return encoding
 
     def _width(self, space: str) -> int:
         if space == "encoder":
             return self.hidden_dim
         if space != "joint":
-            raise UsageError(f"space {space!r} is not known", hint="use encoder or joint")
+            raise UsageError(
+                f"space {space!r} is not known",
+                code="usage.unknown_value",
+                hint="use encoder or joint",
+            )
         if self._projection is None:
             raise UsageError(
                 f"model {self.info.name} has no joint space",
+                code="usage.no_joint_space",
                 hint="use the encoder's space or a ProtCLIP model",
             )
         return cast(int, self.info.joint_dim)

@@ -1,4 +1,4 @@
-"""Tables of proteins and GO terms other than GAF, each told by its first lines.
+"""Tables of proteins and GO terms other than GAF, each recognised by its first lines.
 
 Read are topGO, goatools, Blast2GO, UniProt's TSV, InterProScan's TSV, eggNOG-mapper, GPAD 1 and 2,
 gene2go, and any table of a protein and its terms with tabs, commas, semicolons or blanks between.

@@ -212,6 +212,7 @@ class Annotations:
             raise InputError(
                 f"annotations of GO release {self.release or 'unknown'} do not fit "
                 f"release {ontology.release or 'unknown'}",
+                code="input.other_release",
                 where=self.provenance.source or None,
                 hint="read them again with this ontology",
             )

@@ -99,7 +99,9 @@ def assemble(
         No active term; a parent that is missing or obsolete; a term among its own ancestors.
     """
     if not terms.ids:
-        raise InputError("holds no active GO term", where=name, hint="give a release of GO")
+        raise InputError(
+            "has no active GO terms", code="input.not_go", where=name, hint="give a release of GO"
+        )
     index = {id: number for number, id in enumerate(terms.ids)}
     children, parents, kinds = _placed(terms, name, drop_missing=drop_missing)
     # Parents of a term stand in the order of their numbers, so that equal graphs are equal arrays.
@@ -173,6 +175,7 @@ def _placed(
         if not drop_missing:
             raise InputError(
                 f"its {RELATIONS[kinds[first]]} parent {parent} {what}{more}",
+                code="input.missing_parent",
                 where=f"{name}:line {edges.lines[first]} ({go_id(edges.children[first])})",
                 hint="the file is cut or edited; fetch a whole release again",
             )

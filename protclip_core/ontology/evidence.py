@@ -1,4 +1,4 @@
-"""Evidence codes of GO annotations, and the groups of them that are asked for."""
+"""Evidence codes of GO annotations, and groups of them."""
 
 from __future__ import annotations
 
@@ -52,8 +52,13 @@ def evidence_codes(wanted: str | Iterable[str] | None) -> frozenset[str]:
         else:
             raise UsageError(
                 f"unknown evidence {printable(name)!r}",
+                code="usage.unknown_evidence",
                 hint=f"give codes (IDA, IEA, …) or {', '.join(EVIDENCE_GROUPS)}",
             )
     if not found:
-        raise UsageError("no evidence code is given", hint="leave it out to take all but ND")
+        raise UsageError(
+            "no evidence code is given",
+            code="usage.bad_value",
+            hint="leave it out to take all but ND",
+        )
     return frozenset(found)

@@ -84,8 +84,8 @@ def read_annotation_pairs(
     Parameters
     ----------
     path
-        Path of a file, plain or compressed, or ``-``. Its format is told by its first lines, see
-        `protclip_core.ontology.annotation_tables`; ``#`` and ``!`` start comments.
+        Path of a file, plain or compressed, or ``-``. Its format is recognised by its first
+        lines, see `protclip_core.ontology.annotation_tables`; ``#`` and ``!`` start comments.
     ontology, on_error
         See `read_gaf`, as for the result and the errors.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,10 +28,17 @@ from protclip_core.records import printable
 
 __all__ = ["GafRow", "GafStyle", "gaf_rows", "qualifiers", "uniprot_id", "write_gaf"]
 
+log = logging.getLogger(__name__)
+
 _LETTERS = "FPC"
 _QUALIFIERS = ("enables", "involved_in", "located_in")
 #: The term whose is_a descendants are complexes, which a protein is part of, not located in.
 _COMPLEX = "GO:0032991"
+#: GORULE:0000005: without an experiment nothing may be said to bind, or to bind proteins.
+_BINDING = frozenset(["GO:0005488", "GO:0005515"])
+_NOT_FOR_BINDING = frozenset(["IEA", "ISS", "ISO", "ISM", "ISA", "IBA", "RCA"])
+#: Not allowed in columns 2 and 3, where they divide values.
+_DIVIDERS = str.maketrans("|;", "__")
 _HEADER_ID = re.compile(r"(?:sp|tr)\|([^|]+)\|([^|]+)")
 #: An accession of UniProt, and an isoform.
 _ACCESSION = re.compile(
@@ -46,7 +54,8 @@ class GafRow:
     Attributes
     ----------
     protein_id
-        As protclip names proteins. ``sp|P69905|HBA_HUMAN`` becomes object P69905 with symbol
+        As protclip names proteins; ``|`` and ``;`` of ids that are not UniProt's become ``_``.
+        ``sp|P69905|HBA_HUMAN`` becomes object P69905 with symbol
         HBA_HUMAN, ``P69905-2`` object P69905 with that isoform in the last column.
     term
         Number of the term.
@@ -125,7 +134,8 @@ def write_gaf(
     Returns
     -------
     int
-        Number of annotations.
+        Number of annotations written. By GORULE:0000005 those to "binding" and "protein binding"
+        are left out, with a warning, where their evidence is not of an experiment.
 
     Raises
     ------
@@ -147,10 +157,19 @@ def write_gaf(
         for line in _header(ontology, style, day):
             write(line)
         columns = qualifiers(ontology)
-        written = 0
+        written = left_out = 0
         for row in rows:
+            is_binding = ontology.ids[row.term] in _BINDING
+            if is_binding and (row.evidence or style.evidence) in _NOT_FOR_BINDING:
+                left_out += 1
+                continue
             write(_line(row, ontology, columns[row.term], style, day))
             written += 1
+    if left_out:
+        log.warning(
+            "%s annotations to binding or protein binding are left out of the GAF (GORULE:0000005)",
+            f"{left_out:,}",
+        )
     return written
 
 
@@ -196,7 +215,9 @@ def _line(
     """Return one line with its 17 columns."""
     evidence = row.evidence or style.evidence
     if evidence not in KNOWN_EVIDENCE:
-        raise UsageError(f"unknown evidence code {printable(evidence)!r}")
+        raise UsageError(
+            f"unknown evidence code {printable(evidence)!r}", code="usage.unknown_evidence"
+        )
     protein = _object(row.protein_id, style.db)
     columns = (
         protein.db,
@@ -224,12 +245,13 @@ def _line(
 def _object(protein_id: str, db: str | None) -> _Object:
     """Split a protein id into what GAF asks for."""
     if not protein_id.strip():
-        raise InputError("a protein id is empty, which GAF does not allow")
+        raise InputError("a protein id is empty, which GAF does not allow", code="input.no_id")
     header = _HEADER_ID.fullmatch(protein_id)
     id, symbol = header.groups() if header else (protein_id, "")
     accession = _ACCESSION.fullmatch(id)
     if not accession:
-        return _Object(db or ("UniProtKB" if header else "local"), id, symbol or id, "")
+        id, symbol = id.translate(_DIVIDERS), (symbol or id).translate(_DIVIDERS)
+        return _Object(db or ("UniProtKB" if header else "local"), id, symbol, "")
     source = db or "UniProtKB"
     form = f"{source}:{id}" if accession[2] else ""
     return _Object(source, accession[1], symbol or id, form)
@@ -239,7 +261,8 @@ def _clean(text: str, where: str) -> str:
     """Refuse a value that would break the line."""
     if _BREAKS.search(text):
         raise InputError(
-            f"'{printable(text)}' holds a tab, line break or control character",
+            f"'{printable(text)}' has a tab, line break or control character",
+            code="input.control_character",
             where=printable(where),
             hint="GAF cannot hold it; rename it",
         )

@@ -56,18 +56,23 @@ def read_go_table(
             for line, row in _rows(text_lines(stream, name), name):
                 id, where = row["id"], f"{name}:line {line}"
                 if not GO_ID.fullmatch(id):
-                    raise InputError(f"{printable(id)!r} is no GO id", where=where)
+                    raise InputError(
+                        f"{printable(id)!r} is not a GO id", code="input.bad_line", where=where
+                    )
                 where = f"{where} ({id})"
                 if id in seen:
                     raise InputError(
-                        f"is there a second time, first at line {seen[id]}",
+                        f"is defined a second time, first at line {seen[id]}",
+                        code="input.duplicate_id",
                         where=where,
                         hint="remove one of the two rows",
                     )
                 seen[id] = line
                 used += sum(map(len, row.values()))
                 if used > MAX_USED_BYTES or len(seen) > MAX_TERMS or len(terms.edges) > MAX_EDGES:
-                    raise InputError("is larger than any release of GO", where=where)
+                    raise InputError(
+                        "is larger than any release of GO", code="input.too_large", where=where
+                    )
                 _take(terms, row, line, where, definitions=definitions)
         return assemble(terms, name, data_version=data_version, drop_missing=True)
 
@@ -76,12 +81,17 @@ def _rows(lines: Iterator[tuple[int, str]], name: str) -> Iterator[tuple[int, di
     """Give each row by the names of its columns."""
     number, header = next(lines, (0, ""))
     if not header.strip():
-        raise InputError("is empty", where=name, hint="give a GO table")
+        raise InputError("is empty", code="input.empty", where=name, hint="give a GO table")
     columns = header.split("\t")
     if missing := [column for column in _NEEDED if column not in columns]:
         if len(columns) == 1:
             raise foreign_content(header.lstrip().encode(), name, "a GO table")
-        raise InputError(f"has no column {missing[0]!r}", where=name, hint="give a GO table")
+        raise InputError(
+            f"has no column {missing[0]!r}",
+            code="input.missing_column",
+            where=name,
+            hint="give a GO table",
+        )
     for number, line in lines:
         if not line:
             continue
@@ -89,6 +99,7 @@ def _rows(lines: Iterator[tuple[int, str]], name: str) -> Iterator[tuple[int, di
         if len(values) < len(columns):
             raise InputError(
                 f"has {len(values)} columns, the header {len(columns)}",
+                code="input.truncated",
                 where=f"{name}:line {number}",
                 hint="the table is cut or edited; fetch it again",
             )
@@ -101,7 +112,9 @@ def _take(
     """Add a row to the terms."""
     if row["is_obsolete"] not in ("0", "1"):
         raise InputError(
-            f"is_obsolete is {printable(row['is_obsolete'])!r}, not 0 or 1", where=where
+            f"is_obsolete is {printable(row['is_obsolete'])!r}, not 0 or 1",
+            code="input.bad_line",
+            where=where,
         )
     if row["is_obsolete"] == "1":
         terms.obsolete[row["id"]] = Obsolete()
@@ -109,6 +122,7 @@ def _take(
     if row["namespace"] not in NAMESPACES:
         raise InputError(
             f"unknown namespace {printable(row['namespace'])!r}",
+            code="input.not_go",
             where=where,
             hint=f"GO has {', '.join(NAMESPACES)}",
         )
@@ -120,5 +134,7 @@ def _take(
     for kind, relation in enumerate(RELATIONS):
         for parent in filter(None, row.get(relation, "").split(",")):
             if not GO_ID.fullmatch(parent.strip()):
-                raise InputError(f"{printable(parent)!r} is no GO id", where=where)
+                raise InputError(
+                    f"{printable(parent)!r} is not a GO id", code="input.bad_line", where=where
+                )
             terms.edges.add(go_number(row["id"]), go_number(parent.strip()), kind, line)

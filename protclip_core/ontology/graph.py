@@ -130,14 +130,16 @@ def refuse_cycles(parents: Rows, depth: np.ndarray, ids: Sequence[str], where: s
         shown = [ids[term] for term in cycle[:4]] + ["…"] * (len(cycle) > 4) + [ids[cycle[0]]]
         raise InputError(
             f"{shown[0]} is among its own ancestors: {' -> '.join(shown)}",
+            code="input.cyclic_terms",
             where=where,
             hint="remove one of these edges, or fetch the file again",
         )
     if depth.size and depth.max() > MAX_DEPTH:
         raise InputError(
             f"{ids[int(depth.argmax())]} has {depth.max():,} terms above it in one line",
+            code="input.too_large",
             where=where,
-            hint="this is no release of GO; fetch the file again",
+            hint="this is not a release of GO; fetch the file again",
         )
 
 

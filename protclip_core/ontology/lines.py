@@ -30,14 +30,18 @@ def numbered_lines(stream: io.BufferedReader, name: str) -> Iterator[tuple[int, 
         if number == 1:
             if encoding := wide_encoding(line[:4]):
                 raise InputError(
-                    f"is encoded in {encoding}", where=name, hint=_convert(encoding, name)
+                    f"is encoded in {encoding}",
+                    code="input.bad_encoding",
+                    where=name,
+                    hint=_convert(encoding, name),
                 )
             line = line.removeprefix(_MARK)
         if len(line) > MAX_LINE_BYTES:
             raise InputError(
                 f"has more than {MAX_LINE_BYTES:,} bytes without a line end",
+                code="input.line_too_long",
                 where=f"{name}:line {number}",
-                hint="this is no text file of lines; fetch it again",
+                hint="this is not a text file; fetch it again",
             )
         yield number, line
 
@@ -48,18 +52,24 @@ def decoded(line: bytes, where: str) -> str:
     Raises
     ------
     InputError
-        It is not UTF-8, or holds a NUL; names the byte and its column from 1.
+        It is not UTF-8, or has a NUL character; names the byte and its column from 1.
     """
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
             f"byte 0x{line[error.start]:02x} at column {error.start + 1} is not UTF-8",
+            code="input.bad_encoding",
             where=where,
             hint=_convert("LATIN1", where.split(":line ")[0]),
         ) from None
     if "\0" in text:
-        raise InputError("holds a NUL", where=where, hint="the file is damaged; fetch it again")
+        raise InputError(
+            "has a NUL character",
+            code="input.damaged",
+            where=where,
+            hint="the file is damaged; fetch it again",
+        )
     return text
 
 
@@ -84,13 +94,16 @@ def foreign_content(start: bytes, name: str, wanted: str) -> InputError:
     look = "FASTA" if start.startswith(b">") else looks_like(start)[0]
     look = "XML or HTML" if look.startswith("XML") else look
     return InputError(
-        f"is not {wanted} but {look}", where=name, hint=f"give {wanted}, or fetch it again"
+        f"is not {wanted} but {look}",
+        code="input.other_format",
+        where=name,
+        hint=f"give {wanted}, or fetch it again",
     )
 
 
 @contextmanager
 def release_faults() -> Iterator[None]:
-    """Turn faults of a file of GO, which is no input of the user's, into `ModelError`."""
+    """Turn faults of a file of GO, which is not an input of the user's, into `ModelError`."""
     try:
         yield
     except InputError as error:

@@ -83,7 +83,7 @@ def read_obo(
     Raises
     ------
     ModelError
-        The file is missing, damaged, cut, of another kind or encoding; an id is there twice, a
+        The file is missing, damaged, cut, of another kind or encoding; an id occurs twice, a
         parent is missing, a term is its own ancestor, a term has no name or namespace. One line
         that names file, line or term, and the way out.
 

@@ -158,8 +158,9 @@ class Ontology:
         except graph.TooDenseError:
             raise InputError(
                 f"has more than {graph.MAX_PAIRS:,} pairs of term and ancestor",
+                code="input.too_large",
                 where=self.source,
-                hint="this is no release of GO; fetch the file again",
+                hint="this is not a release of GO; fetch the file again",
             ) from None
 
     def numbers(self, ids: Iterable[str]) -> list[int]:
@@ -202,7 +203,7 @@ class Ontology:
         return found if roots else found[~np.isin(found, self.roots)]
 
     def most_specific(self, terms: npt.ArrayLike) -> npt.NDArray[np.integer]:
-        """Return the terms that are no ancestor of another of them; sorted, each once, int64."""
+        """Return the terms that are not ancestors of another of them; sorted, each once, int64."""
         own = np.unique(graph.as_numbers(terms))
         return own[~np.isin(own, graph.expand(self.closure, own)[1])]
 
@@ -241,14 +242,21 @@ class Ontology:
             An unknown mode, or shapes that do not fit.
         """
         if mode not in ("max", "min"):
-            raise UsageError(f"mode must be 'max' or 'min', got {mode!r}")
+            raise UsageError(
+                f"mode must be 'max' or 'min', got {mode!r}", code="usage.unknown_value"
+            )
         chosen = None if columns is None else graph.as_numbers(columns)
         width = len(self) if chosen is None else len(np.unique(chosen))
         if scores.ndim != 2 or scores.shape[1] != width:
-            raise UsageError(f"scores of shape {scores.shape} do not fit {width:,} terms")
+            raise UsageError(
+                f"scores of shape {scores.shape} do not fit {width:,} terms",
+                code="usage.shape_mismatch",
+            )
         result = np.empty(scores.shape, dtype=np.float32) if out is None else out
         if result.shape != scores.shape or result.dtype != np.float32:
-            raise UsageError(f"out must be float32 of shape {scores.shape}")
+            raise UsageError(
+                f"out must be float32 of shape {scores.shape}", code="usage.shape_mismatch"
+            )
         best, plan = (np.maximum, self._upward) if mode == "max" else (np.minimum, self._downward)
         nothing = -np.inf if mode == "max" else np.inf
         for start in range(0, len(scores), _BLOCK):
@@ -256,7 +264,7 @@ class Ontology:
             # NaN is the one value that neither maximum nor minimum passes over.
             if (bad := np.isnan(part.max(axis=0, initial=-np.inf))).any():
                 row = start + int(np.flatnonzero(bad)[0]) + 1
-                raise InputError("a score is NaN", where=f"row {row}")
+                raise InputError("a score is NaN", code="input.not_finite", where=f"row {row}")
             if chosen is None:
                 graph.push(part, plan, best)
             else:
@@ -319,7 +327,10 @@ class Ontology:
         if name not in self.subsets:
             known = ", ".join(sorted(self.subsets)[:10]) or "none"
             raise UsageError(
-                f"no subset {printable(name)!r}", where=self.source, hint=f"it has: {known}"
+                f"no subset {printable(name)!r}",
+                code="usage.unknown_value",
+                where=self.source,
+                hint=f"it has: {known}",
             )
         return self.subsets[name]
 

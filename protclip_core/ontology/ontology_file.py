@@ -1,6 +1,6 @@
 """An ontology as plain arrays of numbers, as an index of term texts keeps it in its file.
 
-Format ``protclip-ontology``, version 1. Texts are UTF-8 in one array of bytes, a NUL behind each;
+Format ``protclip-ontology``, version 1. Texts are UTF-8 in one array of bytes, a NUL after each;
 edges and lists are in compressed rows. Definitions are not part of it. Nothing is pickled. A
 vocabulary other than GO has an array ``aspect_names`` more; its ids are any text on one line.
 """
@@ -81,15 +81,21 @@ def from_arrays(arrays: Mapping[str, np.ndarray], where: str = "ontology") -> On
     ------
     ModelError
         An array that is missing or of another type, a number out of range, texts that are not
-        UTF-8, ids that are no GO ids or there twice, a term among its own ancestors.
+        UTF-8, ids that are not GO ids or occur twice, a term among its own ancestors.
     """
     _check_types(arrays, where)
     format_name, version = _unpacked(arrays["format"], "format", where), arrays["version"]
     if format_name != [FORMAT]:
-        raise ModelError(f"is not of format {FORMAT!r}", where=where, hint=_FETCH_AGAIN)
+        raise ModelError(
+            f"is not of format {FORMAT!r}",
+            code="model.unknown_format",
+            where=where,
+            hint=_FETCH_AGAIN,
+        )
     if version.tolist() != [VERSION]:
         raise ModelError(
             f"version {version.tolist()[:1]} of {FORMAT}, this protclip reads {VERSION}",
+            code="model.newer_version",
             where=where,
             hint="install a newer protclip",
         )
@@ -131,7 +137,9 @@ def from_arrays(arrays: Mapping[str, np.ndarray], where: str = "ontology") -> On
             aspect_names=aspect_names,
         )
     except InputError as error:
-        raise ModelError(error.message, where=where, hint=_FETCH_AGAIN) from error
+        raise ModelError(
+            error.message, code="model.damaged", where=where, hint=_FETCH_AGAIN
+        ) from error
 
 
 def _check_types(arrays: Mapping[str, np.ndarray], where: str) -> None:
@@ -212,7 +220,7 @@ def _check_numbers(
 
 
 def _packed(texts: Iterable[str]) -> np.ndarray:
-    """Put texts into one array of bytes, a NUL behind each."""
+    """Put texts into one array of bytes, a NUL after each."""
     return np.frombuffer(b"".join(text.encode() + b"\0" for text in texts), dtype=np.uint8)
 
 
@@ -231,4 +239,4 @@ def _offsets(sizes: Iterable[int]) -> np.ndarray:
 
 
 def _damaged(key: str, what: str, where: str) -> ModelError:
-    return ModelError(f"array {key!r} {what}", where=where, hint=_FETCH_AGAIN)
+    return ModelError(f"array {key!r} {what}", code="model.damaged", where=where, hint=_FETCH_AGAIN)

@@ -62,7 +62,7 @@ def read_annotations(
     Parameters
     ----------
     path
-        A file, plain or compressed. Its format is told by its first lines.
+        A file, plain or compressed. Its format is recognised by its first lines.
     ontology
         The release that terms are looked up in.
     on_error
@@ -78,7 +78,7 @@ def read_annotations(
     if str(path) == "-":
         raise UsageError(
             "annotations cannot come from standard input",
-            code="usage.stdin_not_allowed",
+            code="usage.stdin_twice",
             hint="give a file",
         )
     name = source_name(path)
@@ -118,7 +118,7 @@ def carried_by(
     whole = annotations.propagated(ontology, roots=False)
     places = np.array([_place(whole.index, id) for id in ids], dtype=np.int64)
     counts = np.diff(whole.offsets)
-    # A protein that is there twice would count twice; the first of its records stands for it.
+    # A protein that occurs twice would count twice; the first of its records stands for it.
     first = np.unique(places, return_index=True)[1]
     rows = np.sort(first[places[first] >= 0])
     if repeated := int((places >= 0).sum()) - len(rows):
@@ -130,6 +130,7 @@ def carried_by(
         shown = f", such as {printable(ids[0])}" if ids else ""
         raise InputError(
             f"none of its {len(ids):,} proteins{shown}, is annotated in {source}",
+            code="input.nothing_annotated",
             where=where,
             hint="give annotations that name the proteins by the same ids or accessions",
         )

@@ -58,9 +58,15 @@ class SemanticSimilarity:
 
     def __init__(self, ontology: Ontology, content: Doubles, measure: str = "lin") -> None:
         if measure not in MEASURES:
-            raise UsageError(f"measure {measure!r} is not known", hint=f"use {', '.join(MEASURES)}")
+            raise UsageError(
+                f"measure {measure!r} is not known",
+                code="usage.unknown_value",
+                hint=f"use {', '.join(MEASURES)}",
+            )
         if content.shape != (len(ontology),):
-            raise UsageError(f"{content.shape} contents for {len(ontology):,} terms")
+            raise UsageError(
+                f"{content.shape} contents for {len(ontology):,} terms", code="usage.shape_mismatch"
+            )
         self.ontology, self.content, self.measure = ontology, content, measure
 
     def terms(self, left: npt.ArrayLike, right: npt.ArrayLike) -> Doubles:
@@ -84,7 +90,10 @@ class SemanticSimilarity:
         """
         one, other = graph.as_numbers(left), graph.as_numbers(right)
         if one.shape != other.shape:
-            raise UsageError(f"{len(one):,} terms cannot be paired with {len(other):,}")
+            raise UsageError(
+                f"{len(one):,} terms cannot be paired with {len(other):,}",
+                code="usage.shape_mismatch",
+            )
         self._check_known(one, other)
         # Each pair once, whichever term comes first: lists of proteins repeat few of them often.
         size = len(self.ontology)
@@ -100,6 +109,7 @@ class SemanticSimilarity:
             if len(unknown):
                 raise UsageError(
                     f"no information content of {self.ontology.ids[unknown[0]]}",
+                    code="usage.no_content",
                     hint="take contents from annotations that have these terms",
                 )
 

@@ -107,7 +107,10 @@ def read_slim(path: str | Path, ontology: Ontology) -> np.ndarray:
         ids = list(_slim_ids(text_lines(stream, name), name))
     if not ids:
         raise InputError(
-            "holds no GO term", where=name, hint="give an OBO file, or one GO id per line"
+            "has no GO terms",
+            code="input.empty",
+            where=name,
+            hint="give an OBO file, or one GO id per line",
         )
     return _found(ids, ontology, name)
 
@@ -138,13 +141,16 @@ def _slim_ids(lines: Iterator[tuple[int, str]], name: str) -> Iterator[str]:
         else:
             raise InputError(
                 f"{printable(text)!r} does not begin with a GO id",
+                code="input.bad_line",
                 where=f"{name}:line {number}",
                 hint="give an OBO file, or one GO id per line",
             )
     if id:
         yield id
     if is_obo and is_list:
-        raise InputError("is neither an OBO file nor a list of GO ids", where=name)
+        raise InputError(
+            "is neither an OBO file nor a list of GO ids", code="input.other_format", where=name
+        )
 
 
 def _found(ids: list[str], ontology: Ontology, name: str) -> np.ndarray:
@@ -155,7 +161,9 @@ def _found(ids: list[str], ontology: Ontology, name: str) -> np.ndarray:
     release = ontology.release or "unknown"
     if not len(numbers):
         raise InputError(
-            f"none of its {len(ids):,} terms is in the ontology (release {release})", where=name
+            f"none of its {len(ids):,} terms is in the ontology (release {release})",
+            code="input.other_release",
+            where=name,
         )
     if lost:
         _log.warning(

@@ -74,8 +74,12 @@ def check_relations(relations: Iterable[str]) -> tuple[str, ...]:
     wanted = set(relations)
     if unknown := sorted(wanted - set(RELATIONS)):
         raise UsageError(
-            f"unknown relation {printable(unknown[0])!r}", hint=f"choose of {', '.join(RELATIONS)}"
+            f"unknown relation {printable(unknown[0])!r}",
+            code="usage.unknown_value",
+            hint=f"choose of {', '.join(RELATIONS)}",
         )
     if not wanted:
-        raise UsageError("no relation is given", hint=f"choose of {', '.join(RELATIONS)}")
+        raise UsageError(
+            "no relation is given", code="usage.bad_value", hint=f"choose of {', '.join(RELATIONS)}"
+        )
     return tuple(name for name in RELATIONS if name in wanted)

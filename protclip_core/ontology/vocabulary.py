@@ -34,7 +34,7 @@ def flat_vocabulary(phrases: Sequence[Phrase], aspect: str, source: str) -> Onto
     Raises
     ------
     InputError
-        An id that is there twice.
+        An id that occurs twice.
     """
     return _vocabulary(phrases, aspect, source, {})
 
@@ -96,9 +96,10 @@ def _vocabulary(
     if twice := [id for id, count in counts.items() if count > 1]:
         more = f" (and {len(twice) - 1:,} more)" if len(twice) > 1 else ""
         raise InputError(
-            f"{printable(twice[0])!r} is there twice{more}",
+            f"{printable(twice[0])!r} occurs twice{more}",
+            code="input.duplicate_id",
             where=source,
-            hint="give each term an id of its own, and a tab behind it",
+            hint="give each term an id of its own, and a tab after it",
         )
     children = np.array(sorted(above), dtype=np.int64)
     parents = np.array([above[child] for child in sorted(above)], dtype=np.int64)

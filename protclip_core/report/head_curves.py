@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 
 from protclip_core.io.atomic import write_atomic
 from protclip_core.measure.calibration import calibration_error, reliability
+from protclip_core.report.figures import drawing, new_figure, quiet, rendered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ _SIZE, _DPI = (5.2, 4.6), 150
 _MOST_POINTS = 2000
 
 
+@drawing()
 def plot_precision_recall(
     path: Path, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str
 ) -> None:
@@ -64,9 +65,10 @@ def plot_precision_recall(
         )
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
     axes.legend(frameon=False, loc="best", title="average precision", alignment="left")
-    _write(figure, path)
+    write_atomic(path, rendered(figure, dpi=_DPI))
 
 
+@drawing()
 def plot_calibration(path: Path, said: np.ndarray, right: np.ndarray, title: str) -> None:
     """Draw how often came true what was said, bin by bin, and how much was said in each.
 
@@ -98,30 +100,14 @@ def plot_calibration(path: Path, said: np.ndarray, right: np.ndarray, title: str
     below = axes.inset_axes((0, -0.24, 1, 0.2))
     below.hist(said, bins=15, range=(0, 1), color=_COLOURS[0], alpha=0.55)
     below.set(xlabel="probability", ylabel="count", xlim=(0, 1))
-    _quiet(below)
+    quiet(below)
     figure.subplots_adjust(bottom=0.3)
-    _write(figure, path)
+    write_atomic(path, rendered(figure, dpi=_DPI))
 
 
 def _figure(title: str) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=_SIZE)
-    FigureCanvasAgg(figure)
+    figure = new_figure(_SIZE)
     axes = figure.subplots()
-    axes.set_title(title, loc="left", fontsize=10, parse_math=False)
-    _quiet(axes)
+    axes.set_title(title, loc="left", fontsize=10)
+    quiet(axes)
     return figure, axes
-
-
-def _quiet(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
-
-
-def _write(figure: Figure, path: Path) -> None:
-    data = io.BytesIO()
-    # Without the version in it, equal pictures are equal files.
-    figure.savefig(data, format="png", dpi=_DPI, metadata={"Software": None})
-    write_atomic(path, data.getvalue())

@@ -53,10 +53,11 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
-from protclip_core.errors import InputError, ModelError
+from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.records import RecordFlag, printable
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "UserBlock",
     "attributes_sha256",
     "check_id",
+    "checked_dataset",
     "chunk_rows",
     "duplicate_id",
     "hash_content",
@@ -79,6 +81,7 @@ __all__ = [
     "ids_sha256",
     "key_to_id",
     "looks_like",
+    "no_residues",
     "reading",
 ]
 
@@ -121,6 +124,8 @@ _LINE = re.compile(
 
 # Small enough that reading one protein is cheap, large enough that a chunk's overhead is not.
 _CHUNK_BYTES = 256 << 10
+# Embeddings hardly compress; a file that claims more than this is a bomb.
+_MOST_COMPRESSED = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,10 +145,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """What a store says of each protein besides its vectors.
+    """What a store says about each protein, apart from its vectors.
 
-    ``lengths (N)`` int64, 0 where unknown; ``flags (N)`` uint16; ``digests (N, 32)`` uint8, zeros
-    where unknown.
+    ``lengths (N)`` int64, 0 if unknown; ``flags (N)`` uint16; ``digests (N, 32)`` uint8, zeros
+    if unknown.
     """
 
     lengths: npt.NDArray[np.int64]
@@ -206,7 +211,7 @@ def attributes_sha256(attributes: Mapping[str, str | int | float]) -> str:
 
 
 def check_id(id: str, where: str) -> None:
-    """Refuse an id that HDF5 cannot hold as it stands.
+    """Refuse an id that HDF5 cannot store.
 
     Raises
     ------
@@ -221,7 +226,8 @@ def check_id(id: str, where: str) -> None:
             return
         except UnicodeEncodeError:
             problem = "is not valid unicode"
-    raise InputError(f"id {printable(id)!r} {problem}", where=where, hint="rename the record")
+    problem = f"id {printable(id)!r} {problem}"
+    raise InputError(problem, code="input.bad_id", where=where, hint="rename the record")
 
 
 def id_to_key(id: str) -> str:
@@ -245,9 +251,19 @@ def chunk_rows(row_bytes: int) -> int:
 
 def duplicate_id(path: object, id: str) -> InputError:
     """Return the error for an id that occurs twice in one file."""
-    return InputError(
-        "the id occurs twice", where=f"{path} ({printable(id)})", hint="give each protein one id"
-    )
+    where, hint = f"{path} ({printable(id)})", "give each protein its own id"
+    return InputError("the id occurs twice", code="input.duplicate_id", where=where, hint=hint)
+
+
+# What HDF5, h5py and conversions of their values raise on content that is not as it should be.
+_ODD_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_DAMAGE = (*_ODD_VALUES, MemoryError, OSError, RuntimeError)
+
+
+def no_residues(where: str) -> UsageError:
+    """Return the error for a store without residue embeddings."""
+    problem, hint = "does not have residue embeddings", "embed with --per-residue"
+    return UsageError(problem, code="usage.no_residues", where=where, hint=hint)
 
 
 @contextmanager
@@ -255,13 +271,50 @@ def reading(where: str) -> Iterator[None]:
     """Turn what HDF5 raises on a damaged file into a `ModelError` that names the place."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except _DAMAGE as error:
         reason = printable(str(error).strip("'\""), limit=120)
         raise ModelError(
             f"is damaged and cannot be read ({reason})",
+            code="model.damaged_store",
             where=where,
             hint="restore the file from a copy or compute it again",
         ) from error
+
+
+def checked_dataset(h5: h5py.Group, name: str, kinds: str, *, own: bool) -> h5py.Dataset:
+    """Return a dataset whose values can be read in time and memory that its file accounts for.
+
+    Parameters
+    ----------
+    h5, name
+        Its group and its name.
+    kinds
+        Kinds of NumPy type that it may have, such as ``"iu"``.
+    own
+        Whether this package wrote the file: then nothing in it is compressed.
+
+    Raises
+    ------
+    ValueError, KeyError
+        It is missing, a group or a link, has another type, keeps its values in other files, or
+        claims far more values than the file holds. To be used inside of `reading`.
+    """
+    if not isinstance(h5.get(name, getlink=True), h5py.HardLink) and "/" not in name:
+        raise ValueError(f"{name} is {'a link' if name in h5 else 'missing'}")
+    dataset = h5[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{name} is not a dataset")
+    if dataset.dtype.kind not in kinds:
+        raise ValueError(f"{name} is of type {dataset.dtype}")
+    # Such datasets keep their values in other files, which no checksum here covers.
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{name} points to another file")
+    if own and dataset.compression is not None:
+        raise ValueError(f"{name} is compressed")
+    size = h5.file.id.get_filesize()
+    if dataset.nbytes > size * (1 if own else _MOST_COMPRESSED):
+        raise ValueError(f"{name} claims {dataset.nbytes:,} bytes in a file of {size:,}")
+    return dataset
 
 
 def looks_like(start: bytes) -> str:

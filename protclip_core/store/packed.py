@@ -14,14 +14,32 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from protclip_core.errors import ModelError, UsageError
-from protclip_core.store.format import Block, Columns, chunk_rows, reading
+from protclip_core.errors import ModelError
+from protclip_core.store.format import (
+    Block,
+    Columns,
+    checked_dataset,
+    chunk_rows,
+    no_residues,
+    reading,
+)
 
 __all__ = ["PackedLayout", "create_packed", "put_packed"]
 
 # Most rows that one read covers, so that reading scattered rows stays within some megabytes.
 _SPAN_ROWS = 4096
 _IDS_TOGETHER = 65_536
+
+#: The datasets with the kinds of their types; the last two only per residue.
+_KINDS = {
+    "embeddings": "f",
+    "ids": "OS",
+    "lengths": "iu",
+    "flags": "iu",
+    "sequence_sha256": "S",
+    "offsets": "iu",
+    "residues": "f",
+}
 
 
 def create_packed(
@@ -101,28 +119,21 @@ class PackedLayout:
     def __init__(self, h5: h5py.File, where: str) -> None:
         self._h5, self._where = h5, where
         with reading(where):
-            self._embeddings = h5["embeddings"]
-            shape, self.dtype = self._embeddings.shape, self._embeddings.dtype
             self.per_residue = bool(h5.attrs["per_residue"])
-            if len(shape) != 2 or self.dtype.kind != "f":
-                raise ValueError(f"embeddings of shape {shape}, type {self.dtype}")
-            n, self.dim = shape
-            wanted: dict[str, tuple[int, ...]] = {
-                "ids": (n,),
-                "lengths": (n,),
-                "flags": (n,),
-                "sequence_sha256": (n,),
-            }
+            names = [*_KINDS] if self.per_residue else [*_KINDS][:-2]
+            columns = {n: checked_dataset(h5, n, _KINDS[n], own=True) for n in names}
+            self._embeddings = columns["embeddings"]
+            shape, self.dtype = self._embeddings.shape, self._embeddings.dtype
+            if len(shape) != 2 or shape[1] < 1:
+                raise ValueError(f"embeddings of shape {shape}")
+            self.n, self.dim = map(int, shape)
+            wanted: dict[str, tuple[int, ...]] = dict.fromkeys(names[1:], (self.n,))
             if self.per_residue:
-                wanted |= {"offsets": (n + 1,), "residues": (h5["residues"].shape[0], self.dim)}
+                total = columns["residues"].shape[:1]
+                wanted |= {"offsets": (self.n + 1,), "residues": (*total, self.dim)}
             for name, expected in wanted.items():
-                if h5[name].shape != expected:
-                    raise ValueError(f"{name} has shape {h5[name].shape}, expected {expected}")
-            for name in ("embeddings", *wanted):
-                # Such datasets keep their values in other files, which no checksum here covers.
-                if h5[name].external or h5[name].is_virtual:
-                    raise ValueError(f"{name} points to another file")
-        self.n = int(n)
+                if columns[name].shape != expected:
+                    raise ValueError(f"{name} has shape {columns[name].shape}, expected {expected}")
 
     def read_ids(self) -> list[str]:
         """Return the N ids in file order, checked against ``ids_sha256``."""
@@ -150,8 +161,8 @@ class PackedLayout:
             hexes = self._h5["sequence_sha256"][:].astype("S64").tobytes()
             raw = bytes.fromhex(hexes.decode("ascii"))
             return Columns(
-                self._h5["lengths"][:],
-                self._h5["flags"][:],
+                self._h5["lengths"][:].astype(np.int64, copy=False),
+                self._h5["flags"][:].astype(np.uint16, copy=False),
                 np.frombuffer(raw, np.uint8).reshape(self.n, 32),
             )
 
@@ -178,9 +189,7 @@ class PackedLayout:
     def read_residues(self, row: int) -> npt.NDArray[Any]:
         """Return the residue embeddings ``(L, D)`` of one protein, in the type of the file."""
         if not self.per_residue:
-            raise UsageError(
-                "holds no residue embeddings", where=self._where, hint="make it per residue"
-            )
+            raise no_residues(self._where)
         with reading(f"{self._where}:residues of row {row}"):
             start, stop = self._h5["offsets"][row : row + 2]
             length = self._h5["lengths"][row]
@@ -189,7 +198,7 @@ class PackedLayout:
             return self._h5["residues"][start:stop]
 
     def problems(self) -> list[str]:
-        """Return what contradicts the format besides checksums; reads all but the vectors."""
+        """Return what contradicts the format apart from checksums; reads all but the vectors."""
         try:
             ids, columns = self.read_ids(), self.read_columns()
             offsets = self._h5["offsets"][:] if self.per_residue else None

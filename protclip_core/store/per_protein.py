@@ -1,6 +1,6 @@
-"""Files with one dataset per protein: our per-protein layout, and those of other tools.
+"""Files with one dataset per protein: our per-protein layout, and the files of other tools.
 
-Ours is described in `protclip_core.store.format`. Foreign files are those of UniProt
+Ours is described in `protclip_core.store.format`. Foreign files come from UniProt
 (``per-protein.h5``), ProtTrans and bio_embeddings: vectors ``(D)`` or matrices ``(L, D)`` under
 the id or, in bio_embeddings, under another key with the id in the attribute ``original_id``.
 """
@@ -18,15 +18,20 @@ from protclip_core.records import printable
 from protclip_core.store.format import (
     Block,
     Columns,
+    checked_dataset,
     chunk_rows,
     duplicate_id,
     id_to_key,
     ids_sha256,
     key_to_id,
+    no_residues,
     reading,
 )
 
 __all__ = ["PerProteinLayout", "put_per_protein"]
+
+# Files of other tools are walked; one made to take forever ends here.
+_MOST_DEEP, _MOST_EMPTY = 64, 10_000
 
 
 def put_per_protein(h5: h5py.File, block: Block, where: str) -> None:
@@ -75,18 +80,21 @@ class PerProteinLayout:
         with reading(where):
             self._keys: list[str] = list(h5) if own else _dataset_paths(h5)
             first = h5[self._keys[0]] if self._keys else None
-            if first is not None:
-                self.dtype = first.dtype
             if own:
                 self.dim, self.per_residue = int(h5.attrs["dim"]), bool(h5.attrs["per_residue"])
-        if not own:
-            if first is None or first.ndim not in (1, 2) or first.dtype.kind != "f":
+            elif first is None or first.ndim not in (1, 2) or first.dtype.kind != "f":
                 raise ModelError(
-                    "holds no embeddings: its first dataset is no float vector or matrix",
+                    "does not hold embeddings: its first dataset is not a float vector or matrix",
+                    code="model.not_embeddings",
                     where=where,
                     hint="give a file written by protclip, UniProt, ProtTrans or bio_embeddings",
                 )
-            self.dim, self.per_residue = int(first.shape[-1]), first.ndim == 2
+            else:
+                self.dim, self.per_residue = int(first.shape[-1]), first.ndim == 2
+            if first is not None:
+                self.dtype = checked_dataset(h5, self._keys[0], "f", own=own).dtype
+            if self.dim < 1:
+                raise ValueError(f"embeddings of width {self.dim}")
         self.n = len(self._keys)
 
     def read_ids(self) -> list[str]:
@@ -108,13 +116,15 @@ class PerProteinLayout:
         digests = np.zeros((self.n, 32), np.uint8)
         for row in range(self.n):
             with reading(self._place(row)):
-                dataset = self._h5[self._keys[row]]
+                if not self._own and not self.per_residue:
+                    continue
+                dataset = self._dataset(row)
                 if self._own:
                     lengths[row] = dataset.attrs["length"]
                     flags[row] = dataset.attrs["flags"]
                     digest = bytes.fromhex(_text(dataset.attrs["sequence_sha256"]))
-                    digests[row] = np.frombuffer(digest, np.uint8)
-                elif dataset.ndim == 2:
+                    digests[row] = np.frombuffer(digest, np.uint8).reshape(32)
+                else:
                     lengths[row] = dataset.shape[0]
         return Columns(lengths, flags, digests)
 
@@ -122,7 +132,8 @@ class PerProteinLayout:
         """Return the vectors ``(n, D)`` of rows in any order, in the type of the file."""
         if self.per_residue and not self._own:
             raise UsageError(
-                "holds residue embeddings only, no embedding per protein",
+                "holds residue embeddings only, not one embedding per protein",
+                code="usage.residues_only",
                 where=self._where,
                 hint="give the per-protein file",
             )
@@ -139,9 +150,7 @@ class PerProteinLayout:
     def read_residues(self, row: int) -> npt.NDArray[Any]:
         """Return the residue embeddings ``(L, D)`` of one protein, in the type of the file."""
         if not self.per_residue:
-            raise UsageError(
-                "holds no residue embeddings", where=self._where, hint="make it per residue"
-            )
+            raise no_residues(self._where)
         with reading(self._place(row)):
             dataset = self._dataset(row)
             if self._own and dataset.attrs["length"] != dataset.shape[0]:
@@ -149,7 +158,7 @@ class PerProteinLayout:
             return dataset[:]
 
     def problems(self) -> list[str]:
-        """Return what contradicts the format besides checksums; reads all but the vectors."""
+        """Return what contradicts the format apart from checksums; reads all but the vectors."""
         try:
             ids, columns = self.read_ids(), self.read_columns()
             wrong = [
@@ -167,13 +176,10 @@ class PerProteinLayout:
         return found
 
     def _dataset(self, row: int) -> h5py.Dataset:
-        dataset = self._h5[self._keys[row]]
+        dataset = checked_dataset(self._h5, self._keys[row], "f", own=self._own)
         shape, ndim = dataset.shape, 1 + self.per_residue
-        if len(shape) != ndim or shape[-1] != self.dim or dataset.dtype.kind != "f":
+        if len(shape) != ndim or shape[-1] != self.dim:
             raise ValueError(f"{dataset.dtype} of shape {shape}, expected {ndim}-d, {self.dim}")
-        # Such datasets keep their values in other files, which no checksum here covers.
-        if dataset.external or dataset.is_virtual:
-            raise ValueError("points to another file")
         return dataset
 
     def _place(self, row: int) -> str:
@@ -186,12 +192,22 @@ def _dataset_paths(h5: h5py.File) -> list[str]:
     Ids with ``/`` became nested groups in files of other tools, so the path is the id.
     """
     found: list[str] = []
+    groups = 0
 
-    def visit(name: bytes, info: Any) -> None:
+    def visit(name: bytes, info: Any) -> str | None:
+        nonlocal groups
         if info.type == h5py.h5o.TYPE_DATASET:
             found.append(name.decode("utf-8"))
+        else:
+            groups += 1
+        if name.count(b"/") > _MOST_DEEP:
+            return f"groups are nested more than {_MOST_DEEP} deep"
+        if groups > _MOST_EMPTY + 10 * len(found):
+            return f"{groups:,} groups hold {len(found):,} datasets"
+        return None
 
-    h5py.h5o.visit(h5.id, visit, info=True)
+    if problem := h5py.h5o.visit(h5.id, visit, info=True):
+        raise ValueError(problem)
     return found
 
 

@@ -41,6 +41,8 @@ from protclip_core.store.per_protein import PerProteinLayout
 
 __all__ = ["EmbeddingStore"]
 
+_WHOLE_NUMBERS = frozenset({"layer", "max_residues", "overlap", "normalized"})
+
 
 class EmbeddingStore:
     r"""An open embedding store; make one with `EmbeddingStore.open`, best in a ``with``.
@@ -93,7 +95,7 @@ class EmbeddingStore:
         ------
         ModelError
             Missing, not an HDF5 file of embeddings, truncated, damaged, or of a newer format
-            version; names the file and, where it can, what it looks like.
+            version; names the file and, if possible, what it looks like.
         BusyError
             Another process has the file open for writing.
         """
@@ -102,14 +104,14 @@ class EmbeddingStore:
         try:
             h5 = h5py.File(path, "r")
         except BlockingIOError as error:
-            raise BusyError(
-                "another process is writing it", where=str(path), hint="wait for it to end"
-            ) from error
+            problem, hint = "another process is writing it", "wait for it to finish"
+            raise BusyError(problem, code="busy.store", where=str(path), hint=hint) from error
         except (OSError, RuntimeError, ValueError) as error:
             with path.open("rb") as handle:
                 kind = looks_like(handle.read(2048))
             raise ModelError(
                 f"cannot be read as HDF5: it looks like {kind}",
+                code="model.not_hdf5",
                 where=str(path),
                 hint="restore it from a copy or compute it again",
             ) from error
@@ -139,7 +141,7 @@ class EmbeddingStore:
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
-        """Provenance that the writer was given, by name; all root attributes of a foreign file."""
+        """Provenance by name, as the writer was given it; all root attributes of a foreign file."""
         with reading(f"{self.path}:attributes"):
             found = {
                 name: value.item() if isinstance(value, np.generic) else value
@@ -150,6 +152,9 @@ class EmbeddingStore:
                 return found
             if attributes_sha256(found) != self._h5.attrs["attributes_sha256"]:
                 raise ValueError("the attributes do not match attributes_sha256")
+            for name in _WHOLE_NUMBERS & found.keys():
+                if not isinstance(found[name], int):
+                    raise ValueError(f"{name} is {found[name]!r}, not a whole number")
             return found
 
     @cached_property
@@ -195,7 +200,7 @@ class EmbeddingStore:
 
     @property
     def digests(self) -> npt.NDArray[np.uint8]:
-        """Raw sha256 of each sequence ``(N, 32)``; zeros where unknown."""
+        """Raw sha256 of each sequence ``(N, 32)``; zeros if unknown."""
         return self._columns.digests
 
     def row(self, id: str) -> int:
@@ -211,6 +216,7 @@ class EmbeddingStore:
         except KeyError:
             raise InputError(
                 f"no protein {printable(id)!r} among its {len(self)}",
+                code="input.unknown_id",
                 where=str(self.path),
                 hint="embed it first, or check the spelling of the id",
             ) from None
@@ -267,7 +273,7 @@ class EmbeddingStore:
             yield self.ids[rows], self.read(rows)
 
     def problems(self) -> list[str]:
-        """Return what contradicts the format besides checksums; empty where all is well."""
+        """Return what contradicts the format apart from checksums; empty if all is well."""
         try:
             _ = self.attributes
         except ModelError as error:
@@ -310,17 +316,20 @@ def _check_start(path: Path) -> bool:
         unfinished = path.with_name(f"{path.name}.partial").is_dir()
         raise ModelError(
             "no such file",
+            code="model.not_found",
             where=str(path),
             hint="finish its run with --resume" if unfinished else "check the path",
         ) from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ModelError(f"cannot be opened: {reason}", where=str(path)) from error
+        problem = f"cannot be opened: {reason}"
+        raise ModelError(problem, code="model.unreadable", where=str(path)) from error
     size = path.stat().st_size
     if block is not None and size != block.length:
         problem = "truncated" if size < block.length else "followed by foreign bytes"
         raise ModelError(
             f"is {problem}: {size} bytes, expected {block.length}",
+            code="model.damaged_store",
             where=str(path),
             hint="restore it from a copy or compute it again",
         )
@@ -338,7 +347,8 @@ def _layout(h5: h5py.File, where: str, *, sealed: bool) -> str:
             raise ValueError(f"layout {layout!r}")
     if version > FORMAT_VERSION:
         raise ModelError(
-            f"is of format version {version}, this protclip reads up to {FORMAT_VERSION}",
+            f"has format version {version}; this protclip reads up to {FORMAT_VERSION}",
+            code="model.other_version",
             where=where,
             hint="update protclip",
         )

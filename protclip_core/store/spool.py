@@ -2,14 +2,16 @@
 
 A run first reads its whole input into a spool. So bad records, damaged files and contradicting
 ids are known in seconds, before a model loads; standard input works like a file; an input that
-changes or vanishes later changes nothing; identical sequences are met once; and memory stays the
-same however long the input is. The spool is a SQLite file that lives only as long as its run.
+changes or vanishes later changes nothing; identical sequences are computed once; and memory use
+does not depend on the length of the input. A spool is a SQLite file that lives only as long as
+its run; `protclip_core.store.work` keeps finished vectors in one that survives a kill.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,9 +21,44 @@ import numpy as np
 from protclip_core.errors import InputError
 from protclip_core.records import Failure, ProteinRecord, RecordFlag, record_place
 from protclip_core.store.spool_file import SpoolFile
-from protclip_core.store.spool_records import PendingSequence, SpooledRecord
 
 __all__ = ["PendingSequence", "Spool", "SpooledRecord"]
+
+_RECORDS = (
+    "SELECT id, flags, length, digest, key, coalesce(row, -1) "
+    "FROM records JOIN sequences ON key = sequence WHERE problem IS NULL"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingSequence:
+    """A sequence without a vector: its key in the spool, sha256 (32 bytes) and residues."""
+
+    key: int
+    digest: bytes
+    residues: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledRecord:
+    """A record that can be used.
+
+    Attributes
+    ----------
+    id, flags, length, digest
+        As read; sha256 of the sequence as 32 bytes.
+    key
+        Its sequence in the spool.
+    row
+        Row of its vector in the store that is added to; -1 if it is not from there.
+    """
+
+    id: str
+    flags: RecordFlag
+    length: int
+    digest: bytes
+    key: int = -1
+    row: int = -1
 
 
 class Spool:
@@ -30,12 +67,14 @@ class Spool:
     Parameters
     ----------
     path
-        File to be made; one that a killed run left there is replaced.
+        File to make; one that a killed run left there is replaced.
     keep_residues
         ``False``: for counting only; every sequence reads as empty.
     hint
-        What to do where the disk has no room.
+        What to do when the disk is full.
     """
+
+    _durable = False
 
     def __init__(
         self, path: Path, *, keep_residues: bool = True, hint: str = "make room and run again"
@@ -52,7 +91,7 @@ class Spool:
         self.longest = 0  #: residues of the longest sequence
         self._keep_residues = keep_residues
         self._id_bytes = 0
-        self._file = SpoolFile(path, hint)
+        self._file = SpoolFile(path, hint, durable=self._durable)
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +116,7 @@ class Spool:
         Raises
         ------
         InputError
-            The id stood there before with another sequence; both places are named.
+            The id was used before for another sequence; both places are named.
         ResourceError
             The disk is full.
         """
@@ -91,8 +130,9 @@ class Spool:
                 return earlier[1]
             raise InputError(
                 f"same id as {earlier[1]}, but another sequence",
+                code="input.duplicate_id",
                 where=record.where,
-                hint="give each protein an id of its own",
+                hint="give each protein its own id",
             )
         if found is None:
             found = (self._add_sequence(digest, length, record.sequence),)
@@ -114,8 +154,9 @@ class Spool:
 
     def refuse(self, failure: Failure) -> None:
         """Keep a record that was refused on reading, for `failures`."""
-        values = (self._source(failure.source), failure.number, failure.id, failure.reason)
-        self._file.run("INSERT INTO refused VALUES (?, ?, ?, ?)", values)
+        source = self._source(failure.source)
+        values = (source, failure.number, failure.id, failure.reason, failure.code)
+        self._file.run("INSERT INTO refused VALUES (?, ?, ?, ?, ?)", values)
         self.num_refused += 1
 
     @property
@@ -129,92 +170,60 @@ class Spool:
     @property
     def full_bytes(self) -> int:
         """About what the file takes with residues; an id stands in a table and in an index."""
-        return (
-            self.num_residues
-            + 150 * self.num_sequences
-            + 40 * self.num_records
-            + (3 * self._id_bytes)
-        )
+        tables = 150 * self.num_sequences + 40 * self.num_records
+        return self.num_residues + tables + 3 * self._id_bytes
 
     @property
     def bytes_on_disk(self) -> int:
         """What the file takes by now; the last of it may still be in memory."""
         return self._file.bytes()
 
-    def mark_done(self, part: int, digests: np.ndarray) -> int:
-        """Note that row ``i`` of a part holds the sequence with ``digests[i]``.
+    def mark_stored(self, digests: np.ndarray, start: int = 0) -> int:
+        """Note that an existing store holds these sequences, in the rows from ``start`` on.
 
         Parameters
         ----------
-        part
-            Number of the part.
         digests
-            Shape ``(n, 32)``, uint8. Digests that the run does not ask for are passed over.
+            Shape ``(n, 32)``, uint8. Sequences that the run does not need are ignored.
+        start
+            Row of the first.
 
         Returns
         -------
         int
-            How many sequences of the run it holds that no part before it does. (A signal in the
-            midst of a commit may leave the same sequences in two parts.)
+            How many sequences are done now that were not before.
         """
         return self._file.run_for_each(
-            "UPDATE sequences SET part = ?, row = ? WHERE digest = ? AND part IS NULL",
-            ((part, row, digest.tobytes()) for row, digest in enumerate(digests)),
+            "UPDATE sequences SET row = ? WHERE digest = ? AND row IS NULL AND problem IS NULL",
+            ((start + row, digest.tobytes()) for row, digest in enumerate(digests)),
         )
-
-    def wanted(self, digests: np.ndarray) -> np.ndarray:
-        """Tell which sequences are asked for and have no vector yet; the first of equal ones.
-
-        Parameters
-        ----------
-        digests
-            Shape ``(n, 32)``, uint8.
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape ``(n,)``, bool.
-        """
-        query = (
-            "SELECT 1 FROM sequences WHERE digest = ? AND part IS NULL AND problem IS NULL LIMIT 1"
-        )
-        chosen, seen = np.zeros(len(digests), bool), set[bytes]()
-        for row, digest in enumerate(digests):
-            name = digest.tobytes()
-            chosen[row] = name not in seen and self._file.one(query, (name,)) is not None
-            seen.add(name)
-        return chosen
 
     def names(self, ids: Iterable[str]) -> np.ndarray:
-        """Tell which ids the input names, be it in a record that was refused ``(n,)``, bool."""
-        return self._found(
+        """Tell which ids the input names, refused records included ``(n,)``, bool."""
+        query = (
             "SELECT 1 FROM records WHERE id = ?1 UNION ALL "
-            "SELECT 1 FROM refused WHERE id = ?1 LIMIT 1",
-            ids,
+            "SELECT 1 FROM refused WHERE id = ?1 LIMIT 1"
         )
+        return np.array([self._file.one(query, (id,)) is not None for id in ids], bool)
 
-    def leaves_out(self, ids: Iterable[str]) -> np.ndarray:
-        """Tell which ids the input names, but only in records that failed ``(n,)``, bool."""
-        ids = list(ids)
-        return self.names(ids) & ~self._found(
-            "SELECT 1 FROM records JOIN sequences ON key = sequence "
-            "WHERE id = ? AND problem IS NULL",
-            ids,
+    def find(self, ids: Iterable[str]) -> list[SpooledRecord | None]:
+        """Return the usable record of each id, ``None`` if the input has none."""
+        query = f"{_RECORDS} AND id = ?"
+        found = [self._file.one(query, (id,)) for id in ids]
+        return [None if row is None else _record(row) for row in found]
+
+    def mark_failed(self, digest: bytes, problem: str, code: str) -> None:
+        """Note why the sequence with this sha256 has no vector."""
+        self._file.run(
+            "UPDATE sequences SET problem = ?, code = ? WHERE digest = ?", (problem, code, digest)
         )
-
-    def mark_failed(self, key: int, problem: str) -> None:
-        """Note why a sequence has no vector."""
-        self._file.run("UPDATE sequences SET problem = ? WHERE key = ?", (problem, key))
-
-    def mark_failed_digest(self, digest: bytes, problem: str) -> None:
-        """Note why the sequence of this sha256 has no vector."""
-        self._file.run("UPDATE sequences SET problem = ? WHERE digest = ?", (problem, digest))
 
     def fail_longer_than(self, limit: int) -> None:
         """Mark the sequences of more than ``limit`` residues as failed."""
         self._file.run(
-            "UPDATE sequences SET problem = length || ' residues are more than ' || ? "
-            "WHERE length > ?",
+            "UPDATE sequences SET problem = length || ' residues are more than ' || ?, "
+            "code = 'record.too_long' "
+            "WHERE length > ? AND key IN (SELECT sequence FROM records)",
             (limit, limit),
         )
 
@@ -231,7 +240,7 @@ class Spool:
         while True:
             rows = self._file.run(
                 "SELECT key, digest, residues FROM sequences "
-                "WHERE key > ? AND part IS NULL AND problem IS NULL ORDER BY key LIMIT 256",
+                "WHERE key > ? AND row IS NULL AND problem IS NULL ORDER BY key LIMIT 256",
                 (last,),
             ).fetchall()
             for row in rows:
@@ -252,7 +261,7 @@ class Spool:
     def count_pending(self) -> tuple[int, int]:
         """Count the sequences still to do, and their residues."""
         count, residues = self._file.one(
-            "SELECT count(*), total(length) FROM sequences WHERE part IS NULL AND problem IS NULL"
+            "SELECT count(*), total(length) FROM sequences WHERE row IS NULL AND problem IS NULL"
         )
         return int(count), int(residues)
 
@@ -292,24 +301,20 @@ class Spool:
     def failures(self) -> Iterator[Failure]:
         """Yield the refused records, then those whose sequence has a problem, in input order."""
         for source, *rest in self._file.select(
-            "SELECT source, place, id, reason FROM refused ORDER BY rowid"
+            "SELECT source, place, id, reason, code FROM refused ORDER BY rowid"
         ):
             yield Failure(self._sources[source], *rest)
-        for source, place, id, problem in self._file.select(
-            "SELECT source, place, id, problem FROM records JOIN sequences ON key = sequence "
+        for source, *rest in self._file.select(
+            "SELECT source, place, id, problem, code FROM records JOIN sequences ON key = sequence "
             "WHERE problem IS NOT NULL ORDER BY number"
         ):
-            yield Failure(self._sources[source], place, id, problem)
+            yield Failure(self._sources[source], *rest)
 
     def records(self, block: int = 4096) -> Iterator[list[SpooledRecord]]:
         """Yield the records without problem in input order, in blocks."""
-        rows = self._file.select(
-            "SELECT id, flags, length, digest, coalesce(part, -1), coalesce(row, -1) "
-            "FROM records JOIN sequences ON key = sequence WHERE problem IS NULL ORDER BY number"
-        )
         items: list[SpooledRecord] = []
-        for id, flags, length, digest, part, row in rows:
-            items.append(SpooledRecord(id, RecordFlag(flags), length, digest, part, row))
+        for row in self._file.select(f"{_RECORDS} ORDER BY number"):
+            items.append(_record(row))
             if len(items) == block:
                 yield items
                 items = []
@@ -325,9 +330,6 @@ class Spool:
                     "SELECT residues FROM sequences WHERE digest = ?", (record.digest,)
                 )[0]
         return found
-
-    def _found(self, query: str, values: Iterable[str]) -> np.ndarray:
-        return np.array([self._file.one(query, (v,)) is not None for v in values], bool)
 
     def _place_of(self, id: str) -> tuple[int, str] | None:
         row = self._file.one("SELECT sequence, source, place FROM records WHERE id = ?", (id,))
@@ -348,3 +350,8 @@ class Spool:
         self.num_residues += length
         self.longest = max(self.longest, length)
         return int(cursor.lastrowid or 0)
+
+
+def _record(row: tuple[str, int, int, bytes, int, int]) -> SpooledRecord:
+    id, flags, length, digest, key, stored = row
+    return SpooledRecord(id, RecordFlag(flags), length, digest, key, stored)

@@ -1,4 +1,4 @@
-"""The SQLite file under a spool: its tables, and its errors by their name."""
+"""The SQLite file under a spool: its tables, its transactions, and its errors by their code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from protclip_core.errors import ResourceError
+from protclip_core.errors import ModelError, ResourceError
 from protclip_core.io.atomic import free_bytes
 
 __all__ = ["SpoolFile"]
@@ -16,48 +16,75 @@ __all__ = ["SpoolFile"]
 _SCHEMA = """
 CREATE TABLE sequences (
     key INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, length INTEGER NOT NULL,
-    residues TEXT NOT NULL, part INTEGER, row INTEGER, problem TEXT);
+    residues TEXT NOT NULL, row INTEGER, problem TEXT, code TEXT);
 CREATE TABLE records (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL,
     flags INTEGER NOT NULL, source INTEGER NOT NULL, place INTEGER NOT NULL);
-CREATE TABLE refused (source INTEGER, place INTEGER, id TEXT, reason TEXT);
+CREATE TABLE refused (source INTEGER, place INTEGER, id TEXT, reason TEXT, code TEXT);
 CREATE INDEX refused_id ON refused (id);
+CREATE TABLE vectors (place INTEGER PRIMARY KEY, data BLOB NOT NULL, sha256 BLOB NOT NULL);
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _CACHE_KIB = 65_536
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class SpoolFile:
-    """A SQLite file that lives only as long as its run.
+    """A SQLite file, always inside a transaction.
 
-    Every method raises `ResourceError` where the disk does not do its part.
+    Every method raises `ResourceError` if the disk fails and `ModelError` if the file is damaged.
 
     Parameters
     ----------
     path
-        File to be made; one that a killed run left there is replaced.
+        The file.
     hint
-        What to do where its disk has no room.
+        What to do when its disk is full.
+    durable
+        Whether the file outlives the process: it is opened if it exists, what was committed
+        survives a kill, and closing keeps it. Otherwise it is made new and removed at the end.
     """
 
-    def __init__(self, path: Path, hint: str) -> None:
-        self.path, self._hint = path, hint
-        path.unlink(missing_ok=True)
+    def __init__(self, path: Path, hint: str, *, durable: bool = False) -> None:
+        self.path, self.hint, self._durable = path, hint, durable
+        if not durable:
+            path.unlink(missing_ok=True)
         with self._errors_named():
             self._db = sqlite3.connect(path, isolation_level=None)
-            # Nothing here outlives the run, so durability is not paid for.
-            self._db.executescript(
-                f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{_CACHE_KIB};"
-                f"PRAGMA locking_mode=EXCLUSIVE; {_SCHEMA} BEGIN;"
-            )
+            try:
+                self._set_up()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _set_up(self) -> None:
+        # The rollback journal holds pages that are changed, not those that are added: vectors
+        # are written once. A file of this process alone needs neither journal nor fsync.
+        journal, synchronous = ("TRUNCATE", "FULL") if self._durable else ("OFF", "OFF")
+        self._db.executescript(
+            f"PRAGMA page_size=16384; PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode={journal};"
+            f"PRAGMA synchronous={synchronous}; PRAGMA cache_size=-{_CACHE_KIB}; BEGIN;"
+        )
+        if self.one("SELECT 1 FROM sqlite_master LIMIT 1") is None:
+            for statement in _SCHEMA.split(";\n"):
+                self._db.execute(statement)
 
     def bytes(self) -> int:
-        """Return the bytes that the file takes on its disk so far."""
+        """Return the size of the file so far; the last pages may still be in memory."""
         return self.path.stat().st_size
 
+    def commit(self) -> None:
+        """End the transaction, durably if the file is durable, and begin the next one."""
+        with self._errors_named():
+            if self._db.in_transaction:  # not if a signal struck between the two statements
+                self._db.execute("COMMIT")
+            self._db.execute("BEGIN")
+
     def close(self) -> None:
-        """Close the file and remove it."""
+        """Roll back what was not committed and close the file; remove it unless it is durable."""
         self._db.close()
-        self.path.unlink(missing_ok=True)
+        if not self._durable:
+            self.path.unlink(missing_ok=True)
 
     def run(self, query: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
         """Run one statement."""
@@ -74,12 +101,12 @@ class SpoolFile:
         with self._errors_named():
             return self._db.execute(query, values).fetchone()
 
-    def select(self, query: str, values: Sequence[object] = ()) -> Iterator[Any]:
-        """Yield the rows of an answer, a thousand read at a time."""
+    def select(self, query: str, values: Sequence[object] = (), many: int = 1024) -> Iterator[Any]:
+        """Yield the rows of an answer, read ``many`` at a time."""
         cursor = self.run(query, values)
         while True:
             with self._errors_named():
-                rows = cursor.fetchmany(1024)
+                rows = cursor.fetchmany(many)
             if not rows:
                 return
             yield from rows
@@ -89,9 +116,17 @@ class SpoolFile:
         try:
             yield
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+                raise ModelError(
+                    f"the finished proteins of an earlier run are damaged ({error})",
+                    code="model.damaged_work",
+                    where=str(self.path),
+                    hint="discard them with --overwrite",
+                ) from error
             free = free_bytes(self.path.parent) // 1_000_000
             raise ResourceError(
-                f"the list of records cannot be kept on disk ({error}; {free} MB free)",
+                f"no room to keep records and vectors ({error}; {free} MB free on its disk)",
+                code="resource.disk_full",
                 where=str(self.path.parent),
-                hint=self._hint,
+                hint=self.hint,
             ) from error

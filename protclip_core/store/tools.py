@@ -68,7 +68,7 @@ def verify_store(path: str | Path) -> list[str]:
     Raises
     ------
     ModelError
-        There is no such file.
+        The file does not exist.
     BusyError
         Another process has the file open for writing.
     """
@@ -77,8 +77,8 @@ def verify_store(path: str | Path) -> list[str]:
         with path.open("rb") as handle:
             problem, sealed = _check_bytes(handle)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ModelError(f"cannot be read: {reason}", where=str(path)) from error
+        reason = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise ModelError(reason, code="model.unreadable", where=str(path)) from error
     if problem:
         return [problem]  # HDF5 is not trusted with a file that is known to be damaged
     try:
@@ -165,7 +165,7 @@ def merge_stores(
         As `EmbeddingStore` and `StoreWriter`.
     """
     if not paths:
-        raise UsageError("no stores to merge", hint="name at least one")
+        raise UsageError("no stores to merge", code="usage.no_input", hint="name at least one")
     common, per_residue, dim, dtype = _agreed(paths)
     chosen = _choose(paths)
     provenance = {**common, **(attributes or {})}
@@ -194,6 +194,7 @@ def _agreed(paths: Sequence[str | Path]) -> tuple[dict[str, Any], bool, int, np.
             ]:
                 raise UsageError(
                     f"cannot be merged with {paths[0]}: {', '.join(differences)}",
+                    code="usage.other_settings",
                     where=str(path),
                     hint="embed both with the same model and settings",
                 )
@@ -239,7 +240,8 @@ def _choose(paths: Sequence[str | Path]) -> list[npt.NDArray[np.int64]]:
                     n_repeated += 1
                 else:
                     raise InputError(
-                        f"stands for another sequence than in {other}",
+                        f"has another sequence than in {other}",
+                        code="input.duplicate_id",
                         where=f"{path} ({printable(id)})",
                         hint="rename one of the two, or leave it out",
                     )
@@ -287,10 +289,10 @@ def iter_tsv_rows(store: EmbeddingStore) -> Iterator[list[str | int | float]]:
     9 digits to read back as the same float32. An empty store yields the header only.
     """
     yield ["protein_id", "length", "flags", *(f"e{i}" for i in range(1, store.dim + 1))]
-    for start in range(0, len(store), 256):
-        rows = slice(start, start + 256)
+    for rows, vectors in _blocks_to_export(store, 256):
         facts = (store.ids[rows], store.lengths[rows].tolist(), store.flags[rows].tolist())
-        for id, length, flags, vector in zip(*facts, store.read(rows).tolist(), strict=True):
+        numbers = vectors.astype(np.float32, copy=False).tolist()
+        for id, length, flags, vector in zip(*facts, numbers, strict=True):
             yield [id, length, flags, *vector]
 
 
@@ -312,5 +314,18 @@ def export_npy(store: EmbeddingStore, path: str | Path) -> None:
     }
     with open_atomic(path) as handle:
         np.lib.format.write_array_header_1_0(handle, header)
-        for start in range(0, len(store), _BLOCK_ROWS):
-            handle.write(store.read_stored(slice(start, start + _BLOCK_ROWS)).tobytes())
+        for _, vectors in _blocks_to_export(store, _BLOCK_ROWS):
+            handle.write(vectors.tobytes())
+
+
+def _blocks_to_export(store: EmbeddingStore, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Yield rows and their vectors; at the end warn about those that are not finite."""
+    bad = 0
+    for start in range(0, len(store), size):
+        rows = slice(start, start + size)
+        vectors = store.read_stored(rows)
+        bad += int((~np.isfinite(vectors).all(axis=1)).sum())
+        yield rows, vectors
+    if bad:
+        what = f"{bad:,} of {len(store):,} vectors hold NaN or infinity"
+        _log.warning("%s: %s, and are exported as they are", store.path, what)

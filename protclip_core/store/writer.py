@@ -64,7 +64,7 @@ class StoreWriter:
     dtype
         ``"float32"`` or ``"float16"``; blocks of another float type are converted.
     attributes
-        Provenance: strings and numbers by name.
+        Provenance: names with strings or numbers.
     per_residue
         Whether every block brings ``residues``.
     layout
@@ -145,7 +145,7 @@ class StoreWriter:
         lengths, flags
             ``(n)``; residues of each sequence, and `RecordFlag` values.
         digests
-            ``(n, 32)`` uint8, sha256 of each sequence; zeros where unknown.
+            ``(n, 32)`` uint8, sha256 of each sequence; zeros if unknown.
         residues
             ``(sum L, D)``, finite, in the order of the ids; only and always with ``per_residue``.
 
@@ -260,6 +260,7 @@ class StoreWriter:
             place = f" ({printable(ids[bad[0]])})" if ids is not None else ""
             raise ModelError(
                 f"{name} hold a value that is not a finite {self.dtype}",
+                code="model.not_finite",
                 where=f"{self.path}{place}",
                 hint="store float32, or leave this protein out",
             )

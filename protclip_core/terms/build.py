@@ -75,16 +75,25 @@ def build_go_index(
         The model gives no usable vector for a term.
     """
     if template not in TEMPLATES:
-        raise UsageError(f"template {template!r} is not known", hint=f"use {', '.join(TEMPLATES)}")
+        raise UsageError(
+            f"template {template!r} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(TEMPLATES)}",
+        )
     if template != "name" and not any(ontology.definitions):
         raise UsageError(
             f"the ontology has no definitions, which template {template!r} needs",
+            code="usage.no_definitions",
             where=ontology.source,
             hint="use template name, or another file of GO",
         )
     bundle = model.info.bundle
     if bundle is None or model.info.joint_dim is None:
-        raise UsageError(f"model {model.info.name} has no joint space", hint="use a ProtCLIP model")
+        raise UsageError(
+            f"model {model.info.name} has no joint space",
+            code="usage.no_joint_space",
+            hint="use a ProtCLIP model",
+        )
     prior = np.full(len(ontology), np.nan) if log_prior is None else np.asarray(log_prior)
     vectors, scales = quantize(term_vectors(model, ontology, template, progress))
     return GoIndex(

@@ -56,9 +56,12 @@ class AspectCalibration:
         numbers = [self.slope, self.prior_weight, self.offset, *np.ravel(self.knots)]
         rising = all(a < c and b < d for (a, b), (c, d) in zip(self.knots, self.knots[1:]))
         if not all(math.isfinite(number) for number in numbers):
-            raise UsageError("a calibration holds NaN or infinity")
+            raise UsageError("a calibration holds NaN or infinity", code="usage.bad_calibration")
         if self.slope < 0 or self.prior_weight < 0 or not rising or len(self.knots) > MOST_KNOTS:
-            raise UsageError(f"a calibration would not keep the order of scores: {self}")
+            raise UsageError(
+                f"a calibration would not keep the order of scores: {self}",
+                code="usage.bad_calibration",
+            )
 
     def correct(self, log_odds: np.ndarray) -> np.ndarray:
         """Apply the monotone step; any shape, float64."""
@@ -101,6 +104,7 @@ class AspectCalibration:
         except (ValueError, TypeError, OverflowError, UsageError) as error:
             raise ModelError(
                 f"holds no calibration ({one_line(str(error), 80)})",
+                code="model.bad_calibration",
                 where=where,
                 hint="make the GO index again",
             ) from error
@@ -135,5 +139,5 @@ def _broken_line(values: np.ndarray, sources: Sequence[float], targets: Sequence
 
 def _number(value: Any) -> float:
     if type(value) not in (int, float):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return float(value)

@@ -69,6 +69,7 @@ def fit_calibration(
         if not any(map(len, data.right)):
             raise InputError(
                 f"none of {len(vectors):,} proteins has a term of aspect {name}",
+                code="input.nothing_to_fit",
                 hint="give annotated proteins of all aspects",
             )
         slope, weight, offset = fit_line(*data.sample(), use_prior=data.has_prior)

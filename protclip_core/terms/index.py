@@ -84,16 +84,23 @@ class GoIndex:
         if self.vectors.dtype != np.int8 or self.vectors.ndim != 2 or len(self.vectors) != size:
             raise UsageError(
                 f"vectors of shape {self.vectors.shape}, type {self.vectors.dtype}, "
-                f"do not fit {size:,} terms"
+                f"do not fit {size:,} terms",
+                code="usage.shape_mismatch",
             )
         for name in ("scales", "log_prior"):
             values = getattr(self, name)
             if values.shape != (size,) or values.dtype != np.float32 or np.isinf(values).any():
-                raise UsageError(f"{name} of shape {values.shape} does not fit {size:,} terms")
+                raise UsageError(
+                    f"{name} of shape {values.shape} does not fit {size:,} terms",
+                    code="usage.shape_mismatch",
+                )
         if not ((self.scales > 0) & (self.scales <= 1)).all():
-            raise UsageError("scales must be above 0 and at most 1")
+            raise UsageError("scales must be above 0 and at most 1", code="usage.bad_value")
         if self.template not in TEMPLATES or not 0 < self.go_scale < math.inf:
-            raise UsageError(f"template {self.template!r}, scale {self.go_scale} of a GO index")
+            raise UsageError(
+                f"template {self.template!r}, scale {self.go_scale} of a GO index",
+                code="usage.bad_value",
+            )
 
     def __len__(self) -> int:
         return len(self.ontology)
@@ -135,6 +142,7 @@ class GoIndex:
             raise ModelError(
                 f"is GO release {ontology.release or 'unknown'}, but the index {self.source} is "
                 f"of release {self.release}",
+                code="model.other_release",
                 where=ontology.source,
                 hint="use the release of the index, or make another with: protclip data go build",
             )
@@ -142,6 +150,7 @@ class GoIndex:
             raise ModelError(
                 f"has {len(ontology):,} terms that are not the {len(self):,} of the index "
                 f"{self.source}, though both are release {self.release}",
+                code="model.other_release",
                 where=ontology.source,
                 hint=BUILD,
             )
@@ -157,7 +166,11 @@ class GoIndex:
         """
         bundle = info.bundle
         if bundle is None or not info.text_encoder or info.joint_dim is None:
-            raise ModelError(f"model {info.name} takes no texts, so no GO terms", where=self.source)
+            raise ModelError(
+                f"model {info.name} takes no texts, so no GO terms",
+                code="model.no_text_encoder",
+                where=self.source,
+            )
         # Equal weights and an equal tokenizer are an equal text side, without reading them.
         if bundle.weights_sha256 != self.weights_sha256 or info.joint_dim != self.joint_dim:
             found = text_side_sha256(bundle)
@@ -165,6 +178,7 @@ class GoIndex:
                 raise ModelError(
                     f"was made with the text side {self.text_side_sha256[:16]}… of model "
                     f"{self.model}, but {info.name} has {found[:16]}…",
+                    code="model.other_model",
                     where=self.source,
                     hint=BUILD,
                 )
@@ -206,7 +220,9 @@ def quantize(
     """
     largest = np.abs(vectors).max(axis=1, initial=0.0)
     if bad := np.flatnonzero(~(np.isfinite(largest) & (largest > 0))).tolist():
-        raise ModelError(f"the vector of term {bad[0] + 1} is zero or not finite")
+        raise ModelError(
+            f"the vector of term {bad[0] + 1} is zero or not finite", code="model.bad_vector"
+        )
     scales = (largest / 127).astype(np.float32)
     rounded = np.rint(vectors / scales[:, None])
     return np.clip(rounded, -127, 127).astype(np.int8), scales
@@ -225,7 +241,7 @@ def text_side_sha256(bundle: Bundle) -> str:
     import torch
 
     if _TOKENIZER not in bundle.files:
-        raise ModelError(f"has no {_TOKENIZER}", where=str(bundle.path))
+        raise ModelError(f"has no {_TOKENIZER}", code="model.missing_file", where=str(bundle.path))
     bundle.verify((_TOKENIZER,))
     digest = hashlib.sha256(bundle.files[_TOKENIZER].encode())
     for prefix in _TEXT_SIDE:

@@ -95,7 +95,12 @@ def add_to_bundle(index: GoIndex, bundle: Bundle, name: str = INDEX_FILE) -> Bun
         that the model is as it was, though not its former index.
     """
     if index.text_side_sha256 != text_side_sha256(bundle):
-        raise ModelError("the GO index is of another model", where=str(bundle.path), hint=BUILD)
+        raise ModelError(
+            "the GO index is of another model",
+            code="model.other_model",
+            where=str(bundle.path),
+            hint=BUILD,
+        )
     path = bundle.path / MANIFEST
     content = json.loads(path.read_bytes())
     names = _part_names(name)
@@ -135,7 +140,8 @@ def find_go_index(info: ModelInfo, path: str | Path | None = None) -> GoIndex:
     bundle = info.bundle
     if bundle is None or not info.text_encoder or info.joint_dim is None:
         raise ModelError(
-            f"model {info.name} takes no texts, so it cannot be asked for GO terms",
+            f"model {info.name} takes no texts, so it has no GO terms",
+            code="model.no_text_encoder",
             where=str(info.path),
             hint="use a ProtCLIP model",
         )
@@ -146,7 +152,12 @@ def find_go_index(info: ModelInfo, path: str | Path | None = None) -> GoIndex:
     if not kept.is_file():
         kept = kept.with_suffix(".npz")  # as it was written before
     if not kept.is_file():
-        raise ModelError(f"model {info.name} has no GO index", where=str(info.path), hint=BUILD)
+        raise ModelError(
+            f"model {info.name} has no GO index",
+            code="model.no_index",
+            where=str(info.path),
+            hint=BUILD,
+        )
     return read_go_index(kept).for_model(info)
 
 

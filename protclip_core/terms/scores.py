@@ -49,7 +49,7 @@ class Scored:
     log_odds
         Calibrated and propagated, ``(E,)`` float64; NaN without a calibration.
     chosen
-        Whether the pair is asked for, or only an ancestor of one that is; ``(E,)`` bool.
+        Whether the pair is requested, or only an ancestor of one that is; ``(E,)`` bool.
     """
 
     rows: np.ndarray
@@ -84,7 +84,8 @@ class GoScorer:
         if vectors.ndim != 2 or vectors.shape[1] != self.index.joint_dim:
             raise UsageError(
                 f"vectors of shape {vectors.shape} do not fit a GO index of width "
-                f"{self.index.joint_dim}"
+                f"{self.index.joint_dim}",
+                code="usage.shape_mismatch",
             )
         found: np.ndarray = vectors.astype(np.float32, copy=False) @ self._vectors.T
         return found
@@ -122,7 +123,7 @@ class GoScorer:
         k
             Terms of each aspect. At equal log odds the greater cosine, then the first id counts.
         aspects
-            Places in ``aspect_names`` of those that are asked for.
+            Places in ``aspect_names`` of those that are requested.
         """
         if not self.is_calibrated:
             return self._best_cosines(vectors, k, aspects)

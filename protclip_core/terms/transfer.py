@@ -110,9 +110,12 @@ class TransferRule:
     def __post_init__(self) -> None:
         weights = [self.text, *(weight for kind in self.kinds for weight in kind)]
         if not all(math.isfinite(value) for value in [*weights, self.offset]):
-            raise UsageError("a rule of transfer holds NaN or infinity")
+            raise UsageError("a rule of transfer holds NaN or infinity", code="usage.bad_transfer")
         if min(weights) < 0 or not self.kinds:
-            raise UsageError(f"a rule of transfer would not keep the order of scores: {self}")
+            raise UsageError(
+                f"a rule of transfer would not keep the order of scores: {self}",
+                code="usage.bad_transfer",
+            )
 
     def log_odds(self, text: np.ndarray, evidence: Sequence[Evidence]) -> np.ndarray:
         """Return the log odds of pairs, ``(E,)`` float64.
@@ -201,7 +204,9 @@ class TransferWeights:
         try:
             content = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise ModelError("is no JSON", where=where, hint=_AGAIN) from error
+            raise ModelError(
+                "is no JSON", code="model.bad_json", where=where, hint=_AGAIN
+            ) from error
         told = read_as(_Weights, content, "file of transfer weights", where)
         if told.version != VERSION:
             raise ModelError(
@@ -253,13 +258,16 @@ def _rule(plain: Any, kinds: tuple[str, ...], where: str) -> TransferRule:
         )
     except (KeyError, TypeError, ValueError, OverflowError, UsageError) as error:
         raise ModelError(
-            f"holds no rule of transfer ({one_line(str(error), 80)})", where=where, hint=_AGAIN
+            f"holds no rule of transfer ({one_line(str(error), 80)})",
+            code="model.bad_transfer",
+            where=where,
+            hint=_AGAIN,
         ) from error
 
 
 def _number(value: Any) -> float:
     if type(value) not in (int, float):
-        raise ValueError(f"{one_line(repr(value), 40)} is no number")
+        raise ValueError(f"{one_line(repr(value), 40)} is not a number")
     return float(value)
 
 
@@ -274,7 +282,11 @@ def add_transfer(weights: TransferWeights, bundle: Bundle) -> Bundle:
         The folder cannot be written, or the disk is full.
     """
     if weights.weights_sha256 != bundle.weights_sha256:
-        raise ModelError("the weights of transfer are of another model", where=str(bundle.path))
+        raise ModelError(
+            "the weights of transfer are of another model",
+            code="model.other_model",
+            where=str(bundle.path),
+        )
     path, data = bundle.path / MANIFEST, weights.to_bytes()
     content = json.loads(path.read_bytes())
     write_atomic(bundle.path / TRANSFER_FILE, data)
@@ -301,12 +313,18 @@ def find_transfer(info: ModelInfo) -> TransferWeights:
     bundle.verify((TRANSFER_FILE,))
     path = bundle.path / TRANSFER_FILE
     if path.stat().st_size > _MOST_BYTES:
-        raise ModelError("is too large for weights of transfer", where=str(path), hint=_AGAIN)
+        raise ModelError(
+            "is too large for weights of transfer",
+            code="model.too_large",
+            where=str(path),
+            hint=_AGAIN,
+        )
     found = TransferWeights.from_bytes(path.read_bytes(), str(path))
     if found.weights_sha256 != bundle.weights_sha256:
         raise ModelError(
             f"is of a model with weights {str(found.weights_sha256)[:16]}…, but {info.name} has "
             f"{bundle.weights_sha256[:16]}…",
+            code="model.other_model",
             where=str(path),
             hint=_AGAIN,
         )

@@ -118,7 +118,9 @@ def shipped_ontology(name: str, folder: Path = TABLES) -> Ontology:
         return make(read_phrases(path), SHIPPED[name].aspect, str(path))
     except InputError as error:
         hint = "install protclip again"
-        raise ModelError(error.message, where=error.where or str(path), hint=hint) from error
+        raise ModelError(
+            error.message, code="model.bad_vocabulary", where=error.where or str(path), hint=hint
+        ) from error
 
 
 def find_vocabulary(texts: TextSide, name: str, cache: str | Path | None = None) -> GoIndex:
@@ -184,7 +186,7 @@ def index_facts(info: ModelInfo) -> list[tuple[str, str]]:
     """Return the indexes that a bundle has, as pairs of a name and a value for people.
 
     Only what the files say of themselves is read, not their vectors; a file that cannot be read
-    is said to be damaged.
+    is reported as damaged.
     """
     if info.bundle is None:
         return []
@@ -200,7 +202,8 @@ def index_facts(info: ModelInfo) -> list[tuple[str, str]]:
 def _bundle_with_texts(info: ModelInfo) -> Bundle:
     if info.bundle is None or not info.text_encoder or info.joint_dim is None:
         raise ModelError(
-            f"model {info.name} takes no texts, so it cannot be asked for terms",
+            f"model {info.name} takes no texts, so it has no terms",
+            code="model.no_text_encoder",
             where=str(info.path),
             hint="use a ProtCLIP model",
         )
@@ -218,6 +221,7 @@ def _expected(index: GoIndex, name: str) -> GoIndex:
     if index.ontology.aspect_names != (SHIPPED[name].aspect,):
         raise ModelError(
             f"is no vocabulary of {SHIPPED[name].words}",
+            code="model.bad_vocabulary",
             where=index.source,
             hint="remove the file, or install the model again",
         )

@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 #: Kinds that leave no sequence to compute with, and why.
 _WITHOUT_SEQUENCE = {
-    Kind.FRAMESHIFT: "is a frameshift: the residues behind it are not known from the protein",
+    Kind.FRAMESHIFT: "is a frameshift: the residues after it are not known from the protein",
     Kind.EXTENSION: "is an extension: the residues that it adds are not given",
     Kind.START_LOSS: "loses the start: what is translated instead is not known",
     Kind.UNKNOWN: "has an unknown effect on the protein",
@@ -55,7 +55,7 @@ class Change:
         equal for one residue. An insertion has the two neighbours it lies between, so
         ``end == start + 1``. Both 0 where nothing is stated (``p.?``, ``p.0``).
     first, last
-        Wild-type letters at ``start`` and ``end``; ``*`` is the stop behind the last residue.
+        Wild-type letters at ``start`` and ``end``; ``*`` is the stop after the last residue.
         Empty where nothing is stated.
     inserted
         Letters that stand there afterwards: one for a substitution, ``*`` for a stop; those
@@ -91,7 +91,7 @@ class Change:
 
     @property
     def span(self) -> tuple[int, float]:
-        """What it claims, first and last: residue ``i`` is ``2 i``, the gap behind it ``2 i + 1``.
+        """What it claims, first and last: residue ``i`` is ``2 i``, the gap after it ``2 i + 1``.
 
         Two changes of one molecule whose spans meet contradict each other. A stop claims all
         that follows it.

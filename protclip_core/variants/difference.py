@@ -81,7 +81,7 @@ def _blocks(wild_type: str, mutated: str) -> Iterator[_Block]:
 
 
 def _latest(wild_type: str, mutated: str, block: _Block, limit: int) -> _Block:
-    """Move an insertion or deletion behind the equal residues that it could as well follow."""
+    """Move an insertion or deletion after the equal residues that it could as well follow."""
     start, end, new_start, new_end = block
     if start == end:
         while start < limit and wild_type[start] == mutated[new_start]:
@@ -99,7 +99,7 @@ def _equal_pairs(old: str, new: str) -> list[tuple[int, int]]:
     shift = len(new) - len(old)
     short, gap = min(len(old), len(new)), (_GAP + abs(shift) if shift else 0)
     # The best alignment with one gap, or none: what is before it is compared place by place,
-    # what is behind it likewise. Of places as good the last.
+    # what comes after it likewise. Of places as good the last.
     ahead = [0, *accumulate(old[i] != new[i] for i in range(short))]
     behind = [0, *accumulate(old[-i] != new[-i] for i in range(1, short + 1))]
     place = min(range(short, -1, -1), key=lambda i: ahead[i] + behind[short - i])
@@ -184,7 +184,7 @@ def _changes(wild_type: str, mutated: str, block: _Block) -> Iterator[Change]:
     elif 0 < start < len(wild_type):
         left, right = wild_type[start - 1], wild_type[start]
         yield Change(Kind.INSERTION, start, start + 1, left, right, new)
-    elif start:  # behind the last residue there is no second neighbour to name
+    elif start:  # after the last residue there is no second neighbour to name
         yield Change(Kind.DELINS, start, start, wild_type[-1], wild_type[-1], wild_type[-1] + new)
     else:
         yield Change(Kind.DELINS, 1, 1, wild_type[0], wild_type[0], new + wild_type[0])

@@ -1,4 +1,4 @@
-"""Why a text is no variant, in words that say how to write it."""
+"""Why a text is not a variant, in words that say how to write it."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _REASONS = tuple(
         (r"-?[0-9]+$", "is a number; write A42G"),
         (
             rf"(?:.*[:;,/+\s(.])?{_SITE}[A-Z]{{2,}}\)?$",
-            "puts something that is no residue; write A42G or Ala42Gly, and delins for several",
+            "puts something that is not a residue; write A42G or Ala42Gly, and delins for several",
         ),
         (
             r"(?:.*[:;,/+\s(.])?[A-Z]{2,}-?[0-9]+[A-Z]",
-            "has a site that is no residue in one or three letters",
+            "has a site that is not a residue in one or three letters",
         ),
     )
 )
@@ -61,5 +61,5 @@ def explain(text: str) -> str:
     """
     return next(
         (reason for pattern, reason in _REASONS if pattern.match(text[:1000])),
-        "is no variant; write A42G, p.Ala42Gly, K23del or A42G:L50P",
+        "is not a variant; write A42G, p.Ala42Gly, K23del or A42G:L50P",
     )

@@ -71,7 +71,7 @@ def fault(changes: Sequence[Change], sequence: str, offset: int = 0) -> str | No
 def apply(changes: Sequence[Change], sequence: str, offset: int = 0) -> str:
     """Return the mutated sequence; `Variant.apply` says how, and what it raises."""
     if reason := fault(changes, sequence, offset):
-        raise InputError(reason)
+        raise InputError(reason, code="input.bad_variant")
     return _mutated(changes, sequence, offset)
 
 
@@ -154,7 +154,7 @@ def _offsets(sites: Sequence[Site], sequence: str) -> set[int]:
 
 @lru_cache(maxsize=64)  # the letters of a few proteins: rows of one protein stand together
 def _places(sequence: str, letter: str) -> tuple[int, ...]:
-    """Places from 1 of a letter; that of the stop is behind the last residue."""
+    """Places from 1 of a letter; that of the stop is after the last residue."""
     if letter == STOP:
         return (len(sequence) + 1,)
     return tuple(place for place, found in enumerate(sequence, 1) if found == letter)

@@ -79,7 +79,7 @@ _GENE = re.compile(r"\([^()]*\)$")
 
 
 class _UnreadableError(Exception):
-    """A text that is no variant; its message is a predicate (``names no new residue``)."""
+    """A text that is not a variant; its message is a predicate (``names no new residue``)."""
 
 
 def parse_variant(text: str) -> Variant:
@@ -109,7 +109,7 @@ def parse_variant(text: str) -> Variant:
     """
     found = read_variant(text)
     if isinstance(found, ParseFailure):
-        raise InputError(found.reason)
+        raise InputError(found.reason, code="input.bad_variant")
     return found
 
 
@@ -149,7 +149,7 @@ def _read(text: str) -> Variant:
 
 
 def _behind_protein(text: str, separator: re.Pattern[str]) -> Variant | None:
-    """Read what follows the first separator behind which all can be read; None where none is."""
+    """Read what follows the first separator after which all can be read; None where none is."""
     before = 0
     for match in separator.finditer(text):
         protein, rest = text[: match.start()], text[match.end() :]

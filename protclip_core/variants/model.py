@@ -26,7 +26,7 @@ class Variant:
     Raises
     ------
     InputError
-        On construction: two changes claim the same residue or gap, or lie behind a stop.
+        On construction: two changes claim the same residue or gap, or lie after a stop.
 
     Examples
     --------
@@ -47,10 +47,12 @@ class Variant:
         for before, behind in zip(ordered, ordered[1:]):
             if before.span[1] >= behind.span[0]:
                 if before == behind:
-                    raise InputError(f"{before} is given twice")
+                    raise InputError(f"{before} is given twice", code="input.bad_variant")
                 if before.span[1] == float("inf"):
-                    raise InputError(f"{behind} lies at or behind the stop of {before}")
-                raise InputError(f"{before} and {behind} overlap")
+                    raise InputError(
+                        f"{behind} lies at or after the stop of {before}", code="input.bad_variant"
+                    )
+                raise InputError(f"{before} and {behind} overlap", code="input.bad_variant")
 
     @property
     def is_wild_type(self) -> bool:
@@ -61,7 +63,7 @@ class Variant:
     def only_substitutions(self) -> bool:
         """Whether every change puts one residue in the place of another; at least one does.
 
-        Synonymous changes may stand beside them. The mutated sequence then has the length of
+        Synonymous changes may stand next to them. The mutated sequence then has the length of
         the wild type, and `substitutions` says all of it.
         """
         kinds = {change.kind for change in self.changes}
@@ -129,7 +131,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class ParseFailure:
-    """A text that is no variant, or none that can be told for sure.
+    """A text that is not a variant, or none that can be told for sure.
 
     Attributes
     ----------

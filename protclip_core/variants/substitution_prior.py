@@ -21,7 +21,7 @@ from protclip_core.variants.residues import LETTERS, NUM_STANDARD
 
 __all__ = ["HYDROPATHY", "PRIORS", "blosum62", "prior_table", "resolve_prior", "share_ratios"]
 
-#: What may be asked for.
+#: What can be requested.
 PRIORS = ("auto", "blosum62", "none")
 
 #: Hydropathy of the 20 residues in the order of their letters (Kyte and Doolittle 1982).

@@ -1,4 +1,4 @@
-"""Reading the whole input of a run into its spool, with one account of what was found."""
+"""Read the whole input of a run into its spool, and report what was found."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from protclip_core.progress import Progress
 from protclip_core.records import Failure
 from protclip_core.store.spool import Spool
 
-__all__ = ["TEMPORARY_HINT", "InputReport", "read_inputs"]
-
-#: For a spool without an output beside which it could lie.
-TEMPORARY_HINT = "make room there, or name a folder on another disk by TMPDIR"
+__all__ = ["InputReport", "read_inputs"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +38,8 @@ def read_inputs(
     spool
         Takes the records.
     on_error
-        ``"fail"``: bad records end the run once the input is read, so that all of them are
-        counted; ``"skip"``: they are left out and kept in the spool's list.
+        ``"fail"``: bad records end the run, but only once the whole input is read, so that all
+        of them are counted; ``"skip"``: they are left out and listed by the spool.
 
     Raises
     ------
@@ -57,8 +54,9 @@ def read_inputs(
             try:
                 earlier = spool.add(record)
             except InputError as error:
-                hint = f"; {error.hint}" if error.hint else ""
-                spool.refuse(Failure(record.source, record.number, record.id, error.message + hint))
+                reason = f"{error.message}; {error.hint}" if error.hint else error.message
+                code = error.code.replace("input.", "record.")
+                spool.refuse(Failure(record.source, record.number, record.id, reason, code))
                 continue
             finally:
                 progress.advance(1)
@@ -88,9 +86,11 @@ def _refusal(spool: Spool) -> InputError:
     """One error for all refused records: the first five and the count."""
     first = list(islice(spool.failures(), 5))
     if spool.num_refused == 1:
-        return InputError(first[0].reason, where=first[0].where)
+        code = first[0].code.replace("record.", "input.")
+        return InputError(first[0].reason, code=code, where=first[0].where)
     return InputError(
         f"{spool.num_refused:,} records cannot be used",
-        hint="mend them, or leave them out with --on-error skip",
+        code="input.bad_records",
+        hint="correct them, or leave them out with --on-error skip",
         details=[f"{failure.where}: {failure.reason}" for failure in first],
     )

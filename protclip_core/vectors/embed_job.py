@@ -1,35 +1,44 @@
-"""A request to embed, checked and completed step by step until it can run."""
+"""A request to embed, checked and completed step by step until it can run.
+
+`prepare` does for every sink (store, rows, plan) what comes before the vectors, each step once:
+describe the model, check the options, read the input, apply ``--long``. The model is loaded when
+it is first needed, so that all refusals come before.
+"""
 
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from protclip_core.engines.local import LocalEngine
+from protclip_core.engines.local import OUT_OF_MEMORY, LocalEngine
 from protclip_core.errors import InputError, ModelError, ResourceError, UsageError
-from protclip_core.models.info import ModelInfo, require_protein_encoder
+from protclip_core.models.info import ModelInfo, describe_model, require_protein_encoder
 from protclip_core.models.loading import load_model, resolve_device
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings, resolve_settings
+from protclip_core.progress import Progress
 from protclip_core.records import Failure, RecordFlag
 from protclip_core.store.spool import Spool, SpooledRecord
 from protclip_core.vector_spec import VectorSpec
+from protclip_core.vectors.embed_input import InputReport, read_inputs
 from protclip_core.vectors.embed_request import EmbedRequest
 
 __all__ = [
     "EmbedJob",
     "EmbedReport",
-    "apply_long_policy",
-    "check_early",
+    "PreparedRun",
     "count_failures",
-    "disk_bytes",
     "load_job",
+    "prepare",
     "refuse_nothing",
-    "settings_without_weights",
-    "width_of",
+    "temporary_spool",
 ]
 
 _log = logging.getLogger(__name__)
@@ -37,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class EmbedReport:
-    """What came of it.
+    """The result of a run.
 
     Attributes
     ----------
@@ -52,7 +61,7 @@ class EmbedReport:
     num_failures, first_failures
         Records that are not in the output; the first five of them.
     failures_path
-        Table of all of them, or ``None`` where there are none.
+        Table of all failed records, or ``None`` if there are none.
     """
 
     records: int = 0
@@ -75,7 +84,7 @@ class EmbedJob:
 
     @property
     def limit(self) -> int | None:
-        """Residues that are embedded at most; ``None`` for all."""
+        """Embed at most this many residues of a protein; ``None`` for all."""
         return self.settings.max_residues if self.request.long == "truncate" else None
 
     @property
@@ -84,9 +93,13 @@ class EmbedJob:
         return self.model.dim(self.settings)
 
     def engine(self) -> LocalEngine:
-        """Make the engine that the request asks for."""
+        """Make the engine for the request."""
         request = self.request
         return LocalEngine(self.model, workers=request.workers, batch_tokens=request.batch_tokens)
+
+    def length(self, record: SpooledRecord) -> int:
+        """Return how many residues of a record are embedded."""
+        return min(record.length, self.limit or record.length)
 
     def flags(self, record: SpooledRecord) -> RecordFlag:
         """Return the flags of a record, and of what this run does to it."""
@@ -126,30 +139,123 @@ class EmbedJob:
         }
 
 
-def disk_bytes(spool: Spool, dim: int, request: EmbedRequest, settings: EmbedSettings) -> int:
-    """Bytes on disk that a run needs at most: list of records, finished parts, assembled store."""
-    limit = settings.max_residues if request.long == "truncate" else None
-    records, residues = spool.output_residues(limit)
-    width = dim * (2 if request.store_dtype == "float16" else 4)
-    rows = records + (residues if settings.per_residue else 0)
-    # HDF5 spends several hundred bytes on each dataset.
-    each = 600 if request.layout == "per-protein" else 200
-    return 2 * rows * width + each * records + spool.full_bytes + (1 << 20)
+class PreparedRun:
+    """A request whose input was read, ready to be computed or counted.
+
+    Attributes
+    ----------
+    request, info, spool, found
+        The request, its model, the records, and what was noticed about the input.
+    early
+        The settings if the shape of the model is known without its weights, else ``None``.
+    """
+
+    def __init__(
+        self,
+        request: EmbedRequest,
+        info: ModelInfo,
+        early: EmbedSettings | None,
+        spool: Spool,
+        found: InputReport,
+    ) -> None:
+        self.request, self.info, self.spool, self.found = request, info, spool, found
+        self.early = early
+
+    @cached_property
+    def job(self) -> EmbedJob:
+        """The request with its model; loaded on first use."""
+        return load_job(self.request, self.info)
+
+    @property
+    def settings(self) -> EmbedSettings:
+        """What to compute; loads the model only if its shape is inside the weights file."""
+        return self.early or self.job.settings
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors; loads the model only if `settings` must."""
+        if self.early is None:
+            return self.job.dim
+        joint = self.info.joint_dim if self.early.space == "joint" else None
+        width = joint or self.info.hidden_dim
+        assert width is not None  # the settings are known without weights, so is the shape
+        return width
+
+    def disk_bytes(self) -> int:
+        """Return the disk space the run needs at most: records, finished vectors, the store."""
+        request, spool = self.request, self.spool
+        limit = self.settings.max_residues if request.long == "truncate" else None
+        records, residues = spool.output_residues(limit)
+        width = self.dim * (2 if request.store_dtype == "float16" else 4)
+        rows = records + (residues if self.settings.per_residue else 0)
+        # HDF5 spends several hundred bytes on each dataset.
+        each = 600 if request.layout == "per-protein" else 200
+        return 2 * rows * width + each * records + spool.full_bytes + (1 << 20)
 
 
-def check_early(request: EmbedRequest, info: ModelInfo) -> None:
-    """Refuse what needs no input and no weights to be seen as wrong."""
+@contextmanager
+def prepare(
+    request: EmbedRequest,
+    progress: Progress,
+    spool: AbstractContextManager[Spool],
+    *,
+    count_only: bool = False,
+) -> Iterator[PreparedRun]:
+    """Check a request and read its input into a spool.
+
+    Parameters
+    ----------
+    request
+        What to embed.
+    progress
+        Told of reading.
+    spool
+        Gives the place of the records. It is entered once the options have been checked, and left
+        with the block.
+    count_only
+        Keep bad records and long proteins in the count rather than refuse them.
+
+    Raises
+    ------
+    UsageError
+        Options that contradict each other or do not fit the model.
+    ModelError
+        No such model, or one that does not take proteins.
+    InputError
+        Input that cannot be read or, unless ``count_only``, bad records.
+    """
+    info = describe_model(request.model)
+    early = _check_options(request, info)
+    with spool as opened:
+        on_error = "skip" if count_only else request.on_error
+        found = read_inputs(request.inputs, opened, on_error, progress)
+        run = PreparedRun(request, info, early, opened, found)
+        if not count_only:
+            _apply_long_policy(request, run.settings, opened)
+        yield run
+
+
+@contextmanager
+def temporary_spool(*, keep_residues: bool = True) -> Iterator[Spool]:
+    """Give a spool in the folder for temporary files."""
+    hint = "make room there, or set TMPDIR to a folder on another disk"
+    with (
+        tempfile.TemporaryDirectory(prefix="protclip-") as folder,
+        Spool(Path(folder) / "records", keep_residues=keep_residues, hint=hint) as spool,
+    ):
+        yield spool
+
+
+def _check_options(request: EmbedRequest, info: ModelInfo) -> EmbedSettings | None:
+    """Refuse options that are wrong whatever the input; ``None`` if only the weights can tell."""
     if request.resume and request.overwrite:
-        raise UsageError("--resume and --overwrite contradict each other", hint="drop one")
+        problem = "--resume and --overwrite contradict each other"
+        raise UsageError(problem, code="usage.conflicting_options", hint="drop one")
     if request.long not in ("window", "truncate", "skip", "error"):
-        raise UsageError(f"--long {request.long} is not known")
+        problem, hint = f"unknown --long {request.long!r}", "use window, truncate, skip or error"
+        raise UsageError(problem, code="usage.unknown_value", hint=hint)
     require_protein_encoder(info)
     resolve_device(request.device)
-    settings_without_weights(request, info)
-
-
-def settings_without_weights(request: EmbedRequest, info: ModelInfo) -> EmbedSettings | None:
-    """Resolve the settings where the model's shape is known before its weights are read."""
     return None if info.num_layers is None else _resolve(request, info, info.num_layers)
 
 
@@ -165,27 +271,19 @@ def _resolve(request: EmbedRequest, info: ModelInfo, num_layers: int) -> EmbedSe
     )
 
 
-def width_of(info: ModelInfo, settings: EmbedSettings) -> int:
-    """Width of the vectors, told without loading weights."""
-    width = (info.joint_dim if settings.space == "joint" else None) or info.hidden_dim
-    assert width is not None  # the settings are known without weights, so is the shape
-    return width
-
-
 def load_job(request: EmbedRequest, info: ModelInfo) -> EmbedJob:
     """Load the model and resolve the settings against it."""
     model = load_model(info, device=request.device, dtype=request.dtype)
     settings = _resolve(request, info, model.encoder.num_layers)
     longest = getattr(model.encoder, "max_residues", None)
     if longest is not None and settings.max_residues > longest:
-        raise UsageError(
-            f"--max-length {settings.max_residues} is more than this model's {longest} residues"
-        )
+        problem = f"--max-length {settings.max_residues} exceeds this model's {longest} residues"
+        raise UsageError(problem, code="usage.bad_value")
     return EmbedJob(request, model, settings)
 
 
-def apply_long_policy(request: EmbedRequest, settings: EmbedSettings, spool: Spool) -> None:
-    """Say what happens to proteins beyond one window, or refuse them."""
+def _apply_long_policy(request: EmbedRequest, settings: EmbedSettings, spool: Spool) -> None:
+    """Say what happens to proteins longer than one window, or refuse them."""
     limit = settings.max_residues
     count = spool.count_longer_than(limit)
     if count == 0:
@@ -195,6 +293,7 @@ def apply_long_policy(request: EmbedRequest, settings: EmbedSettings, spool: Spo
         place, length = next(spool.longer_than(limit))
         raise InputError(
             f"{length:,} residues are more than {limit:,} ({what} in all)",
+            code="input.too_long",
             where=place,
             hint="embed them in windows (--long window), cut (truncate) or leave out (skip)",
         )
@@ -202,7 +301,8 @@ def apply_long_policy(request: EmbedRequest, settings: EmbedSettings, spool: Spo
         spool.fail_longer_than(limit)
         if spool.output_residues()[0] == 0:
             raise InputError(
-                f"{what}, and no other is there (--long skip)",
+                f"{what}, and there is no other (--long skip)",
+                code="input.too_long",
                 hint="embed them in windows (--long window) or cut them (truncate)",
             )
     done = {
@@ -221,13 +321,15 @@ def refuse_nothing(spool: Spool, where: str) -> None:
     ModelError
         The model gives numbers that cannot be stored.
     ResourceError
-        Memory does not suffice for any record.
+        There is not enough memory for any record.
     """
     if spool.output_residues()[0] > 0:
         return
     (last,) = deque(spool.failures(), maxlen=1)
-    kind = ResourceError if "memory" in last.reason else ModelError
-    raise kind(f"no record could be embedded: {last.where}: {last.reason}", where=where)
+    what = f"no record could be embedded: {last.where}: {last.reason}"
+    if last.code == OUT_OF_MEMORY:
+        raise ResourceError(what, code="resource.out_of_memory", where=where)
+    raise ModelError(what, code="model.nothing_embedded", where=where)
 
 
 def count_failures(spool: Spool, report: EmbedReport) -> None:

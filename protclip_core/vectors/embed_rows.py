@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from protclip_core.engines.local import LocalEngine
-from protclip_core.models.info import describe_model
+from protclip_core.engines.local import LocalEngine, Problem
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.store.spool import Spool, SpooledRecord
-from protclip_core.vectors.embed_input import TEMPORARY_HINT, read_inputs
 from protclip_core.vectors.embed_job import (
     EmbedJob,
     EmbedReport,
-    apply_long_policy,
-    check_early,
     count_failures,
-    load_job,
+    prepare,
     refuse_nothing,
+    temporary_spool,
 )
 from protclip_core.vectors.embed_request import EmbedRequest
 
@@ -38,10 +33,27 @@ def embed_rows(
 ) -> Iterator[tuple[list[SpooledRecord], npt.NDArray[np.float32]] | EmbedReport]:
     r"""Embed and yield blocks of records with their vectors ``(n, D)``, in input order.
 
-    The last thing yielded is the report. Nothing is written to disk but a temporary spool, so
-    identical sequences are computed once only within a block. A record's length is that of its
-    embedded residues, as in a store. ``see`` is given the sequences of each block, in its order
-    and as they were embedded, before the block is yielded. Errors as in `embed_to_store`.
+    Parameters
+    ----------
+    request
+        What to embed; its output is ignored.
+    progress
+        Told of reading and computing.
+    see
+        Called with the job and the sequences of each block, in its order and as they were
+        embedded, before the block is yielded.
+
+    Yields
+    ------
+    tuple or EmbedReport
+        Records and vectors; the last item is the report. The length of a record is that of its
+        embedded residues, as in a store. Nothing is written but a temporary spool, so identical
+        sequences are computed only once within a block.
+
+    Raises
+    ------
+    ProtclipError
+        As `protclip_core.tasks.embed.task.embed_to_store`.
 
     Examples
     --------
@@ -53,16 +65,9 @@ def embed_rows(
     ['a', 'b']
     """
     progress = progress or SilentProgress()
-    info = describe_model(request.model)
-    check_early(request, info)
     report = EmbedReport()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="protclip-")))
-        spool = stack.enter_context(Spool(folder / "records", hint=TEMPORARY_HINT))
-        read_inputs(request.inputs, spool, request.on_error, progress)
-        job = load_job(request, info)
-        apply_long_policy(request, job.settings, spool)
-        engine = stack.enter_context(job.engine())
+    with prepare(request, progress, temporary_spool()) as run, run.job.engine() as engine:
+        job, spool = run.job, run.spool
         progress.start("embedding", spool.output_residues(job.limit)[1], "residues")
         started = time.perf_counter()
         # Small blocks first, so that `| head` has its lines at once.
@@ -80,7 +85,7 @@ def embed_rows(
 
 
 def _growing_blocks(blocks: Iterator[list[SpooledRecord]]) -> Iterator[list[SpooledRecord]]:
-    """Join small blocks into ever larger ones: 64, 128, … up to 2,048 records."""
+    """Join small blocks into larger and larger ones: 64, 128, … up to 2,048 records."""
     size, block = 64, list[SpooledRecord]()
     for some in blocks:
         block += some
@@ -105,19 +110,15 @@ def _embed_block(
     sequences = [residues[digest][: job.limit] for digest in digests]
     vectors: dict[bytes, npt.NDArray[np.float32]] = {}
     for index, result in engine.run(sequences, job.settings):
-        if isinstance(result, str):
-            spool.mark_failed_digest(digests[index], result)
+        if isinstance(result, Problem):
+            spool.mark_failed(digests[index], result, result.code)
         else:
             vectors[digests[index]] = result.vector
             report.computed += 1
             report.residues += len(sequences[index])
         progress.advance(len(sequences[index]))
     kept = [
-        SpooledRecord(
-            r.id, job.flags(r), min(r.length, job.limit or r.length), r.digest, r.part, r.row
-        )
-        for r in block
-        if r.digest in vectors
+        replace(r, flags=job.flags(r), length=job.length(r)) for r in block if r.digest in vectors
     ]
     report.records += len(kept)
     rows = [vectors[r.digest] for r in kept]

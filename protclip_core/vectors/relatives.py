@@ -51,7 +51,7 @@ class RelativeSource:
     carried
         Its annotated proteins.
     exclude_self
-        Whether a protein is no relative of the one with its own id (or accession).
+        Whether a protein is never its own relative, by id or accession.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class RelativeSource:
     def tell(self) -> None:
         """Say who had no relative, and who found himself, once all have asked."""
         if self._without:
-            text = "%s: %s of %s proteins have no annotated relative there; the text alone counts"
+            text = "%s: %s of %s proteins have no annotated relative there; only the text counts"
             _log.warning(text, self.where, f"{self._without:,}", f"{self._seen:,}")
         if self._selves:
             done = "were left out" if self._excludes else "were learned from"
@@ -196,7 +196,7 @@ class Neighbours(RelativeSource):
 class Homologs(RelativeSource):
     """Annotated proteins of a FASTA file, by an aligner; weighted by bit score.
 
-    All proteins are aligned at once, before the first is asked for.
+    All proteins are aligned at once, at the start.
 
     Parameters
     ----------

@@ -8,12 +8,10 @@ Legend: N proteins of a block, D width of a vector.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 import numpy as np
@@ -26,11 +24,11 @@ from protclip_core.measure.nearest import usable_rows
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, describe_model
 from protclip_core.options import Space
 from protclip_core.progress import Progress
-from protclip_core.records import Failure
 from protclip_core.store.format import FORMAT, HDF5_SIGNATURE
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.spool import SpooledRecord
 from protclip_core.vector_spec import VectorSpec
+from protclip_core.vectors.block import KEPT_FAILURES, Source, VectorBlock, no_usable, no_vector
 from protclip_core.vectors.embed_job import EmbedJob, EmbedReport
 from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.vectors.embed_rows import embed_rows
@@ -42,95 +40,12 @@ from protclip_core.vectors.store_model import (
 )
 from protclip_core.vectors.tables import AnyStore, VectorTable, table_form
 
-__all__ = ["KEPT_FAILURES", "NO_VECTOR", "FastaSource", "Source", "VectorBlock", "is_store"]
-__all__ += ["no_usable", "no_vector", "open_vectors", "read_all"]
+__all__ = ["FastaSource", "is_store", "open_vectors", "read_all"]
 
 _log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
-#: Why a protein of a store has no usable vector.
-NO_VECTOR = "its vector is zero or not finite"
-#: Failures that are kept to be shown.
-KEPT_FAILURES = 5
 _STORE_ROWS = 1024
-
-
-@dataclass(frozen=True, eq=False)
-class VectorBlock:
-    """Some proteins.
-
-    Attributes
-    ----------
-    ids
-        N ids.
-    vectors
-        ``(N, D)`` float32, finite and not zero, unless unusable ones are kept.
-    columns
-        Gives their lengths ``(N,)`` int64, 0 where a store does not say, and the sha256 of
-        their sequences ``(N, 32)`` uint8, zeros where it does not say.
-    sequences
-        Residues; ``None`` from a store, which does not hold them.
-    """
-
-    ids: list[str]
-    vectors: Floats
-    columns: Callable[[], tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]
-    sequences: list[str] | None = None
-
-
-class Source(AbstractContextManager["Source"]):
-    """Proteins in input order, with their vectors; make one with `open_vectors`.
-
-    Attributes
-    ----------
-    name
-        Name of the input, for messages.
-    spec
-        How the vectors are made; of FASTA files complete after the first block.
-    num_failures, first_failures
-        Proteins without a vector, once `blocks` has ended; the first five of them.
-    """
-
-    def __init__(self, name: str, spec: VectorSpec) -> None:
-        self.name, self.spec = name, spec
-        self.num_failures, self.first_failures = 0, list[Failure]()
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the input."""
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the vectors as they are stored, in float32; 0 for FASTA files."""
-        return 0
-
-    @property
-    def info(self) -> ModelInfo:
-        """The model."""
-        raise NotImplementedError
-
-    @property
-    def input(self) -> HeadInput:
-        """What a head that is fitted on these vectors takes; known as `spec` is."""
-        raise NotImplementedError
-
-    def resolve(self, space: str | None) -> str:
-        """Choose a space: ``"joint"``, ``"encoder"``, None for joint where a model takes texts.
-
-        Raises
-        ------
-        UsageError
-            The input or its model does not have that space.
-        """
-        raise NotImplementedError
-
-    def blocks(self, progress: Progress, space: str | None = None) -> Iterator[VectorBlock]:
-        """Yield all proteins that have a vector, in the space of the source or another one."""
-        raise NotImplementedError
 
 
 def open_vectors(
@@ -256,20 +171,6 @@ def is_store(path: str) -> bool:
 def _names_store(path: str) -> bool:
     """Tell whether a missing file was meant to be a store."""
     return path.endswith((".h5", ".hdf5")) and not Path(path).exists()
-
-
-def no_usable(name: str, count: int) -> InputError:
-    """Return the error for an input without any usable vector."""
-    return InputError(
-        f"none of its {count:,} vectors can be used: they are zero or not finite",
-        code="input.no_usable_vector",
-        where=name,
-    )
-
-
-def no_vector(name: str, row: int, id: str) -> Failure:
-    """Return the failure of a protein whose vector cannot be used, by its row in a store."""
-    return Failure(name, row + 1, id, NO_VECTOR, "record.no_direction")
 
 
 def _name_of(store: AnyStore, given: str | None, like: VectorSpec | None) -> str | None:

@@ -27,7 +27,11 @@ from protclip_core.store.reader import EmbeddingStore
 __all__ = ["AnyStore", "VectorTable", "table_form"]
 
 Floats = npt.NDArray[np.float32]
-_NAMES = ("embeddings", "vectors", "embedding")  # of the matrix of an npz; ids are beside it
+_NAMES = (
+    "embeddings",
+    "vectors",
+    "embedding",
+)  # of the matrix of an npz; the ids are in another array
 _START = 1 << 16
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*|\s*[-+]?(nan|inf)\s*", re.I)
 
@@ -51,13 +55,13 @@ def table_form(path: str) -> str | None:
         if magic == b"PAR1":
             return "parquet"
         with open_input(path) as stream:
-            lines = stream.read(_START).decode("utf-8-sig").splitlines()[:2]
+            lines = stream.read(_START).decode("utf-8-sig", "replace").splitlines()[:2]
     except (OSError, ValueError, zipfile.BadZipFile, InputError):
         return None  # whoever reads it says why
     for form, separator in (("tsv", "\t"), ("csv", ",")):
-        cells = lines[-1].split(separator) if lines else []
-        if len(cells) > 2 and all(_NUMBER.fullmatch(cell) for cell in cells[1:]):
-            return form
+        for cells in (line.split(separator) for line in lines if not line.startswith(">")):
+            if len(cells) > 2 and all(map(_NUMBER.fullmatch, cells[1:])):
+                return form
     return None
 
 

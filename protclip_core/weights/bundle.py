@@ -51,7 +51,7 @@ from msgspec import Struct
 
 from protclip_core.errors import ModelError
 from protclip_core.io.json_fields import Sha256, one_line, read_as
-from protclip_core.weights.content import describe_content, safetensors_shapes
+from protclip_core.weights.file_kinds import describe_content, safetensors_shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,11 +109,17 @@ class Bundle:
         for name in names or tuple(self.files):
             path = self.path / name
             if not path.is_file():
-                raise ModelError("file of the model is missing", where=str(path), hint=_FETCH_AGAIN)
+                raise ModelError(
+                    "file of the model is missing",
+                    code="model.missing_file",
+                    where=str(path),
+                    hint=_FETCH_AGAIN,
+                )
             found = sha256_of(path)
             if found != self.files[name]:
                 raise ModelError(
                     f"sha256 mismatch, expected {self.files[name]}, got {found}",
+                    code="model.hash_mismatch",
                     where=str(path),
                     hint=_FETCH_AGAIN,
                 )
@@ -144,6 +150,7 @@ class Bundle:
         except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise ModelError(
                 f"not a readable safetensors file (it looks like {describe_content(path)})",
+                code="model.damaged",
                 where=str(path),
                 hint=_FETCH_AGAIN,
             ) from error
@@ -165,23 +172,34 @@ def open_bundle(path: str | Path) -> Bundle:
     files = _listed_files(manifest, str(folder / MANIFEST))
     for needed in (CONFIG, WEIGHTS):
         if needed not in files:
-            raise ModelError(f"manifest does not name {needed}", where=str(folder / MANIFEST))
+            raise ModelError(
+                f"manifest does not name {needed}",
+                code="model.bad_manifest",
+                where=str(folder / MANIFEST),
+            )
     for name in files:
         # A manifest is data from elsewhere: it may only speak of files in its own folder.
         if Path(name).name != name or name in {"", ".", ".."} or not name.isprintable():
             shown = one_line(repr(name), 80)
-            raise ModelError(f"manifest names {shown}, outside the bundle", where=str(folder))
+            raise ModelError(
+                f"manifest names {shown}, outside the bundle",
+                code="model.bad_manifest",
+                where=str(folder),
+            )
     bundle = Bundle(folder, _read_json(folder / CONFIG), files)
     bundle.verify((CONFIG,))
     config = bundle.config
     if config.get("format") != FORMAT:
         shown = one_line(reprlib.repr(config.get("format")), 80)
-        raise ModelError(f"format is {shown}, not {FORMAT!r}", where=str(folder))
+        raise ModelError(
+            f"format is {shown}, not {FORMAT!r}", code="model.unknown_format", where=str(folder)
+        )
     version = config.get("format_version")
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ModelError(
             f"bundle format version {one_line(reprlib.repr(version), 80)}, "
             f"this protclip reads up to {FORMAT_VERSION}",
+            code="model.newer_version",
             where=str(folder),
             hint="install a newer protclip",
         )
@@ -257,7 +275,7 @@ def write_bundle(
         kept = value.to(torch.float16) if half and value.is_floating_point() else value
         if value.is_floating_point() and not bool(torch.isfinite(kept).all()):
             what = "values that float16 cannot store" if half else "NaN or infinity"
-            raise ModelError(f"holds {what}", where=f"tensor {name}")
+            raise ModelError(f"holds {what}", code="model.bad_tensor", where=f"tensor {name}")
         kept = kept.contiguous()
         # Tensors that share memory are refused by safetensors.
         storage = kept.untyped_storage().data_ptr()
@@ -265,7 +283,7 @@ def write_bundle(
         used.add(storage)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    # Without a manifest the folder is no bundle: it goes first and comes last.
+    # Without a manifest the folder is not a bundle: it goes first and comes last.
     (folder / MANIFEST).unlink(missing_ok=True)
     save_file(stored, folder / WEIGHTS)
     # safetensors makes it as private as a temporary file; it is to be as its neighbours.
@@ -301,16 +319,24 @@ def _read_json(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(_MOST_JSON_BYTES + 1)
         if len(data) > _MOST_JSON_BYTES:
-            raise ModelError(f"has more than {_MOST_JSON_BYTES:,} bytes", where=str(path))
+            raise ModelError(
+                f"has more than {_MOST_JSON_BYTES:,} bytes", code="model.too_large", where=str(path)
+            )
         content = json.loads(data)
     except FileNotFoundError:
-        raise ModelError("no such file", where=str(path), hint="not a model bundle") from None
+        raise ModelError(
+            "no such file", code="model.not_found", where=str(path), hint="not a model bundle"
+        ) from None
     except RecursionError:
-        raise ModelError("cannot be read (too many brackets)", where=str(path)) from None
+        raise ModelError(
+            "cannot be read (too many brackets)", code="model.bad_json", where=str(path)
+        ) from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot be read ({error})", where=str(path)) from error
+        raise ModelError(
+            f"cannot be read ({error})", code="model.unreadable", where=str(path)
+        ) from error
     if not isinstance(content, dict):
-        raise ModelError("is not a JSON object", where=str(path))
+        raise ModelError("is not a JSON object", code="model.bad_json", where=str(path))
     return content
 
 
@@ -329,5 +355,7 @@ def count_parameters(bundle: Bundle) -> int:
         with safe_open(path, framework="numpy") as file:
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     except SafetensorError as error:
-        raise ModelError(f"not a readable safetensors file ({error})", where=str(path)) from error
+        raise ModelError(
+            f"not a readable safetensors file ({error})", code="model.damaged", where=str(path)
+        ) from error
     return sum(math.prod(shape) for shape in shapes)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from protclip_core.errors import ModelError
 from protclip_core.io.json_fields import one_line
-from protclip_core.weights.content import MOST_TENSORS, describe_content
+from protclip_core.weights.file_kinds import MOST_TENSORS, describe_content
 
 __all__ = ["TRUSTED_FORM", "load_pickled_tensors", "shown"]
 
@@ -52,7 +52,7 @@ def load_pickled_tensors(path: Path) -> dict[str, Any]:
         ):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ModelError("no such weights file", where=where) from None
+        raise ModelError("no such weights file", code="model.not_found", where=where) from None
     except pickle.UnpicklingError as error:
         # torch's own text tells how to switch the check off, which we never advise.
         found = re.search(
@@ -64,12 +64,16 @@ def load_pickled_tensors(path: Path) -> dict[str, Any]:
         else:
             what = f" (it looks like {looks})"
         raise ModelError(
-            f"refused: not a plain weights file{what}", where=where, hint=TRUSTED_FORM
+            f"refused: not a plain weights file{what}",
+            code="model.untrusted",
+            where=where,
+            hint=TRUSTED_FORM,
         ) from None
     except MemoryError as error:
         raise ModelError(
             f"asks for more memory than there is (it looks like {describe_content(path)}, of "
             f"{path.stat().st_size:,} bytes)",
+            code="model.too_large",
             where=where,
             hint=_FETCH_AGAIN,
         ) from error
@@ -78,11 +82,14 @@ def load_pickled_tensors(path: Path) -> dict[str, Any]:
         raise ModelError(
             f"cannot be read as a weights file (it looks like {describe_content(path)}; "
             f"{type(error).__name__})",
+            code="model.damaged",
             where=where,
             hint=_FETCH_AGAIN,
         ) from error
     if not isinstance(content, dict):
-        raise ModelError("is not a table of tensors", where=where, hint=TRUSTED_FORM)
+        raise ModelError(
+            "is not a table of tensors", code="model.unknown_layout", where=where, hint=TRUSTED_FORM
+        )
     _check_plain(content, where)
     return content
 
@@ -93,16 +100,24 @@ def _check_plain(content: dict[Any, Any], where: str) -> None:
     tables = [content, *(value for value in content.values() if isinstance(value, dict))]
     for table in tables:
         if sum(isinstance(value, Tensor) for value in table.values()) > MOST_TENSORS:
-            raise ModelError(f"holds more than {MOST_TENSORS:,} tensors", where=where)
+            raise ModelError(
+                f"holds more than {MOST_TENSORS:,} tensors", code="model.too_large", where=where
+            )
         for name, value in table.items():
             if not isinstance(name, str) and (table is content or isinstance(value, Tensor)):
                 raise ModelError(
                     f"names an entry by {shown(name)}, not by text",
+                    code="model.unknown_layout",
                     where=where,
                     hint=TRUSTED_FORM,
                 )
             if isinstance(value, Tensor) and (fault := _tensor_fault(value)):
-                raise ModelError(f"tensor {shown(name)} is {fault}", where=where, hint=TRUSTED_FORM)
+                raise ModelError(
+                    f"tensor {shown(name)} is {fault}",
+                    code="model.bad_tensor",
+                    where=where,
+                    hint=TRUSTED_FORM,
+                )
 
 
 def _tensor_fault(value: Tensor) -> str:

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from protclip_core.errors import ModelError
 from protclip_core.io.json_fields import one_line
 from protclip_core.weights.bundle import sha256_of
-from protclip_core.weights.content import describe_content, safetensors_shapes
+from protclip_core.weights.file_kinds import describe_content, safetensors_shapes
 from protclip_core.weights.names import adapter_not_merged
 from protclip_core.weights.pickled import TRUSTED_FORM, load_pickled_tensors, shown
 
@@ -64,7 +64,12 @@ def check_tensors(
     """
     for name, value in tensors.items():
         if not isinstance(value, Tensor):
-            raise ModelError(f"{prefix}{name} is no tensor", where=where, hint=_FETCH_AGAIN)
+            raise ModelError(
+                f"{prefix}{name} is not a tensor",
+                code="model.bad_tensor",
+                where=where,
+                hint=_FETCH_AGAIN,
+            )
     missing = [prefix + name for name in sorted(set(expected) - set(tensors))]
     surplus = [prefix + name for name in sorted(set(tensors) - set(expected))]
     wrong = [
@@ -80,6 +85,7 @@ def check_tensors(
     if faults:
         raise ModelError(
             "tensors do not fit the model: " + "; ".join(faults),
+            code="model.tensors_differ",
             where=where,
             hint="the file is of another model or damaged",
         )
@@ -87,12 +93,16 @@ def check_tensors(
         if value.dtype not in _FLOATS:
             raise ModelError(
                 f"tensor {prefix}{name} is of type {str(value.dtype).removeprefix('torch.')}",
+                code="model.bad_tensor",
                 where=where,
                 hint="get the weights as they were published, not packed into fewer bits",
             )
         if not bool(torch.isfinite(value).all()):
             raise ModelError(
-                f"tensor {prefix}{name} holds NaN or infinity", where=where, hint=_FETCH_AGAIN
+                f"tensor {prefix}{name} holds NaN or infinity",
+                code="model.bad_tensor",
+                where=where,
+                hint=_FETCH_AGAIN,
             )
 
 
@@ -216,6 +226,7 @@ def weights_files(directory: Path) -> list[Path]:
     found = f", only {other[0]}, which protclip does not read" if other else ""
     raise ModelError(
         f"no weights (model.safetensors or pytorch_model.bin) in it{found}",
+        code="model.no_weights",
         where=str(directory),
         hint=TRUSTED_FORM if other else _FETCH_AGAIN,
     )
@@ -244,6 +255,7 @@ def read_weights_files(files: Sequence[Path]) -> dict[str, Tensor]:
                 if not isinstance(value, Tensor):
                     raise ModelError(
                         f"entry {shown(name)} is a {type(value).__name__}, not a tensor",
+                        code="model.bad_tensor",
                         where=str(path),
                         hint="the weights of transformers are a plain table of tensors",
                     )
@@ -256,6 +268,7 @@ def read_weights_files(files: Sequence[Path]) -> dict[str, Tensor]:
         except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
             raise ModelError(
                 f"not a readable safetensors file (it looks like {describe_content(path)})",
+                code="model.damaged",
                 where=str(path),
                 hint=_FETCH_AGAIN,
             ) from error
@@ -269,15 +282,30 @@ def _shards(directory: Path, index: Path) -> list[Path]:
         names = set(json.loads(index.read_bytes())["weight_map"].values())
     except RecursionError:
         raise ModelError(
-            "cannot be read (too many brackets)", where=str(index), hint=_FETCH_AGAIN
+            "cannot be read (too many brackets)",
+            code="model.bad_json",
+            where=str(index),
+            hint=_FETCH_AGAIN,
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"cannot be read ({error})", where=str(index), hint=_FETCH_AGAIN) from None
+        raise ModelError(
+            f"cannot be read ({error})",
+            code="model.unreadable",
+            where=str(index),
+            hint=_FETCH_AGAIN,
+        ) from None
     strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
     if strange or not names:
-        raise ModelError("names no shards of its own directory", where=str(index))
+        raise ModelError(
+            "names no shards of its own directory", code="model.bad_manifest", where=str(index)
+        )
     files = [directory / name for name in sorted(names)]
     for path in files:
         if not path.is_file():
-            raise ModelError("shard of the model is missing", where=str(path), hint=_FETCH_AGAIN)
+            raise ModelError(
+                "shard of the model is missing",
+                code="model.missing_file",
+                where=str(path),
+                hint=_FETCH_AGAIN,
+            )
     return files

@@ -61,10 +61,13 @@ def read_tokenizer(data: bytes, vocab_size: int, max_tokens: int, where: str) ->
     if not ids or max(ids) >= vocab_size:
         raise ModelError(
             f"its {len(ids):,} tokens do not fit the {vocab_size:,} of the text encoder",
+            code="model.bad_tokenizer",
             where=where,
         )
     if tokenizer.num_special_tokens_to_add(is_pair=False) >= max_tokens:
-        raise ModelError("adds more special tokens than a text may have", where=where)
+        raise ModelError(
+            "adds more special tokens than a text may have", code="model.bad_tokenizer", where=where
+        )
     return tokenizer
 
 
@@ -79,7 +82,9 @@ def tokenizer_errors(what: str, where: str) -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = one_line(str(error).rpartition(": ")[2], 120) or type(error).__name__
-        raise ModelError(f"{what} ({reason})", where=where, hint=_DAMAGED) from error
+        raise ModelError(
+            f"{what} ({reason})", code="model.bad_tokenizer", where=where, hint=_DAMAGED
+        ) from error
 
 
 _DAMAGED = "the copy is damaged: fetch or install the model again"
@@ -102,6 +107,7 @@ def _check_parts(data: bytes, vocab_size: int, where: str) -> None:
     if fault is not None:
         raise ModelError(
             f"is not a readable tokenizer ({one_line(fault, 120)})",
+            code="model.bad_tokenizer",
             where=where,
             hint="a text encoder needs the tokenizer of a BERT, undamaged",
         )

@@ -201,7 +201,7 @@ def _write_inputs(place: Path, fasta: Path | None) -> None:
     lines = [f"{line}\t{rng.randint(0, 1)}" for line in lines]
     (place / "labelled.tsv").write_text("\n".join(["protein_a\tprotein_b\tlabel", *lines, ""]))
     lines = [f"{id}\t{rng.choice('abc')}" for id in ids]
-    (place / "labels.tsv").write_text("\n".join(["protein\tlabel", *lines, ""]))
+    (place / "labels.tsv").write_text("\n".join(["protein_id\tlabel", *lines, ""]))
     (place / "one.txt").write_text("\n".join([*ids[:6], ""]))
     (place / "two.txt").write_text("\n".join([*ids[6:14], ""]))
 

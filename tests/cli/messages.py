@@ -63,7 +63,7 @@ mutate x.fa --scan --region 9-2
 mutate x.fa --scan --region all
 mutate x.fa --scan --variants v.tsv
 mutate x.fa --variants v.tsv --plot x.png
-mutate x.fa --scan --plot x.svg
+mutate x.fa --scan --plot x.gif
 mutate x.fa --scan --method pll --plot x.png
 mutate x.fa --variants nosuch.tsv
 mutate fit

@@ -66,7 +66,7 @@ def test_predict(classify):
     done = classify("predict", "x.h5", "--head", "x.head")
     assert done.rc == 0 and done.err == f"labels for {len(PROTEINS)} of {len(PROTEINS)} proteins\n"
     header, *lines = [line.split("\t") for line in done.out.splitlines()]
-    assert header == ["protein_id", "label", "probability", "rank"]
+    assert header == ["protein_id", "label", "probability", "rank", "note"]
     assert [line[0] for line in lines] == [id for id, _sequence in PROTEINS]
     done = classify("predict", "x.h5", "--head", "x.head", "--top-k", "3", "--format", "jsonl")
     rows = [json.loads(line) for line in done.out.splitlines()]

@@ -19,7 +19,7 @@ BAD_FILES = [
     (b"\x7fELF\x02\x01\x01\x00", "line 1: not FASTA", "binary data"),
     (">a\nMKV\n".encode("utf-16"), "line 1: the text is UTF-16"),
     (b">caf\xe9\nMKV\n", "record 1", "line 1 is not UTF-8"),
-    (b">a\0b\nMKV\n", "record 1", "holds a NUL"),
+    (b">a\0b\nMKV\n", "record 1", "has a NUL character"),
     (b">\nMKV\n", "record 1", "has no id"),
     (b">a\n>b\nMKV\n", "record 1 (a)", "has no sequence"),
     (b">a\nMKV>b\nMLL\n", "record 1 (a)", "'>' at residue 4 (line 2)", "a newline is missing"),
@@ -42,7 +42,7 @@ def test_bad_input_is_3_and_nothing_is_published(embed, tmp_path, data, said):
     """Faults 24 to 27, 29, 30, 32, 33: the place, what it is, one line; before a model loads."""
     (tmp_path / "x.fa").write_bytes(data)
     one_error(embed("x.fa", prelude=NO_MODEL), 3, "x.fa", *said)
-    assert {path.name for path in tmp_path.iterdir()} == {"x.fa", ".x.h5.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"x.fa"}
 
 
 def test_flipped_bit_in_gzip_publishes_nothing(embed, tmp_path):
@@ -125,5 +125,5 @@ def test_hostile_ids_come_back_and_touch_nothing(embed, tmp_path):
         assert done.rc == 0
         assert "\x1b" not in done.err
         assert read(tmp_path / "x.h5")[0] == ids
-    assert {path.name for path in tmp_path.iterdir()} == {"x.fa", "x.h5", ".x.h5.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"x.fa", "x.h5"}
     assert [row[0] for row in rows_of(embed("x.fa", "-o", "-").out)] == ids

@@ -186,7 +186,7 @@ def test_strict_prints_nothing_where_a_row_cannot_be_scored(mutate, tmp_path):
         (["x.fa", "--scan", "--plot", "a.png"], 2, "--plot draws one protein, there are 3"),
         (["x.fa", "--variants", "v.tsv", "--plot", "a.png"], 2, "--plot is for scans"),
         (["x.fa", "--scan", "--plot", "a.png", "--method", "pll"], 2, "draws no heat map"),
-        (["one.fa", "--scan", "--plot", "a.pdf"], 2, "--plot draws PNG"),
+        (["one.fa", "--scan", "--plot", "a.gif"], 2, "a.gif: a picture"),
         (["-", "--variants", "-"], 2, "[usage.stdin_twice]"),
         (["x.fa", "--variants", "nosuch.tsv"], 3, "nosuch.tsv: no such file"),
         (["nosuch.fa", "--variants", "v.tsv"], 3, "nosuch.fa: no such file"),

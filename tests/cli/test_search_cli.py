@@ -142,7 +142,7 @@ def test_another_model_and_one_without_texts(search, protclip, place, tiny_bundl
         (["x.h5", "heme", "--backend", "other"], 2, "'--backend'"),
         (["x.h5", "--like", "nosuch"], 3, "x.h5: no protein 'nosuch' among its 12"),
         (["x.h5", "--query-file", "nosuch"], 3, "nosuch: no such file"),
-        (["x.h5", "--texts", "-"], 3, "<stdin>: holds no text"),
+        (["x.h5", "--texts", "-"], 3, "<stdin>: has no text"),
         (["nosuch.h5", "heme"], 4, "nosuch.h5: no such file"),
         (["example.fasta", "heme"], 4, "it looks like a FASTA file"),
     ],

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from protclip_cli.main import app
+from tests.cli.surface import commands
 from tests.support.environment import patient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,20 +75,17 @@ def test_the_main_command_prints_what_the_readme_shows(workplace: Path) -> None:
 
 def test_every_protclip_line_is_understood() -> None:
     """Each option in the README exists: the command's own parser takes the line."""
-    from typer.main import get_command
-
-    from protclip_cli.main import app
-
-    group = get_command(app)
+    known = {words: command for words, command, hidden in commands(app, "protclip") if not hidden}
     seen = 0
     for line in lines("protclip ") + [lines("zcat")[0].partition("| ")[2]]:
-        words = shlex.split(line)[1:]
+        words = shlex.split(line)
         words = words[: words.index("|")] if "|" in words else words
-        command, context = group, None
-        while hasattr(command, "commands"):
-            context = command.make_context(words[0], [], parent=context, resilient_parsing=True)
-            _, command, words = command.resolve_command(context, words)
-        command.make_context("test", words, parent=context)
+        words = words[: words.index("<")] if "<" in words else words
+        length = max(n for n in range(1, len(words) + 1) if " ".join(words[:n]) in known)
+        command = known[" ".join(words[:length])]
+        command.make_context("test", words[length:])
+        old = {name for p in command.params if getattr(p, "hidden", False) for name in p.opts}
+        assert not old & set(words), "an old spelling"
         seen += 1
     assert seen >= 10
 

@@ -10,13 +10,13 @@ import os
 import re
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from protclip_core.store.journal import read_key
-from protclip_core.store.parts import PartStore
 from protclip_core.store.reader import EmbeddingStore
+from protclip_core.store.spool_file import SpoolFile
 from protclip_core.store.tools import verify_store
 from tests.support.environment import patient
 from tests.support.helpers import random_proteins
@@ -38,6 +38,13 @@ def noting(self, sequences, *arguments):
         log.write("".join(name + "\\n" for name in names).encode())
     return found
 ProteinModel.embed_batch = noting
+from protclip_core.store.work import Work
+commit = Work.commit
+def noted(self, done):
+    commit(self, done)
+    with open("commits.log", "ab", buffering=0) as log:
+        log.write(b".")
+Work.commit = noted
 """
 #: The same, and so slow that a test can act meanwhile.
 SLOW = (
@@ -79,6 +86,9 @@ class Bench:
         return ["embed", "x.fa", *fixed, *more]
 
     def start(self, *more, prelude=SMALL_PARTS, **options):
+        if not self.partial.exists():
+            with suppress(OSError):  # the disk may be read-only by now
+                (self.folder / "commits.log").unlink()
         return self.program.start(
             *self.arguments(*more), cwd=self.folder, prelude=prelude, **options
         )
@@ -94,18 +104,21 @@ class Bench:
         return lines
 
     def finished(self):
-        """Digests that the finished parts hold."""
-        if not (self.partial / "run.json").exists():
+        """Digests of the sequences whose vectors are committed."""
+        if not (self.partial / "work").exists():
             return set()
-        parts = PartStore.open(self.partial, read_key(self.partial), resume=True)
-        return {bytes(digest).hex() for _, digests in parts.digests() for digest in digests}
+        file = SpoolFile(self.partial / "work", "", durable=True)
+        try:
+            found = file.run("SELECT digest FROM sequences WHERE row = -1").fetchall()
+        finally:
+            file.close()
+        return {digest.hex() for (digest,) in found}
 
     def until_part(self, count=1):
-        """Wait until parts are finished."""
-        journal = self.partial / "journal.jsonl"
-        end = time.monotonic() + patient(30)
-        while not journal.exists() or journal.read_bytes().count(b"\n") < count:
-            assert time.monotonic() < end, "no part was finished"
+        """Wait until this many commits of vectors were made."""
+        log, end = self.folder / "commits.log", time.monotonic() + patient(30)
+        while not log.exists() or log.stat().st_size < count:
+            assert time.monotonic() < end, "no vectors were committed"
             time.sleep(0.005)
 
     def until_computed(self, run, count):
@@ -121,7 +134,7 @@ class Bench:
             time.sleep(0.005)
 
     def names(self):
-        return {path.name for path in self.folder.iterdir()} - {"computed.log", "go"}
+        return {path.name for path in self.folder.iterdir()} - {"computed.log", "commits.log", "go"}
 
     def read(self, path=None):
         assert verify_store(path or self.store) == []
@@ -141,7 +154,7 @@ def assert_same(found, wanted):
 
 PROTEINS = random_proteins(280, seed=11, longest=80)
 PROTEINS += [(f"twin{i}", PROTEINS[3 * i][1]) for i in range(20)]
-CLEAN = {"x.fa", "x.h5", ".x.h5.lock"}
+CLEAN = {"x.fa", "x.h5"}
 
 
 def resume_and_compare(bench, wanted):

@@ -7,8 +7,11 @@ import random
 import signal
 import time
 
+import numpy as np
 import pytest
 
+from protclip_core.store.reader import EmbeddingStore
+from protclip_core.store.spool_file import SpoolFile
 from tests.faults.embedding import (
     CLEAN,
     HELD,
@@ -60,8 +63,11 @@ def deadly(inner, when):
         return result
     return call
 compute._PART_BYTES = 150 * 64 * 4
-for name in ("fsync", "replace"):
-    setattr(os, name, deadly(getattr(os, name), {when!r}))
+from protclip_core.store.spool_file import SpoolFile
+for place, name in (
+    (os, "fsync"), (os, "replace"), (SpoolFile, "commit"), (SpoolFile, "run_for_each")
+):
+    setattr(place, name, deadly(getattr(place, name), {when!r}))
 """
 )
 
@@ -69,7 +75,7 @@ for name in ("fsync", "replace"):
 @pytest.mark.full(but="before")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_inside_every_commit_and_the_assembly(bench, wanted, request, when):
-    """Faults 2 and 3: at each fsync and rename in turn (each fourth, without --nightly)."""
+    """Faults 2 and 3: at each commit, fsync and rename in turn (each fourth, if not --nightly)."""
     step = 1 if request.config.getoption("--nightly") else 4
     last_killed = 0
     for n in range(1 + (when == "after"), 200, step):
@@ -125,7 +131,7 @@ def test_signal_keeps_what_is_finished(bench, wanted, number):
         "warning: finished proteins of x.h5 are kept; go on with --resume",
         f"error: stopped by {signal.Signals(number).name}",
     ]
-    assert bench.names() == {"x.fa", ".x.h5.lock", "x.h5.partial"}
+    assert bench.names() == {"x.fa", "x.h5.partial"}
     assert resume_and_compare(bench, wanted) >= 40
 
 
@@ -141,7 +147,7 @@ def test_signal_before_anything_is_finished_leaves_nothing(bench, wanted):
     assert done.rc == 130
     if not bench.partial.exists():
         assert done.err == "error: stopped by SIGINT\n"
-        assert bench.names() == {"x.fa", ".x.h5.lock"}
+        assert bench.names() == {"x.fa"}
     resume_and_compare(bench, wanted)
 
 
@@ -280,21 +286,98 @@ def test_interrupt_during_the_first_imports_is_quiet(bench):
     assert (done.rc, done.out, done.err) == (130, "", "error: stopped by SIGINT\n")
 
 
-def test_damaged_parts_and_a_torn_journal_are_computed_again(bench, wanted):
+def test_damaged_vectors_are_computed_again(bench, wanted):
     """Fault 11: what is damaged is dropped with a warning, the rest is kept."""
     interrupt(bench, 4)
-    parts = sorted(bench.partial.glob("part-*.safetensors"))
-    data = bytearray(parts[0].read_bytes())
-    data[-1] ^= 1
-    parts[0].write_bytes(data)
-    journal = bench.partial / "journal.jsonl"
-    journal.write_bytes(journal.read_bytes()[:-5])
+    before = bench.finished()
+    work = bench.partial / "work"
+    file = SpoolFile(work, "", durable=True)
+    vectors = file.run("SELECT data, hex(digest) FROM vectors JOIN sequences ON place = key << 10")
+    (vector, digest), *_rest = vectors.fetchall()
+    file.close()
+    data = bytearray(work.read_bytes())
+    data[data.index(vector) + 17] ^= 1
+    work.write_bytes(data)
     done = bench.run("--resume")
     assert done.rc == 0
-    assert "part-000000.safetensors does not match its sha256" in done.err
-    assert "is torn and was dropped" in done.err
+    assert "the vectors of 1 proteins do not match their sha256" in done.err
+    assert before & set(bench.computed()) == {digest.lower()}
     assert_same(bench.read(), wanted)
     assert bench.names() == CLEAN
+
+
+@pytest.mark.parametrize("damage", ["cut", "header", "inner page"])
+def test_damaged_working_file_is_refused_and_stays(bench, wanted, damage):
+    """Fault 11: never a wrong number; only --overwrite discards."""
+    interrupt(bench, 4)
+    assert bench.finished()  # and what the kill left of a commit is rolled back
+    work = bench.partial / "work"
+    data = bytearray(work.read_bytes())
+    if damage == "cut":
+        data = data[: len(data) // 3]
+    elif damage == "header":
+        data[:16] = b"x" * 16
+    else:
+        data[16384:] = b"\xff" * (len(data) - 16384)
+    work.write_bytes(data)
+    done = bench.run("--resume")
+    assert done.rc == 4
+    assert done.err.splitlines()[-1].endswith("[model.damaged_work]")
+    assert work.read_bytes() == data
+    assert bench.run("--overwrite").rc == 0
+    assert_same(bench.read(), wanted)
+    assert bench.names() == CLEAN
+
+
+def test_working_folder_of_an_earlier_version_is_refused_and_stays(bench, wanted):
+    bench.partial.mkdir()
+    (bench.partial / "journal.jsonl").write_text("{}\n")
+    (bench.partial / "part-000000.safetensors").write_bytes(b"x")
+    for arguments in ([], ["--resume"]):
+        done = bench.run(*arguments)
+        assert done.rc == 2
+        assert done.err.endswith("[usage.unfinished_run]\n")
+        assert len(list(bench.partial.iterdir())) == 2
+    assert bench.run("--overwrite").rc == 0
+    assert bench.names() == CLEAN
+    assert_same(bench.read(), wanted)
+
+
+def test_resume_with_what_is_left_keeps_what_is_finished(bench, wanted):
+    """The input of the second run names none of the proteins that the first has finished."""
+    interrupt(bench, 4)
+    before = bench.finished()
+    is_done = {id: hashlib.sha256(s.encode()).hexdigest() in before for id, s in PROTEINS}
+    rest = [(id, s) for id, s in PROTEINS if not is_done[id]]
+    assert 0 < len(rest) < len(PROTEINS) - 40
+    write_fasta(bench.folder / "x.fa", rest)
+    # Interrupted once more, with yet another input.
+    run = bench.start("--resume", prelude=HELD)
+    bench.until_part(6)
+    run.send(signal.SIGKILL)
+    run.wait()
+    assert before < bench.finished()
+    write_fasta(bench.folder / "y.fa", rest[-1:])
+    bench.computed()
+    before = bench.finished()
+    arguments = ["embed", "y.fa", "-o", "x.h5", *bench.arguments("--resume")[2:]]
+    done = bench.program.start(*arguments, cwd=bench.folder, prelude=SMALL_PARTS).wait()
+    assert done.rc == 0, done
+    assert not before & set(bench.computed())
+    assert "finished records of" in done.err
+    found = bench.read()
+    sequence = dict(PROTEINS)
+    kept = {id for id, s in PROTEINS if hashlib.sha256(s.encode()).hexdigest() in before}
+    assert set(found[0]) == kept | {rest[-1][0]}
+    assert found[0][0] == rest[-1][0]
+    place = {id: row for row, id in enumerate(wanted[0])}
+    for row, id in enumerate(found[0]):
+        assert np.abs(found[1][row] - wanted[1][place[id]]).max() <= 1e-6
+        assert found[3][row] == len(sequence[id])
+    with EmbeddingStore.open(bench.store) as store:
+        assert store.attributes["input"] == "x.fa y.fa"
+        assert store.attributes["input_summary"].startswith(f"{len(found[0])} records, ")
+    assert bench.names() == CLEAN | {"y.fa"}
 
 
 def test_damaged_store_is_not_added_to(bench, wanted):

@@ -18,7 +18,8 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 
-from protclip_core.tasks.embed import task as embed
+from protclip_core.tasks.embed.task import embed_to_store
+from protclip_core.vectors import embed_job as embed
 from protclip_core.vectors.embed_request import EmbedRequest
 
 def resident():
@@ -35,7 +36,7 @@ def load_job(*arguments):
 embed.load_job = load_job
 request = EmbedRequest(
     inputs=(sys.argv[1],), output=Path(sys.argv[2]), model=sys.argv[3], device="cpu")
-report = embed.embed_to_store(request)
+report = embed_to_store(request)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(report.records, report.computed, peak - after_load[0])
 """

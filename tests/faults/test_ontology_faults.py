@@ -129,7 +129,7 @@ BROKEN = {
     ),
     "a NUL in a name": (
         with_change("name: mast\n", "name: ma\0st\n"),
-        rf":line {line_of('name: mast')}: holds a NUL; the file is damaged",
+        rf":line {line_of('name: mast')}: has a NUL character; the file is damaged",
     ),
     "latin-1": (
         TEXT.encode().replace("β-".encode(), b"\xdf-", 1),

@@ -12,24 +12,24 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import BusyError, ModelError
+from protclip_core.records import ProteinRecord
 from protclip_core.store.format import USER_BLOCK
-from protclip_core.store.parts import PartStore
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.tools import verify_store
+from protclip_core.store.work import Work
 from protclip_core.store.writer import StoreWriter
 from tests.support.environment import patient
 from tests.support.warm import unmeasured
 
 DIM = 64
-KEY = {"pooling": "mean"}
-
 COMMON = f"""
 import itertools, logging, os, resource, signal, sys, warnings
 import numpy as np
 warnings.simplefilter("error")
 logging.lastResort = logging.NullHandler()
 from protclip_core.errors import ProtclipError
-from protclip_core.store.parts import PartStore
+from protclip_core.records import ProteinRecord
+from protclip_core.store.work import Work
 from protclip_core.store.writer import StoreWriter
 
 DIM = {DIM}
@@ -54,15 +54,25 @@ for value in itertools.count(1):
     save(sys.argv[1], value, sys.argv[2], n=50)
 """
 
-WRITE_PARTS = """
-store = PartStore.open(sys.argv[1], {"pooling": "mean"}, resume=True)
-print("ready", flush=True)
-while True:
-    number = store._next
-    _ids, vectors, lengths, flags, digests = proteins(number, 20)
-    store.append(digests, vectors, lengths, flags)
-    os.write(1, f"{number}\\n".encode())
+FILL = """
+def fill(work):
+    for number in range(3000):
+        sequence = bin(number)[2:].replace("0", "A").replace("1", "C")
+        work.add(ProteinRecord(f"p{number}", sequence, "", "x.fa", number))
+    work.begin({"pooling": "mean"})
 """
+
+WRITE_WORK = (
+    FILL
+    + """
+with Work(sys.argv[1], resume=True) as work:
+    fill(work)
+    print("ready", flush=True)
+    for window in work.pending(20, 10**9):
+        work.commit((i.key, np.full(DIM, i.key, np.float32), None) for i in window)
+        os.write(1, "".join(f"{i.key}\\n" for i in window).encode())
+"""
+)
 
 
 def names(folder):
@@ -117,43 +127,29 @@ def test_store_killed_20_times_is_the_old_or_the_new_one(tmp_path):
             assert len(store) == 200
             assert store.read([0]).shape == (1, DIM)
     save(path, 1)
-    assert names(tmp_path) == [".s.h5.lock", "s.h5"]
+    assert names(tmp_path) == ["s.h5"]
 
 
 @pytest.mark.full
-def test_parts_killed_20_times_lose_nothing_that_was_acknowledged(tmp_path):
+def test_work_killed_20_times_loses_nothing_that_was_acknowledged(tmp_path):
     rng = random.Random(2)
-    folder = tmp_path / "s.h5.partial"
     acknowledged = set()
+    space = {"ProteinRecord": ProteinRecord}
+    exec(FILL, space)
     for _attempt in range(20):
-        out = kill_after(start(WRITE_PARTS, folder), rng.uniform(0, 0.05))
+        out = kill_after(start(WRITE_WORK, tmp_path / "s.h5"), rng.uniform(0, 0.05))
         acknowledged |= {int(line) for line in out.split(b"\n")[:-1]}
-        store = PartStore.open(folder, KEY, resume=True)
-        assert acknowledged <= set(store.parts)
-        assert [number for number, _digest in store.digests()] == list(store.parts)
+        if not (tmp_path / "s.h5.partial" / "work").exists():
+            assert not acknowledged
+            continue
+        with Work(tmp_path / "s.h5", resume=True) as work:
+            space["fill"](work)
+            done = {record.key for block in work.records() for record in block}
+            done -= {item.key for window in work.pending(10**6, 10**9) for item in window}
+            assert acknowledged <= done
+            for key in done:
+                assert (work.read(key, DIM, np.float32) == key).all()
     assert len(acknowledged) > 20
-    with store.reader() as reader:
-        for number, digest in store.digests():
-            assert (digest == number % 256).all()
-            for row in range(len(digest)):
-                assert (reader.read(number, row).vector == number).all()
-    assert store.parts == tuple(range(len(store.parts)))
-
-
-def test_journal_torn_at_every_length_loses_only_the_torn_line(tmp_path):
-    folder = tmp_path / "s.h5.partial"
-    store = PartStore.open(folder, KEY, resume=False)
-    arrays = np.zeros((2, 32), np.uint8), np.ones((2, 4), np.float32), np.ones(2), np.zeros(2)
-    for _ in range(2):
-        store.append(*arrays)
-    whole = (folder / "journal.jsonl").read_bytes()
-    first = whole.index(b"\n") + 1
-    for length in range(first, len(whole)):
-        (folder / "journal.jsonl").write_bytes(whole[:length])
-        store = PartStore.open(folder, KEY, resume=True)
-        assert store.parts == (0,)
-        store.append(*arrays)
-        assert (folder / "journal.jsonl").read_bytes() == whole
 
 
 FULL = """
@@ -169,7 +165,7 @@ except ProtclipError as error:
     print(type(error).__name__, error)
 with open(path, "rb") as handle:
     assert handle.read() == old
-assert sorted(os.listdir(os.path.dirname(path))) == [".s.h5.lock", "s.h5"]
+assert sorted(os.listdir(os.path.dirname(path))) == ["s.h5"]
 """
 
 
@@ -217,7 +213,7 @@ for kind in (OSError, KeyboardInterrupt):
             break
         with open(path, "rb") as handle:
             content = handle.read()
-        assert sorted(os.listdir(os.path.dirname(path))) == [".s.h5.lock", "s.h5"]
+        assert sorted(os.listdir(os.path.dirname(path))) == ["s.h5"]
         if content != old:
             # Only the fsync of the folder may fail once the rename has been done.
             assert calls == first
@@ -257,9 +253,9 @@ def test_interrupt_inside_a_write_ends_cleanly(tmp_path):
         assert process.communicate(timeout=patient(20)) == (b"interrupted\n", b"")
         assert process.returncode == 0
         assert verify_store(path) == []
-        left += names(tmp_path) != [".s.h5.lock", "s.h5"]
+        left += names(tmp_path) != ["s.h5"]
         save(path, 0)
-        assert names(tmp_path) == [".s.h5.lock", "s.h5"]
+        assert names(tmp_path) == ["s.h5"]
     # Python may raise the interrupt between the creation of a temporary file and the block that
     # removes it: such a file is left to the next writer, as after a kill. That is rare.
     assert left <= 1
@@ -372,4 +368,4 @@ def test_lock_of_a_killed_writer_is_taken_over(tmp_path, caplog):
     save(path, 1)
     assert f"({process.pid} on" in caplog.text
     assert verify_store(path) == []
-    assert names(tmp_path) == [".s.h5.lock", "s.h5"]
+    assert names(tmp_path) == ["s.h5"]

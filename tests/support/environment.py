@@ -13,13 +13,16 @@ OURS = {"PROTCLIP_KILLS", "PROTCLIP_RECORDS", "PROTCLIP_FUZZ_CASES", "PROTCLIP_P
 _PREFIXES = ("PROTCLIP_", "HF_", "HUGGING_FACE_", "XDG_", "LC_", "SLURM_", "TORCH_", "PYTHON")
 _NAMES = {"LANG", "LANGUAGE", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR"}
 _MADE = "TESTS_ENVIRONMENT_MADE"
+_INSTALLED = "TESTS_INSTALLED_PATH"
+#: Programs that protclip looks for: tests find those alone that they put on the path themselves.
+_SOUGHT = {"diamond", "mmseqs"}
 
 
 def make_plain(environment=os.environ):
     """Make the environment that of a plain shell in an empty home, the same on each machine.
 
-    Processes that tests start inherit it. The `PATH` stays: tests that must not find what is
-    installed set one of their own.
+    Processes that tests start inherit it. The `PATH` holds what it held but the programs that
+    protclip looks for, so that no result depends on what is installed.
     """
     if _MADE in environment:  # by the process that started this one
         return
@@ -33,11 +36,32 @@ def make_plain(environment=os.environ):
     environment |= {
         _MADE: "1",
         "HOME": home,
+        "PATH": _without_sought(environment.get("PATH", os.defpath)),
+        _INSTALLED: environment.get("PATH", os.defpath),
         # The list of fonts takes seconds to make, and stays the same.
         "MPLCONFIGDIR": str(Path(tempfile.gettempdir()) / f"protclip-tests-fonts-{os.getuid()}"),
         "LC_ALL": "C.UTF-8",
         "OMP_NUM_THREADS": "1",  # threads that wait for each other on a busy machine crawl
     }
+
+
+def installed(name):
+    """Return the path of a program that this machine has, None where it has none."""
+    return shutil.which(name, path=os.environ[_INSTALLED])
+
+
+def _without_sought(path):
+    """Make a folder of links to the programs of a path, without those that are looked for."""
+    folder = Path(tempfile.mkdtemp(prefix="protclip-tests-path-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for place in path.split(os.pathsep):
+        if not Path(place).is_dir():
+            continue
+        for program in Path(place).iterdir():
+            link = folder / program.name
+            if program.name not in _SOUGHT and not link.is_symlink():
+                link.symlink_to(program.resolve())
+    return str(folder)
 
 
 def _keep_patience(environment):

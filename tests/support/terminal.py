@@ -38,8 +38,8 @@ def one_error(outcome, rc, *parts, code=None):
 
 
 NO_MODEL = """
-import protclip_core.tasks.embed.task as task
+import protclip_core.vectors.embed_job as job
 def load_job(request, info):
     raise SystemExit("the model was loaded")
-task.load_job = load_job
+job.load_job = load_job
 """

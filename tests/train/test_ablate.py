@@ -239,8 +239,7 @@ def test_errors_are_one_line(inputs, done, tmp_path, capsys):
         ({"steps": 3}, 2, "usage.other_settings", "[train] evaluate_every: 2 -> 3"),
     ):
         out = done if kind == "usage.other_settings" else tmp_path / "out"
-        given = inputs | {f"--{k}": v for k, v in changes.items()}
-        assert run(given, out) == code, changes
+        assert run(inputs, out, **changes) == code, changes
         lines = capsys.readouterr().err.splitlines()
         (line,) = [line for line in lines if line.startswith("error: ")]
         assert value in line and line.endswith(f"{kind}]")

@@ -11,10 +11,10 @@ import warnings
 import pytest
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.support.environment import patient
+from tests.train.launch import Job
 from tests.train.tiny_towers import TinyTowers, examples
 from train.data.composer import hash_texts
 from train.data.masking import IGNORED, mask_residues, mask_segments
@@ -93,9 +93,10 @@ def loss_and_gradients(model, objective, first, last, ranks=None):
     return loss.detach(), {name: gradient.clone() for name, gradient in gradients.items()}
 
 
-def work(rank, folder):
+def work(folder):
     """All cases on one rank; rank 0 writes down what came out."""
     torch.set_num_threads(1)
+    rank = int(os.environ["RANK"])
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder}/meeting",
@@ -150,24 +151,8 @@ def vectors():
 def two_ranks(tmp_path_factory):
     """What rank 0 has written down."""
     folder = tmp_path_factory.mktemp("ranks")
-    before = os.environ.get("GLOO_SOCKET_IFNAME")
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    try:
-        running = multiprocessing.start_processes(
-            work, args=(str(folder),), nprocs=RANKS, join=False, start_method="spawn"
-        )
-    finally:
-        os.environ.pop("GLOO_SOCKET_IFNAME")
-        if before is not None:
-            os.environ["GLOO_SOCKET_IFNAME"] = before
-    until = datetime.datetime.now() + datetime.timedelta(seconds=2 * SECONDS)
-    try:
-        while not running.join(timeout=1):
-            assert datetime.datetime.now() < until, "the ranks do not come to an end"
-    finally:
-        for process in running.processes:
-            process.kill()
-            process.join()
+    ended = Job(folder, work, str(folder), ranks=RANKS).wait()
+    assert [e.code for e in ended] == [0] * RANKS, ended
     return torch.load(folder / "found.pt")
 
 

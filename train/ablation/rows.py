@@ -63,7 +63,7 @@ def with_text(recipe: RunConfig, text: str, steps: int | None) -> RunConfig:
     if info.bundle is None or not info.text_encoder or info.joint_dim is None:
         raise UsageError(
             f"model {info.name} has no text encoder with a projection",
-            code="model.no_text_encoder",
+            code="usage.no_text_encoder",
             where="--text",
             hint="give the bundle that python -m train.pretrain_text leaves in its run folder",
         )

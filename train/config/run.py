@@ -88,6 +88,14 @@ class TextConfig:
             raise ValueError("give either weights or num_layers, hidden_dim, num_heads, tokenizer")
         if not self.weights and not all((*shape, self.max_tokens)):
             raise ValueError("give weights, or num_layers, hidden_dim, num_heads and max_tokens")
+        if self.hidden_dim and self.num_heads and self.hidden_dim % self.num_heads:
+            raise ValueError("hidden_dim must be a multiple of num_heads")
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """Shape of a fresh encoder; without weights, all of it is given."""
+        names = ("hidden_dim", "num_layers", "num_heads", "max_tokens")
+        return {name: int(getattr(self, name)) for name in names}
 
     @property
     def stays(self) -> bool:

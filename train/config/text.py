@@ -63,12 +63,7 @@ class TextRunConfig:
     @property
     def max_tokens(self) -> int:
         """Tokens of a text at most."""
-        return int(self.text.max_tokens or 0)
-
-    def shape(self) -> dict[str, int]:
-        """Return the shape of the encoder; a text tower does not start from weights."""
-        names = ("hidden_dim", "num_layers", "num_heads", "max_tokens")
-        return {name: int(getattr(self.text, name)) for name in names}
+        return self.text.shape["max_tokens"]
 
     def pairs(self) -> DataConfig:
         """Return what opens the pairs; sizes of protein batches do not matter here."""

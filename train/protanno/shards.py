@@ -38,7 +38,6 @@ from Bio import bgzf
 from protclip_core.errors import InputError, ModelError
 from protclip_core.io.atomic import remove_stale_temps, write_atomic
 from protclip_core.io.streams import open_input
-from protclip_core.store.journal import file_sha256
 from train.protanno.entries import Entry
 
 __all__ = ["FORMAT", "ShardInfo", "ShardSet", "ShardWriter", "read_lines", "read_shards"]
@@ -232,7 +231,7 @@ class ShardSet:
             Names the first that differs.
         """
         for number, info in enumerate(self.shards):
-            found = [file_sha256(path) for path in info.paths(self._shard_folder)]
+            found = [_sha256(path) for path in info.paths(self._shard_folder)]
             if found != [info.sha256, info.offsets_sha256]:
                 raise self._damaged(number)
 
@@ -322,3 +321,12 @@ def read_index(folder: Path) -> dict[str, Any]:
             hint=_AGAIN,
         )
     return index
+
+
+def _sha256(path: Path) -> str:
+    """Return the hex sha256 of a file; empty if it cannot be read."""
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError:
+        return ""

@@ -20,7 +20,7 @@ import numpy as np
 
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import disk_error, fsync_folder, remove_stale_temps, write_atomic
-from protclip_core.store.journal import differences
+from protclip_core.store.work import differences
 from train.protanno.sampling import new_counts
 from train.protanno.shards import ShardInfo
 

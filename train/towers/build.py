@@ -19,9 +19,11 @@ from protclip_core.encoders.esm2 import Esm2, Esm2Config
 from protclip_core.encoders.kmer_config import KmerConfig
 from protclip_core.encoders.projection import ProjectionForm
 from protclip_core.encoders.residue_heads import ResidueHeads
+from protclip_core.encoders.shapes import TextShape
 from protclip_core.errors import UsageError
-from protclip_core.models.bundle_parts import TOKENIZER, build_esm2
-from protclip_core.models.info import ModelInfo, describe_model
+from protclip_core.models.from_bundle import TOKENIZER, build_esm2
+from protclip_core.models.info import describe_model
+from protclip_core.weights.bundle import Bundle
 from protclip_core.weights.names import transformers_names
 from protclip_core.weights.tensors import fill_module, read_transformers_weights
 from train.config.run import RunConfig
@@ -107,10 +109,9 @@ def tokenizer_of(config: RunConfig) -> Tokenizer | None:
         It cannot be read.
     """
     if config.text.weights is not None:
-        info = _bundle_info(config.text.weights, "[text] weights")
-        assert info.bundle is not None
-        info.bundle.verify((TOKENIZER,))
-        path = info.bundle.path / TOKENIZER
+        bundle, _ = _text_model(config.text.weights)
+        bundle.verify((TOKENIZER,))
+        path = bundle.path / TOKENIZER
     elif config.text.tokenizer is not None:
         path = Path(config.text.tokenizer)
     else:
@@ -129,11 +130,8 @@ def tokenizer_of(config: RunConfig) -> Tokenizer | None:
 def text_limit(config: RunConfig) -> int:
     """Return the tokens of a text at most."""
     if config.text.weights is None:
-        assert config.text.max_tokens is not None
-        return config.text.max_tokens
-    info = _bundle_info(config.text.weights, "[text] weights")
-    assert info.text_encoder is not None
-    most = info.text_encoder.max_tokens
+        return config.text.shape["max_tokens"]
+    most = _text_model(config.text.weights)[1].max_tokens
     return min(most, config.text.max_tokens or most)
 
 
@@ -182,7 +180,7 @@ def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:
     else:
         raise UsageError(
             f"model {info.name} has no protein encoder that can be trained further",
-            code="model.no_protein_encoder",
+            code="usage.no_protein_encoder",
             where="[protein] weights",
             hint="give an ESM-2, or make a bundle of it with: protclip models import",
         )
@@ -190,7 +188,7 @@ def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:
     if lm_head and not has_head:
         raise UsageError(
             f"model {info.name} has no masked-LM head",
-            code="model.no_mlm_head",
+            code="usage.no_mlm_head",
             where="[model] mlm_head",
             hint="choose mlm_head = 'separate'",
         )
@@ -226,42 +224,25 @@ def _projection_form(config: RunConfig, protein: nn.Module) -> ProjectionForm | 
 def _text_encoder(config: RunConfig, vocab_size: int) -> nn.Module:
     text = config.text
     if text.weights is not None:
-        info = _bundle_info(text.weights, "[text] weights")
-        assert info.bundle is not None
-        assert info.text_encoder is not None
-        tensors = info.bundle.tensors("text_encoder.")
-        return build_bert(info.text_encoder, tensors, str(info.path), "text_encoder.")
-    assert text.hidden_dim
-    assert text.num_layers
-    assert text.num_heads
-    assert text.max_tokens
-    if text.hidden_dim % text.num_heads:
-        raise UsageError(
-            f"must be a multiple of num_heads {text.num_heads}",
-            code="usage.bad_value",
-            where="[text] hidden_dim",
-        )
-    encoder = make_bert(
-        vocab_size=vocab_size,
-        hidden_dim=text.hidden_dim,
-        num_layers=text.num_layers,
-        num_heads=text.num_heads,
-        max_tokens=text.max_tokens,
-    )
+        bundle, shape = _text_model(text.weights)
+        tensors = bundle.tensors("text_encoder.")
+        return build_bert(shape, tensors, str(bundle.path), "text_encoder.")
+    encoder = make_bert(vocab_size=vocab_size, **text.shape)
     initialise_bert(encoder)
     return encoder
 
 
-def _bundle_info(name: str, where: str) -> ModelInfo:
+def _text_model(name: str) -> tuple[Bundle, TextShape]:
+    """Return the bundle of a model with a text encoder, and the encoder's shape."""
     info = describe_model(name)
     if info.bundle is None or not info.text_encoder:
         raise UsageError(
             f"model {info.name} has no text encoder",
-            code="model.no_text_encoder",
-            where=where,
+            code="usage.no_text_encoder",
+            where="[text] weights",
             hint="protclip models import makes a bundle of a BERT",
         )
-    return info
+    return info.bundle, info.text_encoder
 
 
 def _bring_along(towers: TwoTowers, config: RunConfig) -> bool:
@@ -282,7 +263,7 @@ def _bring_along(towers: TwoTowers, config: RunConfig) -> bool:
     if info.bundle is None or info.joint_dim != config.model.projection_dim:
         return False
     if name != config.protein.weights:
-        return _bring_text_projection(towers, info)
+        return _bring_text_projection(towers, info.bundle, info.name)
     state = towers.state_dict()
     brought: dict[str, Tensor] = {}
     for key, value in info.bundle.tensors().items():
@@ -299,17 +280,16 @@ def _bring_along(towers: TwoTowers, config: RunConfig) -> bool:
     return False
 
 
-def _bring_text_projection(towers: TwoTowers, info: ModelInfo) -> bool:
+def _bring_text_projection(towers: TwoTowers, bundle: Bundle, name: str) -> bool:
     """Start from a text projection of the same form; any other is left out."""
-    assert info.bundle is not None
-    found = {name: v.float() for name, v in info.bundle.tensors("text_projection.").items()}
+    found = {key: v.float() for key, v in bundle.tensors("text_projection.").items()}
     wanted = towers.text_projection.state_dict()
     if {n: v.shape for n, v in found.items()} != {n: v.shape for n, v in wanted.items()}:
         if found:
-            _log.warning("the text projection of %s has another form and is not used", info.name)
+            _log.warning("the text projection of %s has another form and is not used", name)
         return False
     towers.text_projection.load_state_dict(found)
-    _log.info("started from %s: text encoder and text projection", info.name)
+    _log.info("started from %s: text encoder and text projection", name)
     return True
 
 

@@ -12,6 +12,7 @@ from protclip_cli.output import Results, Value, check_picture, write_json, write
 from protclip_cli.terminal import Terminal, inputs_or_pipe
 from protclip_core.errors import UsageError
 from protclip_core.options import OUTPUT, Opt
+from protclip_core.report.figures import plot_form
 from protclip_core.tasks.mutate.request import MutateRequest
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def mutate(
     request: MutateRequest,
     *,
     plot: Annotated[
-        Path | None, Opt("Heat map of a scan of one protein: .png.", metavar="FILE", panel=OUTPUT)
+        Path | None, Opt("Heat map of a scan of one protein.", metavar="FILE", panel=OUTPUT)
     ] = None,
     results: Results,
 ) -> None:
@@ -97,13 +98,7 @@ def _check_plot(
         raise UsageError(message, code="usage.missing_option", hint="add --scan")
     if request.method in ("pll", "embedding-shift"):  # before hours of passes, not after
         _refuse_method(request.method)
-    if path.suffix.lower() != ".png":
-        raise UsageError(
-            "--plot draws PNG here",
-            code="usage.output_suffix",
-            where=str(path),
-            hint="use a name ending in .png",
-        )
+    plot_form(path)
     check_picture(path, overwrite=overwrite, inputs=read, other=results)
 
 
@@ -127,6 +122,7 @@ def _draw(mutation: Mutation, path: Path) -> None:
         mutation.scans[id],
         offset=request.offset,
         region=request.region,
+        form=plot_form(path),
     )
     with open_atomic(path) as file:
         file.write(picture)

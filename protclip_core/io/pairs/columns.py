@@ -32,7 +32,7 @@ _PROTEIN = re.compile(
 )
 _PLAIN = re.compile(r"[\s_.#-]+")
 _QUOTED = re.compile(r'"[^"]*"')
-#: Two cells of at least so many residues are sequences in the place of names.
+#: Two cells of at least this many residues are sequences in the place of names.
 _SEQUENCE = re.compile(r"[ACDEFGHIKLMNPQRSTVWYXBZUOJ*]{25,}")
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def open_pairs(
     """Open a list; give its columns, and an iterator over the lines of its pairs.
 
     Blank lines and those that start with ``#`` are passed over, but that the first line may be a
-    header behind a ``#``. LF and CRLF end lines.
+    header after a ``#``. LF and CRLF end lines.
 
     Parameters
     ----------

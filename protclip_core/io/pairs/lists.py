@@ -1,6 +1,6 @@
 r"""Lists of pairs of proteins that may say whether, and how, the two interact.
 
-How columns are divided, and which ones are the proteins, is told by
+How columns are divided, and which ones are the proteins, is worked out by
 `protclip_core.io.pairs.columns`; of a list with a header further columns are known by name:
 
 ``label`` (or ``class``, ``interaction``, …)

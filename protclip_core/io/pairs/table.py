@@ -1,6 +1,6 @@
 """Tables of pairs of proteins: names in two columns, and what else a table says of each pair.
 
-How columns are divided, and which ones are the proteins, is told by
+How columns are divided, and which ones are the proteins, is worked out by
 `protclip_core.io.pairs.columns`.
 """
 
@@ -119,6 +119,7 @@ def read_pair_table(path: str | Path) -> PairTable:
     if faults:
         raise InputError(
             f"{len(faults):,} of {len(faults) + len(pairs):,} lines name no pair",
+            code="input.bad_lines",
             where=name,
             hint="give two names a line",
             details=faults[:_SHOWN],
@@ -126,7 +127,8 @@ def read_pair_table(path: str | Path) -> PairTable:
     numbers = _numbers(rows, columns)
     if not numbers:
         raise InputError(
-            "has no column of numbers beside the two of proteins",
+            "has no column of numbers besides the two protein columns",
+            code="input.no_scores",
             where=name,
             hint="give a similarity in a third column",
         )

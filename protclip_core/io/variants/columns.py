@@ -1,6 +1,6 @@
 """Which column of a table of variants holds what, told by its name and by its content.
 
-Names are compared without case and without what is no letter or digit: ``HGVSp``, ``hgvs_p``
+Names are compared without case and without what is not a letter or digit: ``HGVSp``, ``hgvs_p``
 and ``HGVS.p`` are one name.
 """
 
@@ -154,7 +154,7 @@ def _proteins(
         if first is not None and shares[first] >= _MOST:
             return first
     for rank, column in named:
-        # Numbers of rows and of records are no proteins unless the FASTA file says so.
+        # Numbers of rows and of records are not proteins unless the FASTA file says so.
         if rank < _WEAK or not _share(values[column], _is_no_name) > _MOST:
             return column
     if not headed and len(free) == 1 and not _share(values[free[0]], _is_no_name) > _MOST:

@@ -73,7 +73,9 @@ def read_variants(
     with open_input(path) as stream, closing(lines_of(stream, name)) as text:
         first = next(text, None)
         if first is None:
-            raise InputError("is empty or blank", where=name, hint="give one variant a line")
+            raise InputError(
+                "is empty or blank", code="input.empty", where=name, hint="give one variant a line"
+            )
         if form == "auto":
             form = _form(first[1], name)
         lines = chain([first], text)
@@ -99,7 +101,10 @@ def _form(first: str, name: str) -> Form:
     if first.lstrip().startswith("["):
         # No variant starts so without `p.`; a JSON array would be one row of one line, or many.
         raise InputError(
-            "is a JSON array, not JSON Lines", where=name, hint="write one object a line: jq -c .[]"
+            "is a JSON array, not JSON Lines",
+            code="input.other_format",
+            where=name,
+            hint="write one object a line: jq -c .[]",
         )
     refuse_foreign(first, name, "a file of variants")
     return "table"

@@ -31,7 +31,7 @@ def json_parts(lines: Iterable[Line], source: str) -> Iterator[RowParts]:
         if isinstance(value, dict):
             yield _parts(value, row)
         else:
-            fault = f"'{printable(made_visible(text), 40)}' is no JSON object"
+            fault = f"'{printable(made_visible(text), 40)}' is not a JSON object"
             yield replace(row, text=text[:200], fault=fault)
 
 

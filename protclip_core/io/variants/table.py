@@ -91,7 +91,9 @@ def table_parts(
             break
         comments.append(line[1])
     if not sample:
-        raise InputError("holds only comments", where=name, hint="give one variant a line")
+        raise InputError(
+            "has only comments", code="input.empty", where=name, hint="give one variant a line"
+        )
     shown = [line for line in sample if not line[1].startswith("#")]
     header = comments[-1].lstrip("# ") if comments else ""
     wanted = wanted or Wanted()
@@ -103,7 +105,12 @@ def table_parts(
     else:
         layout, headed = _told(shown, proteins, wanted, name)
         if headed == len(shown):
-            raise InputError("has a header and no rows", where=name, hint="give a row per variant")
+            raise InputError(
+                "has a header and no rows",
+                code="input.empty",
+                where=name,
+                hint="give a row per variant",
+            )
         sample = sample[headed:]
     _say(layout, name)
     skipped = sum(not comment.startswith("##") for comment in comments)
@@ -213,6 +220,7 @@ def _layout(
             shown = ", ".join(printable(made_visible(one), 30) for one in (header or [])[:_SHOWN])
             raise InputError(
                 f"no column holds variants ({shown or f'{width} columns without a header'})",
+                code="input.missing_column",
                 where=name,
                 hint="name the column",
             )
@@ -228,6 +236,7 @@ def _named(text: str, header: list[str] | None, width: int, name: str) -> int:
     shown = ", ".join(printable(made_visible(one), 30) for one in (header or [])[:_SHOWN])
     raise UsageError(
         f"no column '{printable(text)}'",
+        code="usage.no_such_column",
         where=name,
         hint=f"it has {shown}" if shown else f"it has {width} columns and no header",
     )

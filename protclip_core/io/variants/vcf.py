@@ -71,6 +71,7 @@ def vcf_parts(
             if not annotations:
                 raise InputError(
                     "declares no protein changes: neither CSQ of VEP nor ANN of SnpEff",
+                    code="input.not_annotated",
                     where=name,
                     hint="annotate it first, with VEP: --vcf --hgvs --protein --canonical",
                 )
@@ -78,7 +79,9 @@ def vcf_parts(
         number += 1
         yield from _record(RowParts(number, line, source), text, annotations, proteins, transcripts)
     if not number:
-        raise InputError("is a VCF without records", where=name, hint="check what wrote it")
+        raise InputError(
+            "is a VCF without records", code="input.empty", where=name, hint="check what wrote it"
+        )
 
 
 def _record(

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.cache import check_name
-from protclip_core.fetch.repository import refuse_remote_code
+from protclip_core.fetch.needed_files import refuse_remote_code
 from protclip_core.models.importers.configs import read_config
 from protclip_core.weights.bundle import MANIFEST, Bundle
-from protclip_core.weights.content import describe_content, is_safetensors
+from protclip_core.weights.file_kinds import describe_content, is_safetensors
 from protclip_core.weights.names import refuse_adapter
 
 if TYPE_CHECKING:
@@ -108,9 +108,14 @@ def import_model(
     source, target = Path(source), Path(target)
     check_name(name)
     if not source.exists():
-        raise UsageError("no such file or folder", where=str(source), hint="check the path")
+        raise UsageError(
+            "no such file or folder",
+            code="usage.no_such_file",
+            where=str(source),
+            hint="check the path",
+        )
     if (source / MANIFEST).is_file():
-        from protclip_core.models.bundle_parts import check_bundle
+        from protclip_core.models.from_bundle import check_bundle
         from protclip_core.models.info import describe_model
 
         _warn_unused(tokenizer, source)
@@ -151,6 +156,7 @@ def _convert(source: Path, tokenizer: Path | None, config: Mapping[str, Any] | N
         if found != "a safetensors file":
             raise ModelError(
                 f"not a readable safetensors file (it looks like {found})",
+                code="model.damaged",
                 where=str(source),
                 hint="fetch the file again",
             )
@@ -168,7 +174,12 @@ def _convert(source: Path, tokenizer: Path | None, config: Mapping[str, Any] | N
         _warn_unused(tokenizer, source)
         return convert_fair_esm(source)
     hint = "unpack it first" if "archive" in found and "NumPy" not in found else _KINDS
-    raise ModelError(f"is no model (it looks like {found})", where=str(source), hint=hint)
+    raise ModelError(
+        f"is not a model (it looks like {found})",
+        code="model.unknown_kind",
+        where=str(source),
+        hint=hint,
+    )
 
 
 def _configuration(folder: Path, given: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], str]:
@@ -181,7 +192,7 @@ def _configuration(folder: Path, given: Mapping[str, Any] | None) -> tuple[Mappi
     refuse_adapter(folder)
     files = sorted(folder.glob("*.pt"))
     hint = f"give the file itself: {files[0]}" if files else _KINDS
-    raise ModelError(f"no {_CONFIG} in it", where=str(folder), hint=hint)
+    raise ModelError(f"no {_CONFIG} in it", code="model.missing_file", where=str(folder), hint=hint)
 
 
 def _by_type(
@@ -203,7 +214,12 @@ def _by_type(
     if kind == "esm":
         _warn_unused(tokenizer, folder)
         return convert_esm2(files, config, where, folder=folder)
-    raise ModelError(f"model_type {kind!r} is not supported", where=where, hint=_KINDS)
+    raise ModelError(
+        f"model_type {kind!r} is not supported",
+        code="model.unsupported_architecture",
+        where=where,
+        hint=_KINDS,
+    )
 
 
 def _warn_unused(tokenizer: Path | None, source: Path) -> None:

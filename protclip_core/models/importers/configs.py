@@ -13,7 +13,7 @@ from typing import Any
 from protclip_core.encoders.shapes import BERT_NUMBERS
 from protclip_core.errors import ModelError
 from protclip_core.models.importers.converted import ESM2_TOKENS
-from protclip_core.weights.content import describe_content
+from protclip_core.weights.file_kinds import describe_content
 
 __all__ = ["bert_encoder", "esm2_encoder", "read_config"]
 
@@ -31,15 +31,16 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise ModelError("no such file", where=str(path)) from None
+        raise ModelError("no such file", code="model.not_found", where=str(path)) from None
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
-            f"is no JSON (it looks like {describe_content(path)})",
+            f"is not JSON (it looks like {describe_content(path)})",
+            code="model.bad_json",
             where=str(path),
             hint="fetch the file again",
         ) from error
     if not isinstance(content, dict):
-        raise ModelError("is not a JSON object", where=str(path))
+        raise ModelError("is not a JSON object", code="model.bad_json", where=str(path))
     return content
 
 
@@ -54,17 +55,23 @@ def esm2_encoder(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     positions = config.get("position_embedding_type", "absolute")
     if positions != "rotary" or config.get("emb_layer_norm_before"):
         raise ModelError(
-            f"is no ESM-2: its positions are {positions!r}",
+            f"is not an ESM-2: its positions are {positions!r}",
+            code="model.unsupported_architecture",
             where=where,
             hint="ESM-1b and ESM-1v load from fair-esm's .pt files",
         )
     if config.get("is_folding_model"):
         raise ModelError(
-            "is a folding model (ESMFold)", where=where, hint="import the ESM-2 that it is built on"
+            "is a folding model (ESMFold)",
+            code="model.unsupported_architecture",
+            where=where,
+            hint="import the ESM-2 that it is built on",
         )
     if config.get("vocab_size", ESM2_TOKENS) != ESM2_TOKENS:
         raise ModelError(
-            f"vocabulary of {config['vocab_size']!r} tokens, not ESM-2's {ESM2_TOKENS}", where=where
+            f"vocabulary of {config['vocab_size']!r} tokens, not ESM-2's {ESM2_TOKENS}",
+            code="model.bad_vocabulary",
+            where=where,
         )
     names = {
         "num_layers": "num_hidden_layers",
@@ -74,7 +81,7 @@ def esm2_encoder(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     }
     lacking = [theirs for theirs in names.values() if theirs not in config]
     if lacking:
-        raise ModelError(f"does not say {lacking[0]!r}", where=where)
+        raise ModelError(f"does not say {lacking[0]!r}", code="model.bad_field", where=where)
     return {
         "type": "esm2",
         **{ours: config[theirs] for ours, theirs in names.items()},
@@ -94,9 +101,15 @@ def bert_encoder(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     positions = config.get("position_embedding_type", "absolute")
     if positions not in ("absolute", None):
-        raise ModelError(f"positions {positions!r} are not supported", where=where)
+        raise ModelError(
+            f"positions {positions!r} are not supported",
+            code="model.unsupported_architecture",
+            where=where,
+        )
     if config.get("is_decoder") or config.get("add_cross_attention"):
-        raise ModelError("is a decoder, not an encoder", where=where)
+        raise ModelError(
+            "is a decoder, not an encoder", code="model.unsupported_architecture", where=where
+        )
     known = {**_BERT_DEFAULTS, **config}
     return {
         "type": "bert",

@@ -134,6 +134,7 @@ def check_tied(tensors: Mapping[str, Tensor], name: str, source: str, where: str
     if name in tensors and source in tensors and not torch.equal(tensors[name], tensors[source]):
         raise ModelError(
             f"tensor {name} differs from {source}, which it should equal",
+            code="model.tensors_differ",
             where=where,
             hint="the file is of another model or damaged",
         )

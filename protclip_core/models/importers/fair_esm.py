@@ -56,7 +56,8 @@ def convert_fair_esm(path: Path) -> Converted:
     tensors = content.get("model")
     if not _is_table(tensors):
         raise ModelError(
-            "is no model of fair-esm (no table 'model' of tensors inside)",
+            "is not a fair-esm model (no table 'model' of tensors inside)",
+            code="model.unknown_layout",
             where=where,
             hint="for a model of transformers give its directory, with config.json",
         )
@@ -68,7 +69,8 @@ def convert_fair_esm(path: Path) -> Converted:
     arguments = settings.get("model") if isinstance(settings, Mapping) else None
     if arguments is None:
         raise ModelError(
-            "is no model of fair-esm (neither 'args' nor 'cfg' inside)",
+            "is not a fair-esm model (neither 'args' nor 'cfg' inside)",
+            code="model.unknown_layout",
             where=where,
             hint=_SUPPORTED,
         )
@@ -85,7 +87,10 @@ def _esm2(path: Path, values: Mapping[str, Any], tensors: dict[str, Tensor]) -> 
     lacking = [theirs for theirs in names.values() if theirs not in values]
     if lacking:
         raise ModelError(
-            f"is no ESM-2 (its arguments do not say {lacking[0]!r})", where=where, hint=_SUPPORTED
+            f"is not an ESM-2 (its arguments do not say {lacking[0]!r})",
+            code="model.unsupported_architecture",
+            where=where,
+            hint=_SUPPORTED,
         )
     encoder = {"type": "esm2", **{ours: values[theirs] for ours, theirs in names.items()}}
     width = encoder["hidden_dim"]
@@ -121,6 +126,7 @@ def _esm1(path: Path, values: Mapping[str, Any], tensors: dict[str, Tensor]) -> 
         known = next((text for key, text in _OTHERS.items() if key in architecture), None)
         raise ModelError(
             f"is {known}" if known else f"architecture {architecture!r} is not supported",
+            code="model.unsupported_architecture",
             where=where,
             hint=_SUPPORTED,
         )
@@ -163,7 +169,9 @@ def _values(arguments: object, where: str) -> Mapping[str, Any]:
     if isinstance(table, Mapping) and all(isinstance(name, str) for name in table):
         return table
     raise ModelError(
-        f"its training arguments are a {type(arguments).__name__}, not a table", where=where
+        f"its training arguments are a {type(arguments).__name__}, not a table",
+        code="model.unknown_layout",
+        where=where,
     )
 
 

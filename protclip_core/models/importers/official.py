@@ -92,6 +92,7 @@ def convert_official(
     if vocabulary is None:
         raise ModelError(
             "has no tokenizer of its text encoder (vocab.txt or tokenizer.json)",
+            code="model.missing_file",
             where=str(folder),
             hint="give PubMedBERT's vocab.txt with --tokenizer, or run: "
             "protclip models pull protclip-650m",
@@ -129,7 +130,7 @@ def _bundle_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name in ("protein_model_config", "text_model_config"):
         value = config.get(name)
         if not isinstance(value, Mapping):
-            raise ModelError(f"does not say {name!r}", where=where)
+            raise ModelError(f"does not say {name!r}", code="model.bad_field", where=where)
         nested.append(value)
     text = bert_encoder(nested[1], where)
     # Where a number is missing or none, read_shapes says so below.
@@ -143,7 +144,7 @@ def _bundle_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         "text_encoder": text,
     }
     if ours["projection_dim"] is None:
-        raise ModelError("does not say 'projection_dim'", where=where)
+        raise ModelError("does not say 'projection_dim'", code="model.bad_field", where=where)
     read_shapes(ours, where)
     return ours
 

@@ -75,7 +75,9 @@ def convert_esm2(
     vocabulary = folder / "vocab.txt"
     words = vocabulary.read_text("utf-8", "replace").split() if vocabulary.is_file() else TOKENS
     if tuple(words) != tuple(TOKENS):
-        raise ModelError("is not the vocabulary of ESM-2", where=str(vocabulary))
+        raise ModelError(
+            "is not the vocabulary of ESM-2", code="model.bad_vocabulary", where=str(vocabulary)
+        )
     tensors = modern_names(read_weights_files(files))
     weights = str(files[0])
     prefix = "esm." if any(name.startswith("esm.") for name in tensors) else ""
@@ -124,8 +126,9 @@ def convert_bert(
     if vocabulary is None:
         raise ModelError(
             "is a BERT without its vocabulary (vocab.txt or tokenizer.json)",
+            code="model.missing_file",
             where=str(folder),
-            hint="put the file beside it, or give it with --tokenizer",
+            hint="put the file next to it, or give it with --tokenizer",
         )
     tokens = read_tokens(vocabulary)
     if is_of_residues(tokens):
@@ -146,6 +149,7 @@ def _protbert(
     if len(ordered) != encoder.get("vocab_size"):
         raise ModelError(
             f"vocabulary has {len(ordered)} tokens, the encoder {encoder.get('vocab_size')}",
+            code="model.bad_vocabulary",
             where=str(vocabulary),
         )
     tensors = modern_names(read_weights_files(files))

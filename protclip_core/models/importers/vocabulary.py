@@ -13,10 +13,10 @@ from typing import Any
 
 from protclip_core.encoders.shapes import read_shapes
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.fetch.repository import refuse_remote_code
+from protclip_core.fetch.needed_files import refuse_remote_code
 from protclip_core.io.json_fields import one_line
 from protclip_core.models.importers.configs import read_config
-from protclip_core.weights.content import describe_content
+from protclip_core.weights.file_kinds import describe_content
 from protclip_core.weights.tokenizer_file import MOST_TOKENIZER_BYTES
 
 __all__ = [
@@ -60,6 +60,7 @@ def find_vocabulary(folder: Path, given: Path | None) -> Path | None:
     if given is not None:
         raise UsageError(
             "no such file" if not given.exists() else f"no {TOKENIZER} or {VOCAB} in it",
+            code="usage.no_such_file",
             where=str(given),
             hint="give the vocab.txt or tokenizer.json of the text encoder",
         )
@@ -79,7 +80,7 @@ def read_tokens(path: Path) -> dict[str, int]:
         model = read_config(path).get("model")
         vocab = model.get("vocab") if isinstance(model, dict) else None
         if not isinstance(vocab, dict) or not all(isinstance(i, int) for i in vocab.values()):
-            raise ModelError("holds no vocabulary", where=str(path))
+            raise ModelError("holds no vocabulary", code="model.bad_vocabulary", where=str(path))
         tokens: dict[str, int] = vocab
     else:
         try:
@@ -88,14 +89,18 @@ def read_tokens(path: Path) -> dict[str, int]:
                 tokens = {line.rstrip("\n"): number for number, line in enumerate(file)}
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(
-                f"is no vocabulary (it looks like {describe_content(path)})", where=str(path)
+                f"is not a vocabulary (it looks like {describe_content(path)})",
+                code="model.bad_vocabulary",
+                where=str(path),
             ) from error
     lacking = [token for token in _SPECIAL if token not in tokens]
     if lacking:
         looks = describe_content(path)
         known = "" if looks.startswith("no kind") else f" (it looks like {looks})"
         raise ModelError(
-            f"is no vocabulary of BERT, it lacks {', '.join(lacking[:3])}{known}", where=str(path)
+            f"is not a BERT vocabulary, it lacks {', '.join(lacking[:3])}{known}",
+            code="model.bad_vocabulary",
+            where=str(path),
         )
     return tokens
 
@@ -104,9 +109,13 @@ def _check_size(path: Path) -> None:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise ModelError(f"cannot be read ({error.strerror})", where=str(path)) from error
+        raise ModelError(
+            f"cannot be read ({error.strerror})", code="model.unreadable", where=str(path)
+        ) from error
     if size > MOST_TOKENIZER_BYTES:
-        raise ModelError(f"is no vocabulary, it has {size:,} bytes", where=str(path))
+        raise ModelError(
+            f"is not a vocabulary: it has {size:,} bytes", code="model.too_large", where=str(path)
+        )
 
 
 def check_special_tokens(path: Path, encoder: Mapping[str, Any]) -> list[str]:
@@ -133,6 +142,7 @@ def check_special_tokens(path: Path, encoder: Mapping[str, Any]) -> list[str]:
     if tokens["[PAD]"] != encoder["pad_token_id"]:
         raise ModelError(
             f"[PAD] is token {tokens['[PAD]']}, that of the text encoder {encoder['pad_token_id']}",
+            code="model.bad_vocabulary",
             where=str(path),
             hint="give the tokenizer that the text encoder was trained with",
         )
@@ -157,7 +167,7 @@ def tokenizer_bytes(path: Path, encoder: Mapping[str, Any]) -> tuple[bytes, list
     Parameters
     ----------
     path
-        ``vocab.txt`` (with ``tokenizer_config.json`` beside it, if there is one), or a
+        ``vocab.txt`` (with ``tokenizer_config.json`` next to it, if there is one), or a
         ``tokenizer.json``, which is taken as it is.
     encoder
         ``text_encoder`` of the bundle.
@@ -192,7 +202,9 @@ def tokenizer_bytes(path: Path, encoder: Mapping[str, Any]) -> tuple[bytes, list
                 if not isinstance(options.get(name), bool | None):
                     shown = one_line(repr(options[name]), 60)
                     raise ModelError(
-                        f"{name} is {shown}, not true or false", where=str(options_file)
+                        f"{name} is {shown}, not true or false",
+                        code="model.bad_field",
+                        where=str(options_file),
                     )
             sources.append(options_file)
         tokens = read_tokens(path)
@@ -201,6 +213,7 @@ def tokenizer_bytes(path: Path, encoder: Mapping[str, Any]) -> tuple[bytes, list
     if size != encoder["vocab_size"]:
         raise ModelError(
             f"tokenizer has {size:,} tokens, the text encoder {encoder['vocab_size']:,}",
+            code="model.bad_tokenizer",
             where=str(path),
             hint="give the tokenizer that the text encoder was trained with",
         )
@@ -247,5 +260,7 @@ def in_order(tokens: Mapping[str, int], where: str) -> Sequence[str]:
     """
     ordered = sorted(tokens, key=lambda token: tokens[token])
     if [tokens[token] for token in ordered] != list(range(len(ordered))):
-        raise ModelError("vocabulary has gaps or a token twice", where=where)
+        raise ModelError(
+            "vocabulary has gaps or a token twice", code="model.bad_vocabulary", where=where
+        )
     return ordered

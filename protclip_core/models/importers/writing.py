@@ -136,7 +136,7 @@ def _json(content: Mapping[str, Any]) -> bytes:
 def new_folder(target: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes ``target`` when the block ends without an error.
 
-    A process that is killed leaves ``.NAME.<hex>.tmp`` beside it, which the next one removes.
+    A process that is killed leaves ``.NAME.<hex>.tmp`` next to it, which the next one removes.
 
     Raises
     ------
@@ -146,7 +146,12 @@ def new_folder(target: Path) -> Iterator[Path]:
         No room, in the block or at its end.
     """
     if os.path.lexists(target):
-        raise UsageError("is there already", where=str(target), hint="choose another name")
+        raise UsageError(
+            "already exists",
+            code="usage.output_exists",
+            where=str(target),
+            hint="choose another name",
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target)

@@ -46,7 +46,7 @@ class ExplainedProtein:
         What is listed for it in each vocabulary, in their order.
     residues
         For each of ``found`` one for each of its terms, in their order; None where it was
-        not asked for, or memory did not suffice.
+        not requested, or memory did not suffice.
     """
 
     protein_id: str

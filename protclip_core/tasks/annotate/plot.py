@@ -5,8 +5,6 @@ Legend: L residues.
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,14 @@ from protclip_core.io.atomic import write_atomic
 from protclip_core.ontology.graph import expand
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.records import printable
-from protclip_core.report.figures import plot_form
+from protclip_core.report.figures import (
+    GREY,
+    TEXT_GREY,
+    drawing,
+    new_figure,
+    plot_form,
+    rendered,
+)
 from protclip_core.tasks.annotate.explain import ExplainedProtein
 from protclip_core.tasks.annotate.selection import PredictedTerm
 from protclip_core.terms.explain import THRESHOLD, TermResidues
@@ -32,14 +37,13 @@ __all__ = ["MOST_TERMS", "Track", "draw_tracks", "save_plot", "tracks_of"]
 
 #: Tracks of one picture.
 MOST_TERMS = 12
-#: Proteins of so many residues, or fewer, show their letters.
+#: Proteins of at most this many residues show their letters.
 _MOST_LETTERS = 130
 _LONGEST_NAME = 96
 #: Colours that differ for colour-blind eyes as well (Okabe and Ito).
 _GO_COLOURS = {"MF": "#0072b2", "BP": "#d55e00", "CC": "#009e73"}
 _GO_WORDS = {"MF": "molecular function", "BP": "biological process", "CC": "cellular component"}
 _COLOURS = ("#9a4f7d", "#b07d00", "#3a87b7", "#5d5d5d")
-_GREY = "#8a8a8a"
 _WIDTH, _TRACK, _MARGIN = 11.0, 0.78, 1.1
 
 
@@ -120,7 +124,7 @@ def save_plot(
     Raises
     ------
     UsageError
-        Another ending, or a protein of which no term is listed.
+        Another ending, or a protein without a listed term.
     ResourceError
         The disk is full.
     """
@@ -164,23 +168,9 @@ def draw_tracks(
     bytes
         The file; equal for equal arguments. Text of an SVG stays text.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    settings: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "protclip",
-        "pdf.fonttype": 42,
-        "font.family": "DejaVu Sans",
-        "text.parse_math": False,
-    }
-    with mpl.rc_context(settings), warnings.catch_warnings():
-        # A letter of an id that the font lacks is drawn as a box; that is no reason to fail.
-        warnings.filterwarnings("ignore", message=r".*[Gg]lyph.*")
+    with drawing():
         height = _TRACK * len(tracks) + _MARGIN
-        figure = Figure(figsize=(_WIDTH, height))
-        FigureCanvasAgg(figure)
+        figure = new_figure((_WIDTH, height))
         rows = figure.subplots(len(tracks), 1, sharex=True, squeeze=False)[:, 0]
         figure.subplots_adjust(
             left=0.035, right=0.985, top=1 - 0.78 / height, bottom=0.5 / height, hspace=0.95
@@ -191,17 +181,7 @@ def draw_tracks(
             _draw_track(axes, track, colours[track.aspect])
         _draw_places(rows[-1], sequence)
         _draw_title(figure, height, title, caption, colours)
-        data = io.BytesIO()
-        figure.savefig(data, format=form, dpi=130, metadata=_METADATA[form])
-    return data.getvalue()
-
-
-#: Without a date or version, equal pictures are equal files.
-_METADATA: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": "protclip"},
-    "pdf": {"CreationDate": None, "Producer": "protclip", "Creator": "protclip"},
-}
+        return rendered(figure, form)
 
 
 def _colour(aspect: str, place: int) -> str:
@@ -214,28 +194,28 @@ def _draw_track(axes: Axes, track: Track, colour: str) -> None:
     profile = track.residues.profile
     edges = np.arange(len(profile) + 1) + 0.5
     axes.stairs(profile, edges, fill=True, color="#dcdcdc", linewidth=0)
-    axes.stairs(profile, edges, color=_GREY, linewidth=0.6, baseline=None)
+    axes.stairs(profile, edges, color=GREY, linewidth=0.6, baseline=None)
     for first, last in track.residues.segments:
         inside = slice(first - 1, last)
         axes.stairs(profile[inside], edges[first - 1 : last + 1], fill=True, color=colour)
         axes.axvspan(first - 0.5, last + 0.5, ymin=0, ymax=1, color=colour, alpha=0.13, lw=0)
     _label_segments(axes, track.residues.segments, len(profile), colour)
-    axes.axhline(THRESHOLD, color=_GREY, linewidth=0.5, linestyle=(0, (2, 3)))
+    axes.axhline(THRESHOLD, color=GREY, linewidth=0.5, linestyle=(0, (2, 3)))
     name = track.name
     if len(name) > _LONGEST_NAME:
         name = name[: _LONGEST_NAME - 1] + "…"
     style: dict[str, Any] = {"xycoords": "axes fraction", "va": "bottom", "annotation_clip": False}
     axes.annotate(printable(name, 200), (0, 1.32), fontsize=9.5, color=colour, **style)
     axes.annotate(
-        f"{track.id}  {track.note}", (1, 1.32), ha="right", fontsize=8, color="#444444", **style
+        f"{track.id}  {track.note}", (1, 1.32), ha="right", fontsize=8, color=TEXT_GREY, **style
     )
     axes.set_ylim(0, 1)
     axes.set_xlim(0.5, len(profile) + 0.5)
     axes.set_yticks([0, 1])
-    axes.tick_params(labelsize=7, length=2, color=_GREY)
+    axes.tick_params(labelsize=7, length=2, color=GREY)
     axes.tick_params(axis="x", labelbottom=False)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
+    axes.spines[["left", "bottom"]].set_color(GREY)
 
 
 def _label_segments(
@@ -284,7 +264,7 @@ def _draw_title(
     figure: Figure, height: float, title: str, caption: str, colours: dict[str, str]
 ) -> None:
     """Write what is shown above the tracks, and what the colours stand for."""
-    style: dict[str, Any] = {"va": "top", "color": "#444444", "fontsize": 7.5}
+    style: dict[str, Any] = {"va": "top", "color": TEXT_GREY, "fontsize": 7.5}
     figure.text(0.035, 1 - 0.1 / height, printable(title, 80), va="top", fontsize=12, weight="bold")
     figure.text(
         0.035,

@@ -39,7 +39,7 @@ class PredictedTerm:
     rank
         Place among the terms that are listed for the protein in this aspect, from 1.
     support
-        What speaks for it; None where transfer is not asked for.
+        What supports it; None without transfer.
     """
 
     term: int
@@ -75,7 +75,7 @@ class Selection:
     ontology
         The terms.
     aspects
-        Places in ``aspect_names``, those that are asked for.
+        Places in ``aspect_names`` of the aspects to list.
     least
         Least log odds of each aspect, ``(3,)`` for GO; None where the best are asked for,
         whatever they are, and nothing else.
@@ -88,7 +88,7 @@ class Selection:
     slim
         List the closest terms of a slim instead.
     vocabulary
-        Place among those that are asked for.
+        Place among the vocabularies of the request.
     transfer
         Tells what speaks for pairs that are `Supported`; None where none are.
     """

@@ -28,7 +28,7 @@ from protclip_core.measure.calibration import LEAST_PROBABILITY, logit, sigmoid
 from protclip_core.measure.false_discovery import FalseDiscovery
 from protclip_core.ontology.terms import ASPECTS
 from protclip_core.progress import Progress, SilentProgress
-from protclip_core.records import Failure
+from protclip_core.records import Failure, printable
 from protclip_core.tasks.annotate.request import AnnotateRequest
 from protclip_core.tasks.annotate.selection import (
     PredictedTerm,
@@ -45,7 +45,9 @@ from protclip_core.tasks.annotate.vocabularies import (
     choose_vocabularies,
 )
 from protclip_core.terms.combine import Supported
+from protclip_core.terms.domain import why_outside
 from protclip_core.terms.scores import BLOCK_PROTEINS, GoScorer, Scored
+from protclip_core.vectors.block import VectorBlock
 from protclip_core.vectors.sequence_queue import SequenceQueue
 from protclip_core.vectors.source import FastaSource, is_store, open_vectors
 
@@ -72,6 +74,9 @@ class AnnotateReport:
         Proteins that were compared, those with a term in the list, and the terms of all.
     num_failures, first_failures
         Proteins that could not be embedded; the first five of them.
+    outside, first_outside
+        Proteins for which no probability holds (`protclip_core.terms.domain`); the first one, and
+        why.
     """
 
     proteins: int = 0
@@ -79,6 +84,8 @@ class AnnotateReport:
     terms: int = 0
     num_failures: int = 0
     first_failures: list[Failure] = field(default_factory=list)
+    outside: int = 0
+    first_outside: str = ""
 
 
 class Annotation:
@@ -221,6 +228,7 @@ class Annotation:
                     yield from found
         if self.transfer is not None:
             self.transfer.tell()
+        self._tell_outside()
         self.report.num_failures = self._source.num_failures
         self.report.first_failures = self._source.first_failures
 
@@ -231,13 +239,41 @@ class Annotation:
             if self.sequences is not None and isinstance(source, FastaSource):
                 self.sequences.put(source.job, block.sequences or ())
             ids, vectors = block.ids, _unit(block.vectors)
+            outside = self._outside_domain(block)
             for start in range(0, len(ids), BLOCK_PROTEINS):
                 part = vectors[start : start + BLOCK_PROTEINS]
                 some = ids[start : start + BLOCK_PROTEINS]
-                yield (
-                    some,
-                    [self._compare(v, s, some, part) for v, s in zip(self.vocabularies, scorers)],
-                )
+                found = [
+                    self._compare(v, s, some, part) for v, s in zip(self.vocabularies, scorers)
+                ]
+                for scored in found:
+                    scored.log_odds[outside[start + scored.rows]] = np.nan
+                yield some, found
+
+    def _outside_domain(self, block: VectorBlock) -> npt.NDArray[np.bool_]:
+        """Tell for which proteins no probability holds; they are counted in the report."""
+        lengths = block.columns()[0].tolist()
+        sequences: Sequence[str | None] = block.sequences or [None] * len(lengths)
+        reasons = [
+            # A store of other tools may not say how long its proteins are: 0.
+            why_outside(length, sequence) if length else None
+            for length, sequence in zip(lengths, sequences)
+        ]
+        for id, reason in zip(block.ids, reasons):
+            if reason is not None:
+                self.report.outside += 1
+                self.report.first_outside = self.report.first_outside or f"{id}: {reason}"
+        return np.array([reason is not None for reason in reasons], dtype=bool)
+
+    def _tell_outside(self) -> None:
+        """Say once which proteins have no probabilities."""
+        if self.report.outside and any(v.index.calibration for v in self.vocabularies):
+            _log.warning(
+                "%d proteins have no probability: they are unlike those that probabilities were "
+                "fitted on (%s)",
+                self.report.outside,
+                printable(self.report.first_outside, 120),
+            )
 
     def _prepare_transfer(self) -> Transfer | None:
         """Find the relatives that the request needs."""
@@ -288,9 +324,9 @@ class Annotation:
                     chances, aspect = sigmoid(scored.log_odds), ontology.aspects[scored.terms]
                     hidden = None
                     if self.request.specific:
-                        hidden = likeliest_below(ontology, scored, chances)
+                        hidden = likeliest_below(ontology, scored, np.nan_to_num(chances))
                     for number, one in enumerate(own):
-                        here = aspect == number
+                        here = (aspect == number) & ~np.isnan(chances)
                         one.add(chances[here], None if hidden is None else hidden[here])
                 _write_block(file, ids, parts)
         except OSError as error:

@@ -127,7 +127,7 @@ class Transfer:
         if not self.weights.is_fitted:
             _log.warning(
                 "model %s has no weights for transfer: where a protein has annotated relatives, "
-                "the share of them that carry a term is its probability, and the text has no say",
+                "the share of them that carry a term is its probability, and the text is not used",
                 info.name,
             )
 

@@ -31,11 +31,11 @@ __all__ += ["choose_vocabularies"]
 
 _log = logging.getLogger(__name__)
 
-#: Least probability of what is listed where nothing else is asked for.
+#: Default least probability.
 DEFAULT_PROBABILITY = 0.3
 #: Terms of each aspect where there are no probabilities.
 DEFAULT_TOP_K = 10
-#: Those that are asked for by name, in the order of results.
+#: Vocabularies by name, in the order of results.
 VOCABULARY_NAMES = ("go", *SHIPPED)
 _LABEL = "LABEL"
 
@@ -51,9 +51,9 @@ class Vocabulary:
     index
         Its terms.
     aspects
-        Places in ``index.ontology.aspect_names``, those that are asked for.
+        Places in ``index.ontology.aspect_names`` of the aspects to list.
     least
-        Least probability; None where the best are asked for, or a false discovery rate.
+        Least probability; None with a number of best terms or a false discovery rate.
     top_k
         Terms of each aspect at most; None for all.
     slim

@@ -15,8 +15,8 @@ from protclip_core.errors import InputError
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES, Targets
 from protclip_core.io.labels import Labelled, LabelTable
 from protclip_core.records import printable
+from protclip_core.vectors.block import VectorBlock
 from protclip_core.vectors.named import NamedRows
-from protclip_core.vectors.source import VectorBlock
 
 __all__ = [
     "LabelledProteins",
@@ -40,7 +40,7 @@ class LabelledProteins:
     ----------
     ids
         Of the proteins, as the vectors have them.
-    vectors, digests, sequences
+    vectors, digests, lengths, sequences
         As in `VectorBlock`.
     labelled
         Labels and split of each.
@@ -51,6 +51,7 @@ class LabelledProteins:
     ids: list[str]
     vectors: np.ndarray
     digests: np.ndarray
+    lengths: np.ndarray
     sequences: list[str] | None
     labelled: list[Labelled] = field(default_factory=list)
     unlabelled: int = 0
@@ -67,6 +68,7 @@ class LabelledProteins:
             [self.ids[row] for row in chosen],
             self.vectors[numbers],
             self.digests[numbers],
+            self.lengths[numbers],
             None if self.sequences is None else [self.sequences[row] for row in chosen],
             [self.labelled[row] for row in chosen],
         )
@@ -124,10 +126,12 @@ def join(table: LabelTable, block: VectorBlock, where: str) -> LabelledProteins:
             hint="use the ids of the embedded proteins",
         )
     numbers = np.array(sorted(found), np.int64)
+    lengths, digests = block.columns()
     kept = LabelledProteins(
         block.ids,
         block.vectors,
-        block.columns()[1],
+        digests,
+        lengths,
         block.sequences,
         [Labelled([], "", 0)] * len(block.ids),
     ).take(numbers)

@@ -13,6 +13,7 @@ import numpy as np
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads import FitSettings, FittedHead, HeadCard, Targets, fit_head, save_head
+from protclip_core.heads.domain import HeadDomain
 from protclip_core.heads.seen import keys_of_digests, pack_keys
 from protclip_core.heads.targets import VALUES
 from protclip_core.io.atomic import check_writable_target
@@ -90,7 +91,7 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
         request.inputs,
         model=request.model,
         vectors_model=request.vectors_model,
-        # A store is taken as it is, unless the joint space is asked for.
+        # A store is taken as it is, unless the request says joint.
         space="joint" if request.space == "joint" else "stored",
         device=request.device,
         workers=request.workers,
@@ -130,7 +131,9 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
         },
     )
     card = replace(card, fit={**card.fit, "baselines": baselines})
-    save_head(request.output, head.estimator, card, proteins.vectors[rows])
+    vectors = proteins.vectors[rows]
+    domain = HeadDomain.of(vectors, proteins.lengths[rows])
+    save_head(request.output, head.estimator, card, vectors, domain)
     return FitReport(
         card=card,
         scores=scores,

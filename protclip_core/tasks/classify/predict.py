@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from protclip_core.vectors.source import open_vectors
 
 __all__ = ["Predicting", "Prediction"]
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -30,15 +33,19 @@ class Prediction:
     label
         Of the head; of a regression, the name of the value.
     probability
-        Of the label; of a regression, the value.
+        Of the label; of a regression, the value. NaN for a protein that is unlike those that the
+        head was fitted on; its label is empty.
     rank
-        From 1 by probability, equals in the order of the head's labels.
+        From 1 by probability, equals in the order of the head's labels; 0 without a label.
+    note
+        Why there is no answer.
     """
 
     protein_id: str
     label: str
     probability: float
     rank: int
+    note: str = ""
 
 
 class Predicting:
@@ -50,6 +57,8 @@ class Predicting:
         The head.
     proteins, listed
         Proteins that were looked at, and those with a label in the list, so far.
+    outside
+        Proteins that are unlike those that the head was fitted on, so far.
 
     Raises
     ------
@@ -63,7 +72,7 @@ class Predicting:
         self._request = request
         _check(request)
         self.head = load_head(request.head)
-        self.proteins = self.listed = 0
+        self.proteins = self.listed = self.outside = 0
         if self.is_regression and (request.top_k or request.min_probability is not None):
             raise UsageError(
                 "the head gives values, so there are no labels to choose from",
@@ -120,19 +129,32 @@ class Predicting:
         names = self.head.card.labels
         for block in self._source.blocks(progress or SilentProgress()):
             self.proteins += len(block.ids)
+            notes = self.head.outside(block.vectors, block.columns()[0])
+            self.outside += sum(map(bool, notes))
             if self.is_regression:
-                self.listed += len(block.ids)
+                self.listed += notes.count("")
                 values = self.head.predict(block.vectors).tolist()
-                for id, value in zip(block.ids, values, strict=True):
-                    yield Prediction(id, names[0], value, 1)
+                for id, value, note in zip(block.ids, values, notes, strict=True):
+                    yield Prediction(id, names[0], np.nan if note else value, 1, note)
                 continue
             table = self.head.predict_proba(block.vectors)
             order = np.argsort(-table, axis=1, kind="stable")[:, : self._most(len(names))]
-            for id, chances, columns in zip(block.ids, table, order.tolist(), strict=True):
+            answers = zip(block.ids, table, order.tolist(), notes, strict=True)
+            for id, chances, columns, note in answers:
+                if note:
+                    yield Prediction(id, "", np.nan, 0, note)
+                    continue
                 found = [c for c in columns if chances[c] >= (self._request.min_probability or 0)]
                 self.listed += bool(found)
                 for rank, column in enumerate(found, 1):
                     yield Prediction(id, names[column], float(chances[column]), rank)
+
+        if self.outside:
+            _log.warning(
+                "%s of %s proteins are unlike those the head was fitted on: no answer for them",
+                f"{self.outside:,}",
+                f"{self.proteins:,}",
+            )
 
     def _most(self, labels: int) -> int:
         if self._request.top_k is not None:

@@ -74,7 +74,7 @@ def pull_go(
     Raises
     ------
     ModelError
-        It cannot be fetched, or is no release of GO; then nothing of it stays, and an earlier
+        It cannot be fetched, or is not a release of GO; then nothing of it stays, and an earlier
         one is as it was.
     ResourceError, UsageError
         The disk is full, or the cache folder cannot be written.
@@ -142,15 +142,24 @@ def build_index(
     from protclip_core.terms.build import build_go_index, rebuild_go_index
 
     if template is not None and template not in TEMPLATES:
-        raise UsageError(f"template {template!r} is not known", hint=f"use {', '.join(TEMPLATES)}")
+        raise UsageError(
+            f"template {template!r} is not known",
+            code="usage.unknown_value",
+            hint=f"use {', '.join(TEMPLATES)}",
+        )
     info = describe_model(model, cache)
     require_text_encoder(info)
     if info.bundle is None or info.joint_dim is None:
-        raise UsageError(f"model {info.name} has no joint space", hint="use a ProtCLIP model")
+        raise UsageError(
+            f"model {info.name} has no joint space",
+            code="usage.no_joint_space",
+            hint="use a ProtCLIP model",
+        )
     release = Path(source) if source is not None else pulled_path(cache)
     if source is None and not release.is_file():
         raise UsageError(
             "no release of GO is given, and none was fetched",
+            code="usage.no_release",
             hint="give an OBO file, or run: protclip data go pull",
         )
     path = output or cache_path(text_side_sha256(info.bundle), cache)

@@ -51,7 +51,7 @@ def _default_model(model: str | Path) -> Iterator[Check]:
     try:
         info = describe_model(model)
         if info.bundle is None:
-            raise ModelError("is no bundle", where=str(model))
+            raise ModelError("is not a bundle", code="model.not_a_bundle", where=str(model))
         info.bundle.verify()
     except ProtclipError as error:
         yield Check.failed(f"model {Path(model).name}", error)

@@ -1,8 +1,10 @@
-"""The last step: gather the finished vectors in input order, and list what is missing."""
+"""The last step: gather the finished vectors in order, and list the records without one."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +12,31 @@ import numpy as np
 
 from protclip_core._version import __version__
 from protclip_core.io.atomic import write_atomic
-from protclip_core.records import printable
-from protclip_core.store.part_reader import PartReader
-from protclip_core.store.parts import PartStore
+from protclip_core.io.input_summary import InputSummary
+from protclip_core.records import RecordFlag, printable
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.spool import Spool, SpooledRecord
+from protclip_core.store.work import Work
 from protclip_core.store.writer import StoreWriter
 from protclip_core.vectors.embed_input import InputReport
 from protclip_core.vectors.embed_job import EmbedJob, EmbedReport, count_failures
 
-__all__ = ["assemble_store", "list_failures"]
+__all__ = ["assemble_store", "failures_path", "list_failures", "note_provenance"]
 
 _log = logging.getLogger(__name__)
 
+_Blocks = Iterator[list[SpooledRecord]]
+
 
 def assemble_store(
-    job: EmbedJob,
-    spool: Spool,
-    parts: PartStore,
-    output: Path,
-    earlier: Path | None,
-    found: InputReport,
+    job: EmbedJob, work: Work, output: Path, earlier: EmbeddingStore | None, found: InputReport
 ) -> int:
-    """Gather the vectors in input order and publish the store.
+    """Gather the vectors and publish the store.
 
-    Records of the store that is added to (``earlier``) that the input does not name are kept,
-    behind those of the input. Those that it names in a record that failed are not: a vector
-    whose sequence may be another by now is worse than none.
+    The records of the store that is added to (``earlier``) come first, in their order, those that
+    the input names with its sequence; then the other records of the input; then those of an
+    interrupted run that the input does not name. A record of ``earlier`` is left out if the input
+    names it in a record that failed: a vector that may be of another sequence is worse than none.
 
     Returns
     -------
@@ -44,6 +44,10 @@ def assemble_store(
         Records in the store.
     """
     settings, request = job.settings, job.request
+    size = 64 if settings.per_residue else 4096
+    content, summary = work.content_sha256, found.summary
+    if earlier is not None or work.resumed:
+        content, summary = _account(_blocks(work, earlier, size), earlier)
     # `per_residue` is an attribute of the format itself.
     key = {name: value for name, value in job.key().items() if name != "per_residue"}
     attributes: dict[str, Any] = {
@@ -51,85 +55,113 @@ def assemble_store(
         "model": job.model.info.name,
         **key,
         "normalized": int(settings.space == "joint"),
-        "input": " ".join(printable(name, 200) for name in request.inputs),
-        "input_sha256": spool.content_sha256,
-        "input_summary": found.summary.describe(),
-        "command": request.command,
+        "input": " ".join(work.note("input")),
+        "input_sha256": content,
+        "input_summary": summary.describe(),
+        "command": " && ".join(work.note("command")),
     }
-    writer = StoreWriter(
+    count = 0
+    with StoreWriter(
         output,
         job.dim,
         request.store_dtype,
         attributes,
         per_residue=settings.per_residue,
         layout=request.layout,
-        num_proteins=spool.output_residues()[0],
-    )
-    count = 0
-    with writer, parts.reader() as reader:
-        for block in spool.records(64 if settings.per_residue else 4096):
-            _write_block(job, reader, writer, block)
+        num_proteins=work.output_residues()[0] + (len(earlier) if earlier is not None else 0),
+    ) as writer:
+        for block in filter(None, _blocks(work, earlier, size)):
+            _write_block(job, work, earlier, writer, block)
             count += len(block)
-        if earlier is not None:
-            count += _keep_others(spool, earlier, writer)
     return count
 
 
-def _keep_others(spool: Spool, earlier: Path, writer: StoreWriter) -> int:
-    """Copy the records of the existing store that the input does not name."""
-    kept = lost = 0
-    with EmbeddingStore.open(earlier) as store:
-        size = 64 if store.per_residue else 4096
-        for start in range(0, len(store), size):
-            ids = store.ids[start : start + size]
-            rows = start + np.flatnonzero(~spool.names(ids))
-            lost += int(spool.leaves_out(ids).sum())
-            if not len(rows):
-                continue
-            residues = None
-            if store.per_residue:
-                residues = np.concatenate([store.residues_stored(int(row)) for row in rows])
-            writer.write(
-                [store.ids[row] for row in rows],
-                store.read_stored(rows),
-                store.lengths[rows],
-                store.flags[rows],
-                store.digests[rows],
-                residues,
+def note_provenance(job: EmbedJob, work: Work, earlier: EmbeddingStore | None) -> None:
+    """Note the inputs and commands of all runs whose records are in the output."""
+    request = job.request
+    inputs = [printable(name, 200) for name in request.inputs]
+    for name, now in (("input", inputs), ("command", [request.command] if request.command else [])):
+        before = work.note(name, []) if work.resumed else []
+        if earlier is not None and (told := earlier.attributes.get(name)):
+            before = [told, *(value for value in before if value != told)]
+        work.set_note(name, [*before, *(value for value in now if value not in before)])
+
+
+def _blocks(work: Work, earlier: EmbeddingStore | None, size: int) -> _Blocks:
+    """Yield the records of the output, in order."""
+    if earlier is None:
+        yield from work.records(size)
+        return
+    for start in range(0, len(earlier), size):
+        ids = earlier.ids[start : start + size]
+        names = work.names(ids)
+        yield [
+            record or _record(earlier, row)
+            for row, named, record in zip(
+                range(start, start + len(ids)), names, work.find(ids), strict=True
             )
-            kept += len(rows)
-    if kept:
-        _log.warning("%s records of %s that the input does not name are kept", f"{kept:,}", earlier)
-    if lost:
-        what = f"{lost:,} record{' of' if lost == 1 else 's of'} {earlier}"
+            if record is not None or not named
+        ]
+    for block in work.records(size):
+        yield [record for record in block if record.id not in earlier]
+
+
+def _record(store: EmbeddingStore, row: int) -> SpooledRecord:
+    flags, length = RecordFlag(int(store.flags[row])), int(store.lengths[row])
+    return SpooledRecord(store.ids[row], flags, length, store.digests[row].tobytes(), row=row)
+
+
+def _account(blocks: _Blocks, earlier: EmbeddingStore | None) -> tuple[str, InputSummary]:
+    """Return the content hash and the counts of all records; warn about those of the store."""
+    digest, summary, kept, found = hashlib.sha256(), InputSummary(), 0, 0
+    for record in (record for block in blocks for record in block):
+        digest.update(record.id.encode() + b"\0" + record.digest)
+        summary.records += 1
+        summary.residues += record.length
+        summary.longest = max(summary.longest, record.length)
+        summary.stops_stripped += RecordFlag.STOP_STRIPPED in record.flags
+        summary.lowercase_records += RecordFlag.LOWERCASE in record.flags
+        summary.nucleotide_like += RecordFlag.NUCLEOTIDE_LIKE in record.flags
+        kept += record.key < 0
+        found += earlier is not None and record.id in earlier
+    if earlier is not None and kept:
+        _log.warning(
+            "%s records of %s that the input does not name are kept", f"{kept:,}", earlier.path
+        )
+    if earlier is not None and (lost := len(earlier) - found):
+        what = f"{lost:,} record{' of' if lost == 1 else 's of'} {earlier.path}"
         how = "is" if lost == 1 else "are"
         _log.warning("%s %s left out now, since the input's record of that id failed", what, how)
-    return kept
+    return digest.hexdigest(), summary
 
 
 def _write_block(
     job: EmbedJob,
-    reader: PartReader,
+    work: Work,
+    earlier: EmbeddingStore | None,
     writer: StoreWriter,
     block: list[SpooledRecord],
 ) -> None:
-    vectors = np.empty((len(block), job.dim), np.dtype(job.request.store_dtype))
-    lengths = np.empty(len(block), np.int64)
-    residues: list[np.ndarray] = [np.empty(0)] * len(block)
-    # Part by part, so that each is opened once at most for the block.
-    for i in sorted(range(len(block)), key=lambda i: (block[i].part, block[i].row)):
-        record = block[i]
-        row = reader.read(record.part, record.row)
-        vectors[i], lengths[i] = row.vector, row.length
-        if row.residues is not None:
-            residues[i] = row.residues
+    dtype, per_residue = np.dtype(job.request.store_dtype), job.settings.per_residue
+    vectors = np.empty((len(block), job.dim), dtype)
+    residues: list[np.ndarray] = [np.empty((0, job.dim), dtype)] * len(block)
+    stored = [i for i, record in enumerate(block) if record.row >= 0]
+    if earlier is not None and stored:
+        vectors[stored] = earlier.read_stored([block[i].row for i in stored])
+        if per_residue:
+            for i in stored:
+                residues[i] = earlier.residues_stored(block[i].row)
+    for i, record in enumerate(block):
+        if record.row < 0:
+            values = work.read(record.key, job.dim, dtype)
+            vectors[i], residues[i] = values[0], values[1:]
     writer.write(
         [record.id for record in block],
         vectors,
-        lengths,
+        np.array([job.length(record) for record in block], np.int64),
         np.array([int(job.flags(record)) for record in block], np.uint16),
         np.frombuffer(b"".join(record.digest for record in block), np.uint8).reshape(-1, 32),
-        np.concatenate(residues) if job.settings.per_residue else None,
+        np.concatenate(residues) if per_residue else None,
     )
 
 

@@ -1,32 +1,21 @@
-"""What an embedding run would take, without running it: ``protclip embed --dry-run``."""
+"""What an embedding run would need, without running it: ``protclip embed --dry-run``."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
 from protclip_core.encoders.kmer_config import KmerConfig
 from protclip_core.encoders.shapes import Esm2Config
 from protclip_core.encoders.windows import window_starts
 from protclip_core.engines.local import GPU_BATCH_TOKENS, usable_cores
 from protclip_core.io.fasta import InputSummary
-from protclip_core.models.info import ModelInfo, describe_model
 from protclip_core.models.loading import resolve_device
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS
 from protclip_core.models.settings import EmbedSettings
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
-from protclip_core.store.spool import Spool
-from protclip_core.vectors.embed_input import TEMPORARY_HINT, read_inputs
-from protclip_core.vectors.embed_job import (
-    check_early,
-    disk_bytes,
-    load_job,
-    settings_without_weights,
-    width_of,
-)
+from protclip_core.vectors.embed_job import PreparedRun, prepare, temporary_spool
 from protclip_core.vectors.embed_request import EmbedRequest
 
 __all__ = ["EmbedPlan", "plan_embedding"]
@@ -42,17 +31,16 @@ class EmbedPlan:
     Attributes
     ----------
     disk_bytes
-        Most disk in use during the run: the list of records and finished parts beside the
-        assembled store.
+        Largest disk use during the run: the working file next to the assembled store.
     memory_bytes
         Weights, the activations of one batch per worker and the buffers; an estimate.
     gigaflops
         Floating-point work of the encoder, in units of 10^9 operations.
     num_failures
-        Records that the run would not embed: bad ones, and long ones if it is to skip or refuse
-        them.
+        Records that the run would not embed: bad ones, and long ones if they are to be skipped
+        or refused.
     refused
-        Whether the run would end for them, without any output.
+        Whether the run would end because of them, without any output.
     """
 
     model: str
@@ -95,28 +83,23 @@ def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> E
     UsageError, ModelError
         As the run itself would raise them.
     """
-    info = describe_model(request.model)
-    check_early(request, info)
-    config, settings, dim = _shape(request, info)
-    with (
-        tempfile.TemporaryDirectory(prefix="protclip-") as folder,
-        Spool(Path(folder) / "records", keep_residues=False, hint=TEMPORARY_HINT) as spool,
-    ):
-        found = read_inputs(request.inputs, spool, "skip", progress or SilentProgress())
+    spool_place = temporary_spool(keep_residues=False)
+    with prepare(request, progress or SilentProgress(), spool_place, count_only=True) as run:
+        spool, settings, config = run.spool, run.settings, _shape(run)
         long = spool.count_longer_than(settings.max_residues)
         if request.long in ("skip", "error"):
             spool.fail_longer_than(settings.max_residues)
         records, _residues = spool.output_residues()
         bad = spool.num_refused > 0 and request.on_error == "fail"
         return EmbedPlan(
-            model=info.name,
-            summary=found.summary,
+            model=run.info.name,
+            summary=run.found.summary,
             distinct=spool.num_sequences,
             long=long,
             windows_of=settings.max_residues,
             repeated=spool.num_repeated,
-            dim=dim,
-            disk_bytes=disk_bytes(spool, dim, request, settings),
+            dim=run.dim,
+            disk_bytes=run.disk_bytes(),
             memory_bytes=_memory_bytes(config, request, spool.longest, settings),
             gigaflops=sum(_flops(config, request, settings, n) for n in spool.lengths()) / 1e9,
             num_failures=spool.num_refused + spool.num_records - records,
@@ -125,19 +108,15 @@ def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> E
         )
 
 
-def _shape(request: EmbedRequest, info: ModelInfo) -> tuple[_Shape, EmbedSettings, int]:
-    """Return the encoder's shape, the settings and the width of the vectors."""
-    settings = settings_without_weights(request, info)
-    if settings is not None:
-        assert info.num_layers is not None
-        assert info.hidden_dim is not None
-        if isinstance(info.encoder, KmerConfig):
-            return info.encoder, settings, width_of(info, settings)
-        config = _counting_shape(info.num_layers, info.hidden_dim, info.ffn_dim)
-        return config, settings, width_of(info, settings)
-    job = load_job(request, info)  # fair-esm: the shape is inside the file
-    encoder = job.model.encoder
-    return _counting_shape(encoder.num_layers, encoder.hidden_dim), job.settings, job.dim
+def _shape(run: PreparedRun) -> _Shape:
+    """Return the shape of the encoder; from its weights if nothing else tells it."""
+    info = run.info
+    if run.early is None or info.num_layers is None or info.hidden_dim is None:
+        encoder = run.job.model.encoder
+        return _counting_shape(encoder.num_layers, encoder.hidden_dim)
+    if isinstance(info.encoder, KmerConfig):
+        return info.encoder
+    return _counting_shape(info.num_layers, info.hidden_dim, info.ffn_dim)
 
 
 def _counting_shape(num_layers: int, width: int, ffn_dim: int | None = None) -> Esm2Config:

@@ -33,7 +33,7 @@ from protclip_core.weights.bundle import MANIFEST, Bundle, open_bundle
 
 if TYPE_CHECKING:
     from protclip_core.fetch.download import RemoteFile
-    from protclip_core.fetch.listing import Source
+    from protclip_core.fetch.source_files import Source
     from protclip_core.models.importers import Imported
 
 __all__ = ["PullPlan", "import_local", "origin_of", "plan_pull", "pull"]
@@ -56,7 +56,7 @@ class PullPlan:
         Folder of the files on their way; each source has its own, so that nothing of another
         one is taken for a part of the model.
     installed
-        The bundle that is there already; then there is nothing to do.
+        The bundle that already exists; then there is nothing to do.
     sources, files
         Where it comes from, and each source's files.
     """
@@ -131,7 +131,7 @@ def plan_pull(
     ModelError
         A source that cannot be reached, or does not have the files.
     """
-    from protclip_core.fetch.listing import list_files
+    from protclip_core.fetch.source_files import list_files
     from protclip_core.fetch.sources import parse_source
 
     if source is None and find_entry(name) is None:
@@ -139,7 +139,11 @@ def plan_pull(
     check_name(name)
     if (BUNDLED / name / MANIFEST).is_file():
         if source is not None:
-            raise UsageError(f"{name} is the name of a bundled model", hint="choose another name")
+            raise UsageError(
+                f"{name} is the name of a bundled model",
+                code="usage.name_taken",
+                hint="choose another name",
+            )
         bundle = open_bundle(BUNDLED / name)
         return PullPlan(name=name, target=bundle.path, cache=cache_folder(cache), installed=bundle)
     entry = None
@@ -151,6 +155,7 @@ def plan_pull(
         if entry is None:
             raise UsageError(
                 f"no model {name!r} in the catalog",
+                code="usage.unknown_model",
                 hint=f"{suggest(name)}; or say where it is with --from",
             )
         name, sources = entry.name, entry.sources
@@ -187,6 +192,7 @@ def plan_pull(
     if have != plan.origin:
         raise UsageError(
             f"{name} is installed from {have or 'elsewhere'}, not from {plan.origin}",
+            code="usage.name_taken",
             hint="choose another name, or replace it with --force",
         )
     return replace(plan, installed=there)
@@ -202,6 +208,7 @@ def _sound(name: str, target: Path) -> Bundle | None:
     except ModelError as error:
         raise ModelError(
             f"the installed {name} is damaged: {error.message}",
+            code="model.damaged",
             where=error.where,
             hint=f"protclip models pull {name} --force fetches it again",
         ) from error
@@ -241,6 +248,7 @@ def _refuse_other_case(name: str) -> None:
     if known is not None and known.name != name:
         raise UsageError(
             f"{name!r} differs from {known.name} only by case",
+            code="usage.bad_model_name",
             hint=f"choose another name, or {known.name}",
         )
 
@@ -254,7 +262,7 @@ def pull(plan: PullPlan, *, progress: Progress | None = None) -> Imported | None
         What the importer says; ``None`` if the model was there, or another process that pulled
         it at the same time was first.
     """
-    from protclip_core.fetch.listing import save_listings
+    from protclip_core.fetch.source_files import save_listings
 
     if plan.installed is not None:
         return None
@@ -366,7 +374,11 @@ def import_local(
     """
     check_name(name)
     if (BUNDLED / name / MANIFEST).is_file():
-        raise UsageError(f"{name} is the name of a bundled model", hint="choose another name")
+        raise UsageError(
+            f"{name} is the name of a bundled model",
+            code="usage.name_taken",
+            hint="choose another name",
+        )
     _refuse_other_case(name)
     source = _find_source(path)
     folder = cache_folder(cache)
@@ -374,7 +386,9 @@ def import_local(
     with installing(name, folder):
         if target.exists() and not force:
             raise UsageError(
-                f"a model named {name} is installed", hint="choose another name, or use --force"
+                f"a model named {name} is installed",
+                code="usage.name_taken",
+                hint="choose another name, or use --force",
             )
         work = downloads_folder(name, folder)
         with _unpacked(source, work / "unpacked") as readable:
@@ -395,7 +409,12 @@ def _find_source(path: Path) -> Path:
         return path
     found = find_in_torch_hub(str(path)) if path.name == str(path) else None
     if found is None:
-        raise UsageError("is no file and no folder", where=str(path), hint="check the path")
+        raise UsageError(
+            "no such file or folder",
+            code="usage.no_such_file",
+            where=str(path),
+            hint="check the path",
+        )
     return found
 
 

@@ -139,7 +139,7 @@ def verify_model(name: str, cache: str | Path | None = None) -> list[tuple[str, 
     Raises
     ------
     ModelError
-        No such model, or one that is no bundle and so has no hashes.
+        No such model, or one that is not a bundle and so has no hashes.
     """
     path = _bundle_path(name, cache)
     bundle = open_bundle(path)
@@ -165,6 +165,7 @@ def _bundle_path(name: str, cache: str | Path | None) -> Path:
     if info.bundle is None:
         raise ModelError(
             f"is a {info.kind} model: there are no hashes to compare with",
+            code="model.not_a_bundle",
             where=str(info.path),
             hint="protclip models import makes a bundle of it",
         )
@@ -190,10 +191,16 @@ def remove_model(name: str, cache: str | Path | None = None) -> Path:
     models = target.parent
     if not (target.exists() or downloads.exists() or leftovers(models, name)):
         if (BUNDLED / name / MANIFEST).is_file():
-            raise UsageError(f"{name} belongs to protclip itself", hint="it cannot be removed")
+            raise UsageError(
+                f"{name} belongs to protclip itself",
+                code="usage.bundled_model",
+                hint="it cannot be removed",
+            )
         raise UsageError(
-            f"no model named {name} is installed", hint="see protclip models list"
-        )  # fmt: skip
+            f"no model named {name} is installed",
+            code="usage.unknown_model",
+            hint="see protclip models list",
+        )
     with installing(name, cache_folder(cache)):
         try:
             if target.is_symlink():
@@ -212,6 +219,7 @@ def remove_model(name: str, cache: str | Path | None = None) -> Path:
 def _kept(error: OSError, target: Path) -> ProtclipError:
     return UsageError(
         f"could not be removed ({(error.strerror or str(error)).lower()})",
+        code="usage.not_removable",
         where=str(target),
         hint="check its access rights",
     )

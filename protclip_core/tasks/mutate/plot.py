@@ -5,12 +5,12 @@ Legend: L residues of the protein.
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from protclip_core.errors import UsageError
+from protclip_core.report.figures import drawing, new_figure, rendered
 from protclip_core.variants.residues import LETTERS, NUM_STANDARD
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def heat_map(
     *,
     offset: int = 0,
     region: tuple[int, int] | None = None,
+    form: str = "png",
 ) -> bytes:
     """Draw the scores of all single substitutions of a protein.
 
@@ -47,11 +48,13 @@ def heat_map(
         Added to positions of the sequence.
     region
         First and last position to draw, counted with the offset; None: all.
+    form
+        One of `protclip_core.report.figures.FORMS`.
 
     Returns
     -------
     bytes
-        A PNG. Colours run from the lowest to the highest score, white at 0 where that is
+        The file. Colours run from the lowest to the highest score, white at 0 where that is
         between; the extreme 1 % at either end share the last colour.
 
     Raises
@@ -59,10 +62,6 @@ def heat_map(
     UsageError
         More positions than a picture of 65,000 points takes, 20,000.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     first, last = region or (1 + offset, len(sequence) + offset)
     places = range(first - 1 - offset, last - offset)
     starts = range(places.start, places.stop, _ROW)
@@ -70,36 +69,38 @@ def heat_map(
         raise UsageError(
             f"{len(places):,} positions do not go into one picture", hint="choose a --region"
         )
-    width = min(_ROW, len(places))
-    height = len(starts) * (len(_ORDER) * _INCH + 0.75) + 0.6
-    figure = Figure(figsize=(max(5.0, width * _INCH + 2.2), height))
-    FigureCanvasAgg(figure)
-    rows: list[Axes] = figure.subplots(len(starts), 1, squeeze=False)[:, 0].tolist()
-    order = [LETTERS.index(letter) for letter in _ORDER]
-    assert len(order) == NUM_STANDARD
-    norm = _colours(scores[places.start : places.stop])
-    palette = mpl.colormaps["RdBu"].with_extremes(bad="0.85")
-    drawn: Any = None
-    for axes, start in zip(rows, starts, strict=True):
-        stop = min(start + _ROW, places.stop)
-        part = np.ma.masked_invalid(scores[start:stop, order].T)
-        drawn = axes.pcolormesh(
-            np.arange(start, stop + 1) + 0.5 + offset, np.arange(21) - 0.5, part,
-            cmap=palette, norm=norm,
+    from matplotlib import colormaps
+
+    with drawing():
+        width = min(_ROW, len(places))
+        height = len(starts) * (len(_ORDER) * _INCH + 0.75) + 0.6
+        figure = new_figure((max(5.0, width * _INCH + 2.2), height))
+        rows: list[Axes] = figure.subplots(len(starts), 1, squeeze=False)[:, 0].tolist()
+        order = [LETTERS.index(letter) for letter in _ORDER]
+        assert len(order) == NUM_STANDARD
+        norm = _colours(scores[places.start : places.stop])
+        palette = colormaps["RdBu"].with_extremes(bad="0.85")
+        drawn: Any = None
+        for axes, start in zip(rows, starts, strict=True):
+            stop = min(start + _ROW, places.stop)
+            part = np.ma.masked_invalid(scores[start:stop, order].T)
+            drawn = axes.pcolormesh(
+                np.arange(start, stop + 1) + 0.5 + offset, np.arange(21) - 0.5, part,
+                cmap=palette, norm=norm,
+            )  # fmt: skip
+            _label(axes, sequence, start, stop, offset, start + width + offset)
+        bottom, top, left = 0.5 / height, 1 - 0.55 / height, 0.45 / figure.get_figwidth()
+        figure.subplots_adjust(left, bottom, 1 - 1.25 / figure.get_figwidth(), top, hspace=0.22)
+        figure.suptitle(title, x=left, y=1 - 0.12 / height, ha="left", va="top", fontsize=10)
+        scale = figure.add_axes(
+            (1 - 0.95 / figure.get_figwidth(), top - 2.6 / height, 0.16 / figure.get_figwidth(),
+             2.6 / height)
         )  # fmt: skip
-        _label(axes, sequence, start, stop, offset, start + width + offset)
-    bottom, top, left = 0.5 / height, 1 - 0.55 / height, 0.45 / figure.get_figwidth()
-    figure.subplots_adjust(left, bottom, 1 - 1.25 / figure.get_figwidth(), top, hspace=0.22)
-    figure.suptitle(title, x=left, y=1 - 0.12 / height, ha="left", va="top", fontsize=10)
-    scale = figure.add_axes(
-        (1 - 0.95 / figure.get_figwidth(), top - 2.6 / height, 0.16 / figure.get_figwidth(),
-         2.6 / height)
-    )  # fmt: skip
-    figure.colorbar(drawn, cax=scale, extend="both").set_label("score (low: harmful)", fontsize=8)
-    scale.tick_params(labelsize=7)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
+        figure.colorbar(drawn, cax=scale, extend="both").set_label(
+            "score (low: harmful)", fontsize=8
+        )
+        scale.tick_params(labelsize=7)
+        return rendered(figure, form)
 
 
 def _colours(scores: np.ndarray) -> Any:

@@ -134,13 +134,13 @@ def _answered(
     if head.card.multilabel:
         if pairs.types is None:
             raise InputError(
-                "has no types, and the head is one of types",
+                "does not have types, which this head predicts",
                 code="input.no_types",
                 where=pairs.name,
                 hint="give a column types",
             )
         if unknown := [name for name in pairs.type_names if name not in head.card.labels]:
-            _log.warning("types that the head does not know are passed over: %s",
+            _log.warning("types that the head does not know are ignored: %s",
                          ", ".join(unknown))  # fmt: skip
         return pairs
     labels = np.ones(len(pairs), bool) if pairs.labels is None else pairs.labels

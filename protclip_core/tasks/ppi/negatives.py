@@ -70,7 +70,7 @@ def draw_negatives(
     Raises
     ------
     InputError
-        There are not so many pairs.
+        There are fewer pairs than that.
     UsageError
         No such rule.
     """

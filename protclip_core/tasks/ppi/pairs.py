@@ -23,7 +23,7 @@ from protclip_core.records import Failure, printable
 __all__ = ["INTERACTION", "PairCounts", "PairSet", "codes_of", "read_pair_set", "targets_of"]
 
 _log = logging.getLogger(__name__)
-#: Classes of a head that says whether two proteins interact; the second is what is asked for.
+#: Classes of a head that says whether two proteins interact; the second is the one of interest.
 INTERACTION = ("no interaction", "interaction")
 _KEPT_FAILURES = 5
 Rows = npt.NDArray[np.int64]
@@ -78,7 +78,7 @@ class PairSet:
     splits
         Number in `protclip_core.io.pairs.lists.SPLITS` ``(M,)``, or None.
     counts
-        What the list holds besides.
+        Other columns of the list.
     """
 
     name: str

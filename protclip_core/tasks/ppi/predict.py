@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ from protclip_core.tasks.ppi.leaks import TrainedOn
 from protclip_core.tasks.ppi.pairs import codes_of
 from protclip_core.tasks.ppi.request import PredictRequest
 from protclip_core.tasks.ppi.vectors import load_proteins
-from protclip_core.vectors.source import KEPT_FAILURES, no_vector
+from protclip_core.vectors.block import KEPT_FAILURES, no_vector
 
 __all__ = ["Predicted", "Prediction"]
 
@@ -56,7 +56,7 @@ class Predicted:
     said
         Probabilities ``(M, C)`` float32; NaN where there is no answer.
     notes
-        What is to be said of pairs besides, by place: why there is no answer, or what is odd.
+        Remarks by place: why there is no answer, or what is odd.
     """
 
     a: Sequence[str]
@@ -110,6 +110,7 @@ class Prediction:
         self.scorer = PairScorer(self.head, self.head_path)
         like = embedding_input(self.head.card.input, self.head_path)
         self.proteins = load_proteins(request.vectors, self._progress, like)
+        self.proteins.leave_out(self.head)
         self.rows = self.answered = self.self_pairs = self.repeated = self.trained = 0
         self.num_failures = self.proteins.num_failures
         self.first_failures = list(self.proteins.first_failures)
@@ -132,7 +133,11 @@ class Prediction:
         else:
             usable = np.flatnonzero(self.proteins.usable)
             for row in np.flatnonzero(~self.proteins.usable).tolist():
-                self._fail(no_vector(self.proteins.name, row, self.proteins.ids[row]))
+                failure = no_vector(self.proteins.name, row, self.proteins.ids[row])
+                if row in self.proteins.outside:
+                    note = self.proteins.outside[row]
+                    failure = replace(failure, reason=note, code="record.out_of_domain")
+                self._fail(failure)
             if len(usable) < 2:
                 raise InputError(
                     "holds fewer than two proteins",
@@ -178,7 +183,7 @@ class Prediction:
                 f"none of its {self.rows:,} pairs can be answered",
                 code="input.no_pairs",
                 where=source_name(path),
-                hint="are the names those of the proteins?",
+                hint="do the names match the ids of the proteins?",
                 details=reasons,
             )
 

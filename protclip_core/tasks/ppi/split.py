@@ -83,7 +83,7 @@ def split_pairs(a: Rows, b: Rows, groups: Rows, settings: SplitSettings) -> Rows
     UsageError
         No such method, or shares that leave nothing for training.
     InputError
-        A part that is asked for stays empty.
+        A part of the request stays empty.
     """
     _check(settings)
     one, other = groups[a], groups[b]
@@ -178,7 +178,7 @@ def _walked(one: Rows, other: Rows, settings: SplitSettings, rng: np.random.Gene
 def _walk(
     one: Rows, other: Rows, wanted: int, method: str, rng: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
-    """Find groups from a drawn one until so many pairs touch them; give those pairs."""
+    """Find groups from a drawn one until enough pairs touch them; give those pairs."""
     count = int(max(one.max(initial=0), other.max(initial=0))) + 1
     ends = np.concatenate([one, other])
     order = np.argsort(ends, kind="stable")

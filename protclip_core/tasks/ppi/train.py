@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from protclip_core.errors import InputError, UsageError
+from protclip_core.heads.domain import HeadDomain
 from protclip_core.heads.pair_features import RECIPES, pair_features, pair_input
 from protclip_core.io.atomic import check_writable_target
 from protclip_core.io.outputs import check_outputs
@@ -114,7 +115,9 @@ def train(request: TrainRequest, progress: Progress | None = None) -> TrainRepor
     card = replace(card, metrics=_figures(report))
     examples = _features(proteins, parts["train"].take(np.arange(min(64, len(parts["train"])))),
                          request.features)  # fmt: skip
-    save_head(request.output, fitted.estimator, card, examples)
+    rows = np.unique(np.concatenate([parts["train"].a, parts["train"].b]))
+    domain = HeadDomain.of(proteins.vectors[rows], proteins.lengths[rows])
+    save_head(request.output, fitted.estimator, card, examples, domain)
     return report
 
 
@@ -281,10 +284,10 @@ def _type_names(part: PairSet) -> tuple[str, ...]:
     kept = [n for n, c in zip(part.type_names, counts, strict=True) if 0 < c < len(part)]
     left = [n for n in part.type_names if n not in kept]
     if left:
-        _log.warning("types of no pair, or of all, are left out: %s", ", ".join(left))
+        _log.warning("types that no pair or every pair has are left out: %s", ", ".join(left))
     if not kept:
         raise InputError(
-            "has no type that some pairs have and others have not",
+            "does not have a type that only some pairs have",
             code="input.one_class",
             where=part.name,
         )
@@ -312,7 +315,8 @@ def _fit(
     else:
         _log.warning(
             "no pairs for validation: parameters and calibration rest on folds of the training, "
-            "whose proteins are in several folds; probabilities of new proteins will be too sure"
+            "whose proteins are in several folds; new proteins will get probabilities that are too "
+            "sure"
         )
     train_part = parts["train"]
     return fit_head(

@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.heads.card import HeadInput
+from protclip_core.heads.head import Head
 from protclip_core.heads.pair_features import unit_rows
 from protclip_core.heads.seen import keys_of_digests, keys_of_texts
 from protclip_core.progress import Progress
 from protclip_core.records import Failure, printable
+from protclip_core.vectors.block import NO_VECTOR, no_usable
 from protclip_core.vectors.named import NamedRows
-from protclip_core.vectors.source import NO_VECTOR, no_usable, open_vectors, read_all
+from protclip_core.vectors.source import open_vectors, read_all
 
 __all__ = ["PairProteins", "VectorOptions", "load_proteins"]
 
@@ -70,6 +72,10 @@ class PairProteins:
         What the vectors are.
     named
         Rows by name.
+    lengths
+        Residues ``(N,)``, 0 where a store does not say.
+    outside
+        Why rows are unlike what the head was fitted on; see `leave_out`.
     num_failures, first_failures
         Records of a FASTA file without a vector.
     """
@@ -81,6 +87,8 @@ class PairProteins:
     by_sequence: bool
     input: HeadInput
     named: NamedRows
+    lengths: npt.NDArray[np.int64]
+    outside: dict[int, str] = field(default_factory=dict)
     num_failures: int = 0
     first_failures: list[Failure] = field(default_factory=list)
 
@@ -102,7 +110,16 @@ class PairProteins:
         row = self.named.find(name)
         if isinstance(row, str) or self.usable[row]:
             return row
-        return f"{printable(name)}: {NO_VECTOR}"
+        return f"{printable(name)}: {self.outside.get(row, NO_VECTOR)}"
+
+    def leave_out(self, head: Head) -> None:
+        """Make rows that are unlike what the head was fitted on unusable."""
+        rows = np.flatnonzero(self.usable)
+        notes = head.outside(self.vectors[rows], self.lengths[rows])
+        found = {row: note for row, note in zip(rows.tolist(), notes, strict=True) if note}
+        self.outside.update(found)
+        self.vectors[list(found)] = np.nan
+        self.usable[list(found)] = False
 
 
 def load_proteins(
@@ -140,7 +157,7 @@ def load_proteins(
         vectors_model=options.vectors_model,
     ) as source:
         found = read_all(source, progress)
-        digests = found.columns()[1]
+        lengths, digests = found.columns()
     known = np.asarray(digests.any(axis=1))
     keys = keys_of_digests(digests)
     if not known.all():
@@ -154,6 +171,7 @@ def load_proteins(
         by_sequence=bool(known.all()),
         input=source.input,
         named=NamedRows(source.name, found.ids),
+        lengths=lengths,
         num_failures=source.num_failures,
         first_failures=source.first_failures,
     )

@@ -162,7 +162,7 @@ def _build(vectors: StoreVectors, path: Path, progress: Progress) -> _Card:
         )
     dim, cells = sample.shape[1], min(_cells(n), max(1, len(sample) // 39))
     require_space(path, n * (dim + 8) + 4 * cells * dim + (1 << 20))
-    _log.warning("%s: is made, once, of %s proteins", path, f"{n:,}")
+    _log.warning("%s: building this index once, from %s proteins", path, f"{n:,}")
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dim),
         dim,
@@ -225,14 +225,14 @@ def _write(index: Any, path: Path) -> int:
                 faiss.write_index(index, str(temp))
             except RuntimeError as error:
                 raise ResourceError(
-                    "cannot be written to its end",
+                    "cannot be written completely",
                     code="resource.disk_full",
                     where=str(path),
                     hint="make room on its disk",
                 ) from error
             os.fsync(handle.fileno())
-        size = temp.stat().st_size
-        publish(temp, path)
+            size = temp.stat().st_size
+            publish(temp, path)
     finally:
         temp.unlink(missing_ok=True)
     return size

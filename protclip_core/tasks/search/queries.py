@@ -49,7 +49,7 @@ class Queries:
 
 
 def read_texts(texts: Sequence[str], file: str | None) -> list[Phrase]:
-    """Return the texts that were given, then those of a file.
+    """Return the texts of the command line, then the lines of a file.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def read_texts(texts: Sequence[str], file: str | None) -> list[Phrase]:
 
 
 def is_fasta(like: str) -> bool:
-    """Tell whether proteins to compare with are those of a file: what is there, or ``-``."""
+    """Tell whether an item of ``--like`` is a file: a path that exists, or ``-``."""
     # os.path, unlike Path, takes any id for an answer.
     return like == "-" or os.path.exists(like)  # noqa: PTH110
 

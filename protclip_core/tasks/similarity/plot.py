@@ -5,8 +5,6 @@ Legend: n rows and m columns, which are proteins.
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy.typing as npt
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import write_atomic
 from protclip_core.records import printable
-from protclip_core.report.figures import plot_form
+from protclip_core.report.figures import drawing, new_figure, plot_form, rendered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,44 +164,22 @@ def draw_heat_map(
     bytes
         The file; equal for equal arguments. Names are shown for up to `MOST_LABELS` proteins.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    settings: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "protclip",
-        "pdf.fonttype": 42,
-        "font.family": "DejaVu Sans",
-        "text.parse_math": False,
-    }
     rows, columns = cluster(scores, symmetric=symmetric)
     labels = tuple(
         [_label(side[row]) for row in order.rows] if len(side) <= MOST_LABELS else []
         for side, order in zip(ids, (rows, columns), strict=True)
     )
-    with mpl.rc_context(settings), warnings.catch_warnings():
-        # A letter of an id that the font lacks is drawn as a box; that is no reason to fail.
-        warnings.filterwarnings("ignore", message=r".*[Gg]lyph.*")
-        figure = Figure()
-        FigureCanvasAgg(figure)
+    with drawing():
+        figure = new_figure()
         places = _lay_out(figure, scores.shape, labels)
         image = scores[np.ix_(rows.rows, columns.rows)]
         _draw_map(figure, places, image, labels, metric)
         _draw_tree(figure.add_axes(places["left"]), rows, upright=False)
         _draw_tree(figure.add_axes(places["top"]), columns, upright=True)
         _draw_caption(figure, scores.shape, caption, symmetric=symmetric)
-        data = io.BytesIO()
-        figure.savefig(data, format=form, dpi=130, metadata=_METADATA[form])
-    return data.getvalue()
+        return rendered(figure, form)
 
 
-#: Without a date or version, equal pictures are equal files.
-_METADATA: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": "protclip"},
-    "pdf": {"CreationDate": None, "Producer": "protclip", "Creator": "protclip"},
-}
 _Places = dict[str, tuple[float, float, float, float]]
 
 

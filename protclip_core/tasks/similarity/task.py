@@ -26,7 +26,8 @@ from protclip_core.records import Failure, printable
 from protclip_core.tasks.similarity.request import SimilarityRequest
 from protclip_core.tasks.similarity.vectors import Proteins, VectorRows
 from protclip_core.vector_spec import VectorSpec
-from protclip_core.vectors.source import KEPT_FAILURES, is_store, open_vectors
+from protclip_core.vectors.block import KEPT_FAILURES
+from protclip_core.vectors.source import is_store, open_vectors
 
 __all__ = ["MOST_IN_MATRIX", "Answer", "Partners", "Similarity"]
 
@@ -352,4 +353,7 @@ def _check_comparable(left: Proteins, right: Proteins, one: VectorRows, other: V
         )
     if not (own.model and given.model):
         unnamed = right if given.model else left
-        _log.warning("%s: does not say which model made it; is it the other's?", unnamed.name)
+        _log.warning(
+            "%s: does not say which model made it; make sure that it is the same model",
+            unnamed.name,
+        )

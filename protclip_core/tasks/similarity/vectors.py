@@ -23,8 +23,9 @@ from protclip_core.measure.composition import RESIDUES, composition
 from protclip_core.measure.nearest import block_rows, usable_rows
 from protclip_core.progress import Progress
 from protclip_core.records import Failure
+from protclip_core.vectors.block import KEPT_FAILURES, Source, no_usable, no_vector
 from protclip_core.vectors.named import NamedRows
-from protclip_core.vectors.source import KEPT_FAILURES, FastaSource, Source, no_usable, no_vector
+from protclip_core.vectors.source import FastaSource
 
 __all__ = ["Proteins", "VectorRows"]
 

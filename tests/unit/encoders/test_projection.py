@@ -22,7 +22,7 @@ from protclip_core.encoders.projection import (
 )
 from protclip_core.encoders.shapes import read_shapes
 from protclip_core.errors import ModelError
-from protclip_core.models.bundle_parts import check_bundle
+from protclip_core.models.from_bundle import check_bundle
 from protclip_core.models.info import describe_model
 from protclip_core.models.settings import resolve_settings
 from protclip_core.store.reader import EmbeddingStore

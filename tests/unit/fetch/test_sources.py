@@ -9,8 +9,8 @@ import pytest
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.fetch.download import download
-from protclip_core.fetch.listing import list_files, save_listings
-from protclip_core.fetch.repository import pick_files, refuse_remote_code
+from protclip_core.fetch.needed_files import pick_files, refuse_remote_code
+from protclip_core.fetch.source_files import list_files, save_listings
 from protclip_core.fetch.sources import HubSource, UrlSource, ZenodoSource, parse_source
 from tests.support.local_server import Fault, forget_network, local_server
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 from protclip_core.errors import UsageError, WorkerLostError
 from protclip_core.io.aligners import Hit, _best, align, find_aligner, parse_hits
 from tests.support.aligner_programs import write_aligner
-from tests.support.environment import patient
+from tests.support.environment import installed, patient
 from tests.support.helpers import RESIDUES
 from tests.support.warm import unmeasured
 
@@ -168,17 +167,16 @@ def alive(pid):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_the_aligner_ends_with_its_caller(tmp_path, number):
+def test_the_aligner_ends_with_its_caller(tmp_path, own_path, number):
     mark = tmp_path / "mark"
-    program = write_aligner(tmp_path / "bin", "mmseqs", fault="hangs", mark=mark)
+    program = write_aligner(own_path, "mmseqs", fault="hangs", mark=mark)
     text = program.read_text().replace(
         '.write("started")', ".write(str(__import__('os').getpid()))"
     )
     program.write_text(text)
-    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
     run = subprocess.Popen(
         [sys.executable, "-c", SEARCH],
-        env={**unmeasured(), "PATH": path},
+        env={**unmeasured(), "PATH": os.environ["PATH"]},
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -201,8 +199,9 @@ def wait_for(done):
         time.sleep(0.02)
 
 
-@pytest.mark.skipif(shutil.which("mmseqs") is None, reason="MMseqs2 is not on the path")
-def test_mmseqs_itself_is_understood():
+@pytest.mark.skipif(installed("mmseqs") is None, reason="MMseqs2 is not installed")
+def test_mmseqs_itself_is_understood(own_path):
+    (own_path / "mmseqs").symlink_to(installed("mmseqs"))
     references = sequences(12, seed=3, length=150)
     queries = [references[7], sequences(1, seed=8)[0], references[2][20:120] + "ACDEFGHIKL"]
     aligner = find_aligner("mmseqs")

@@ -46,8 +46,9 @@ def test_full_disk_is_a_resource_error_and_leaves_the_old_file(tmp_path, monkeyp
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(ResourceError, match=r"a\.txt: no room .* MB free"):
+    with pytest.raises(ResourceError) as caught:
         atomic.write_atomic(path, b"new")
+    assert (caught.value.code, caught.value.where) == ("resource.disk_full", str(path))
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -83,22 +84,24 @@ def test_check_writable_target_accepts_and_leaves_nothing(tmp_path):
 
 def test_check_writable_target_refuses(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    for path, problem in [
-        (tmp_path / "no" / "a.h5", "folder does not exist"),
-        (tmp_path / "file" / "a.h5", "is not a folder"),
-        (tmp_path, "is a folder"),
-        ("/dev/null", "not a plain file"),
-        (tmp_path / ("x" * 254), "cannot be written"),
+    for path, code in [
+        (tmp_path / "no" / "a.h5", "usage.no_such_folder"),
+        (tmp_path / "file" / "a.h5", "usage.not_a_folder"),
+        (tmp_path, "usage.not_a_file"),
+        ("/dev/null", "usage.not_a_file"),
+        (tmp_path / ("x" * 254), "usage.not_writable"),
     ]:
-        with pytest.raises(UsageError, match=problem):
+        with pytest.raises(UsageError) as caught:
             atomic.check_writable_target(path)
+        assert caught.value.code == code
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_check_writable_target_refuses_a_read_only_folder(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError) as caught:
         atomic.check_writable_target(tmp_path / "a.h5")
+    assert caught.value.code == "usage.not_writable"
 
 
 def test_stale_temporary_files_of_this_target_only_are_removed(tmp_path):
@@ -107,6 +110,51 @@ def test_stale_temporary_files_of_this_target_only_are_removed(tmp_path):
         (tmp_path / name).write_bytes(b"")
     atomic.remove_stale_temps(tmp_path / "a[1].h5")
     assert names(tmp_path) == sorted(made[1:])
+
+
+def test_next_writer_removes_what_a_killed_one_left(tmp_path):
+    path = tmp_path / "a.txt"
+    killed = """
+import os, sys
+from protclip_core.io.atomic import open_atomic
+with open_atomic(sys.argv[1]) as handle:
+    handle.write(b"half")
+    handle.flush()
+    os.kill(os.getpid(), 9)
+"""
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", killed, str(path)], check=False)
+    (left,) = names(tmp_path)  # the second has removed that of the first
+    assert left.endswith(".tmp")
+    atomic.write_atomic(path, b"new")
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_temporary_file_in_use_is_not_taken_for_a_leftover(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic.open_atomic(path) as first:
+        first.write(b"first")
+        atomic.write_atomic(path, b"second")
+        assert path.read_bytes() == b"second"
+        atomic.remove_stale_temps(path)
+        assert len(names(tmp_path)) == 2
+    assert path.read_bytes() == b"first"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_temporary_file_taken_before_it_was_locked_is_made_anew(tmp_path, monkeypatch):
+    path, real, removed = tmp_path / "a.txt", atomic._lock, []
+
+    def late(fd):
+        if not removed:  # another process cleans up between the two steps
+            removed.extend(tmp_path.glob(".a.txt.*.tmp"))
+            removed[0].unlink()
+        return real(fd)
+
+    monkeypatch.setattr(atomic, "_lock", late)
+    atomic.write_atomic(path, b"new")
+    assert len(removed) == 1
+    assert path.read_bytes() == b"new"
 
 
 HOLDER = """
@@ -138,8 +186,9 @@ def test_second_process_is_refused_at_once_and_a_dead_holder_is_taken_over(tmp_p
     path = tmp_path / "out.h5"
     holder = hold(path)
     try:
-        with pytest.raises(BusyError, match=f"{holder.pid} on"), atomic.file_lock(path):
+        with pytest.raises(BusyError, match=f"{holder.pid} on") as caught, atomic.file_lock(path):
             pass
+        assert caught.value.code == "busy.output"
     finally:
         end(holder)
     with atomic.file_lock(path):
@@ -168,10 +217,56 @@ def test_lock_nests_in_one_thread_but_not_across_threads(tmp_path):
     assert seen == ["busy"]
 
 
-def test_lock_file_is_never_replaced(tmp_path):
+def test_no_lock_file_is_left_even_of_a_killed_holder(tmp_path):
     path = tmp_path / "out.h5"
-    inodes = set()
-    for _ in range(3):
+    for _ in range(2):
         with atomic.file_lock(path):
-            inodes.add((tmp_path / ".out.h5.lock").stat().st_ino)
-    assert len(inodes) == 1
+            assert names(tmp_path) == [".out.h5.lock"]
+        assert names(tmp_path) == []
+        end(hold(path))
+        assert names(tmp_path) == [".out.h5.lock"]
+    with pytest.raises(ZeroDivisionError), atomic.file_lock(path):
+        _ = 1 / 0
+    assert names(tmp_path) == []
+
+
+def test_lock_file_removed_while_another_waits_for_it_guards_nothing(tmp_path, monkeypatch):
+    """The other had opened it before: it must see that the name is another file's by now."""
+    path, note, real, opened = tmp_path / "out.h5", tmp_path / ".out.h5.lock", atomic._lock, []
+
+    def late(fd):
+        if not opened:
+            opened.append(os.fstat(fd).st_ino)
+            note.rename(tmp_path / "gone")  # so that its inode is not used again
+        return real(fd)
+
+    monkeypatch.setattr(atomic, "_lock", late)
+    with atomic.file_lock(path):
+        assert note.stat().st_ino != opened[0]
+    assert names(tmp_path) == ["gone"]
+
+
+CONTEST = """
+import os, sys, time
+from protclip_core.errors import BusyError
+from protclip_core.io.atomic import file_lock
+path, mark, wanted = sys.argv[1], sys.argv[1] + ".inside", int(sys.argv[2])
+held = 0
+while held < wanted:
+    try:
+        with file_lock(path):
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))  # fails if anyone else is inside
+            os.unlink(mark)
+            held += 1
+    except BusyError:
+        time.sleep(0)
+"""
+
+
+def test_many_processes_never_hold_the_lock_together(tmp_path):
+    command = [sys.executable, "-c", CONTEST, str(tmp_path / "out.h5"), "300"]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
+    for process in processes:
+        assert process.communicate()[1] == b""
+        assert process.returncode == 0
+    assert names(tmp_path) == []

@@ -37,9 +37,9 @@ def test_compressed(read):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "t.tsv: holds no text"),
-        (b"\n \n", "t.tsv: holds no text"),
-        (b"a\nb\t \n", "t.tsv:line 2: 'b' has no text behind the tab"),
+        (b"", "t.tsv: has no text"),
+        (b"\n \n", "t.tsv: has no text"),
+        (b"a\nb\t \n", "t.tsv:line 2: 'b' has no text after the tab"),
         (b"a\n\n\tb\n", "t.tsv:line 3: a tab and no id"),
         (b"a\nb \xe4\n", "t.tsv:line 2: byte 0xe4 is not UTF-8"),
         ("a\n".encode("utf-16"), "is UTF-16 text"),

@@ -161,7 +161,7 @@ def test_missing_directory_and_bad_paths(tmp_path: Path) -> None:
     assert _refusal(tmp_path).startswith(f"{tmp_path}: is a directory")
     inside = _write(tmp_path, b">a\nM\n") / "b.fa"
     assert "no such file: a part of the path is not a directory" in _refusal(inside)
-    assert "holds a NUL" in _refusal("a\0b")
+    assert "has a NUL character" in _refusal("a\0b")
     assert "cannot be read" in _refusal("a" * 5000)
 
 

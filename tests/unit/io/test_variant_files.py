@@ -126,8 +126,8 @@ def test_pairs_of_sequences_in_json_lines(read):
         "the wild-type sequence '1' at position 3 is not a residue",
         "A2G",
         "has neither a variant nor a mutated sequence",
-        "'[1]' is no JSON object",
-        "'{\"x\": ' is no JSON object",
+        "'[1]' is not a JSON object",
+        "'{\"x\": ' is not a JSON object",
         "'A\\ud8002G' is not UTF-8",
     ]
     assert rows[0].extra == {"score": "1.5", "n": ""}
@@ -151,7 +151,7 @@ def test_every_bad_row_is_answered_and_its_neighbours_are_read(read):
         "'' is empty; write WT for the wild type",
         "A42G",
         "A42G",
-        "'A4\\x002G' is no variant; write A42G, p.Ala42Gly, K23del or A42G:L50P",
+        "'A4\\x002G' is not a variant; write A42G, p.Ala42Gly, K23del or A42G:L50P",
     ]
     assert rows[0].extra == {"note": "\\xe9"}
     assert rows[1].protein == "P\\xe9"
@@ -163,7 +163,7 @@ def test_every_bad_row_is_answered_and_its_neighbours_are_read(read):
 def test_a_list_of_nothing_but_bad_rows_is_answered_too(told):
     assert [reason for _, reason in told("A12\nfoo\n")] == [
         "'A12' names no new residue; write A42G, A42= for synonymous or A42del",
-        "'foo' is no variant; write A42G, p.Ala42Gly, K23del or A42G:L50P",
+        "'foo' is not a variant; write A42G, p.Ala42Gly, K23del or A42G:L50P",
     ]
     assert told("P1\tA12-\n") == [("P1", "'A12-' ends in '-'; write A42del for a deletion")]
 
@@ -217,7 +217,7 @@ def test_columns_that_the_caller_names(told):
         (b"", "is empty or blank"),
         (b"\n \r\n", "is empty or blank"),
         (b"protein\tvariant\n", "has a header and no rows"),
-        (b"# A1G\n", "holds only comments"),
+        (b"# A1G\n", "has only comments"),
         (b"a\tb\tc\n1\t2\t3\n", "no column holds variants"),
         (b">P1\nMAKQ\n", "is not a file of variants but FASTA"),
         (b"<!doctype html><html>", "is not a file of variants but an HTML page"),

@@ -361,7 +361,7 @@ def test_an_own_bundle_is_copied_under_its_new_name(tmp_path, tiny_bundle) -> No
     assert done.bundle.name == "mini"
     assert done.bundle.weights_sha256 == original.weights_sha256
     done.bundle.verify()
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         do_import(tiny_bundle, tmp_path)
 
 

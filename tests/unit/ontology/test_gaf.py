@@ -141,7 +141,7 @@ def test_older_versions_need_no_qualifier(tmp_path, version, caplog):
         ("!gaf-version: 2.2\n", "has no annotations"),
         ("<html>\n", "is not a GAF but an HTML page"),
         ("!gaf-version: 2.2\n" + line(term=7777), "none of its 1 GO ids is in the ontology"),
-        ("!gaf-version: 2.2\n" + line().replace("SYM", "\0"), "line 2: holds a NUL"),
+        ("!gaf-version: 2.2\n" + line().replace("SYM", "\0"), "line 2: has a NUL character"),
     ],
 )
 def test_what_is_no_gaf_of_this_ontology_is_refused(tmp_path, text, message):

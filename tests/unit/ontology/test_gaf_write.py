@@ -18,6 +18,7 @@ from protclip_core.ontology import (
     read_gaf,
     write_gaf,
 )
+from protclip_core.ontology.assemble import TermList, assemble, go_id
 from protclip_core.ontology.gaf_write import qualifiers
 from tests.support.ontology_files import number, random_ontology, small
 
@@ -72,7 +73,9 @@ def test_qualifiers_follow_aspect_and_complexes():
         ("tr|A0A024R161|A0A024R161_HUMAN", ("UniProtKB", "A0A024R161", "A0A024R161_HUMAN", "")),
         ("P69905-2", ("UniProtKB", "P69905", "P69905-2", "UniProtKB:P69905-2")),
         ("sp|P69905-2|HBA_HUMAN", ("UniProtKB", "P69905", "HBA_HUMAN", "UniProtKB:P69905-2")),
-        ("contig_1|2", ("local", "contig_1|2", "contig_1|2", "")),
+        ("contig_1|2", ("local", "contig_1_2", "contig_1_2", "")),
+        ("a|b;c|d", ("local", "a_b_c_d", "a_b_c_d", "")),
+        ("sp|X1;2|A;B", ("UniProtKB", "X1_2", "A_B", "")),
     ],
 )
 def test_ids_are_split_as_gaf_asks(id, columns):
@@ -123,7 +126,7 @@ def test_a_row_that_gaf_cannot_hold_leaves_no_file(tmp_path):
     ontology, path = small(), tmp_path / "x.gaf"
     path.write_text("old")
     for row, kind, message in (
-        (GafRow("a\tb", 0), InputError, r"'a\\tb' holds a tab"),
+        (GafRow("a\tb", 0), InputError, r"'a\\tb' has a tab"),
         (GafRow("a\nb", 0), InputError, "line break"),
         (GafRow(" ", 0), InputError, "a protein id is empty"),
         (GafRow("P1", 0, object_name="x\x85y"), InputError, "P1: .* control character"),
@@ -133,3 +136,25 @@ def test_a_row_that_gaf_cannot_hold_leaves_no_file(tmp_path):
             write_gaf(path, [GafRow("P1", 1), row], ontology, DAY)
     assert path.read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["x.gaf"]
+
+
+def test_nothing_is_said_to_bind_without_an_experiment(caplog):
+    """GORULE:0000005."""
+    terms = TermList()
+    for id in (3674, 5488, 5515, 8017):
+        terms.ids.append(go_id(id))
+        terms.names.append("x")
+        terms.definitions.append("")
+        terms.aspects.append(0)
+    ontology = assemble(terms, "x", data_version="2024-01-17")
+    rows = [GafRow("P1", term) for term in range(4)]
+    rows += [GafRow("P2", 2, evidence="IPI"), GafRow("P2", 1, evidence="ISS")]
+    stream = io.StringIO()
+    assert write_gaf(stream, rows, ontology, DAY) == 3
+    cells = [line.split("\t") for line in stream.getvalue().splitlines() if line[0] != "!"]
+    assert [(cell[1], cell[4], cell[6]) for cell in cells] == [
+        ("P1", "GO:0003674", "IEA"),
+        ("P1", "GO:0008017", "IEA"),
+        ("P2", "GO:0005515", "IPI"),
+    ]
+    assert "3 annotations" in caplog.text and "GORULE:0000005" in caplog.text

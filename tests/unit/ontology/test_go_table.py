@@ -62,14 +62,14 @@ def test_part_of_may_be_a_column(tmp_path):
         ("<html>\n", "is not a GO table but an HTML page"),
         ("id\tname\n", "has no column 'namespace'"),
         (HEADER + "GO:0000001\tx\n", "line 2: has 2 columns, the header 7"),
-        (HEADER + ROWS + ROWS, r"line 6 \(GO:0003674\): is there a second time"),
+        (HEADER + ROWS + ROWS, r"line 6 \(GO:0003674\): is defined a second time"),
         (HEADER + ROWS.replace("\t0\t\t\t", "\tno\t\t\t"), "is_obsolete is 'no', not 0 or 1"),
         (HEADER + ROWS.replace("molecular", "atomic"), "unknown namespace 'atomic_function'"),
-        (HEADER + ROWS.replace("GO:0000009", "GO:9"), "'GO:9' is no GO id"),
-        (HEADER + ROWS.replace("GO:0000002\t", "x\t"), "line 3: 'x' is no GO id"),
+        (HEADER + ROWS.replace("GO:0000009", "GO:9"), "'GO:9' is not a GO id"),
+        (HEADER + ROWS.replace("GO:0000002\t", "x\t"), "line 3: 'x' is not a GO id"),
         (HEADER + ROWS.replace("\t0\t\t\t", "\t0\tGO:0000004\t\t"), "among its own ancestors"),
         ((HEADER + ROWS).encode().replace(b"grip", b"gr\xefp"), "byte 0xef at column 14 is not"),
-        (HEADER + ROWS.split("\n")[2] + "\n", "holds no active GO term"),
+        (HEADER + ROWS.split("\n")[2] + "\n", "has no active GO terms"),
     ],
 )
 def test_what_is_no_table_of_go_is_refused(tmp_path, text, message):

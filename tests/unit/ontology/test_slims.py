@@ -69,8 +69,8 @@ def test_a_slim_is_an_obo_file_or_a_list(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no GO term"),
-        ("format-version: 1.2\n\n[Term]\nid: CL:0000001\n", "holds no GO term"),
+        ("", "has no GO terms"),
+        ("format-version: 1.2\n\n[Term]\nid: CL:0000001\n", "has no GO terms"),
         ("GO:0000012\nmoving\n", "line 2: 'moving' does not begin with a GO id"),
         ("<html>\n", "line 1: '<html>' does not begin with a GO id"),
         ("GO:7777777\n", "none of its 1 terms is in the ontology"),

@@ -53,7 +53,7 @@ def test_a_list_is_flat():
         ("PLACE",),
     )
     assert len(flat.parents) == len(flat.roots) == 0
-    with pytest.raises(InputError, match="'a' is there twice"):
+    with pytest.raises(InputError, match="'a' occurs twice"):
         flat_vocabulary([Phrase("a", "x"), Phrase("a", "y")], "PLACE", "test")
 
 

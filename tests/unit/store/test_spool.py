@@ -53,7 +53,7 @@ def test_records_keep_input_order_in_blocks(filled):
     blocks = list(filled.records(block=3))
     assert [[r.id for r in block] for block in blocks] == [["a", "b", "c"], ["d"]]
     assert [r.digest for block in blocks for r in block][1] == digest("MKVLA")
-    assert {(r.part, r.row) for block in blocks for r in block} == {(-1, -1)}
+    assert {r.row for block in blocks for r in block} == {-1}
     assert filled.residues_of(blocks[0]) == {digest(s): s for s in ("MKV", "MKVLA", "M")}
 
 
@@ -111,37 +111,36 @@ def test_pending_leaves_out_what_is_done_or_failed_meanwhile(spool):
     for window in spool.pending(100, 1 << 40):
         seen += [item.residues for item in window]
         for item in window[:50]:
-            spool.mark_failed(item.key, "why")
-        spool.mark_done(0, digests(*[item.residues for item in window[50:]]))
+            spool.mark_failed(item.digest, "why", "record.other")
+        spool.mark_stored(digests(*[item.residues for item in window[50:]]))
     assert seen == ["M" + "K" * number for number in range(600)]
     assert spool.count_pending() == (0, 0)
     assert list(spool.pending(100, 100)) == []
 
 
-def test_done_counts_only_what_the_run_asks_for(filled):
-    assert filled.mark_done(3, digests("MKVLA", "WWW", "M")) == 2
-    assert filled.mark_done(4, digests("MKVLA", "M")) == 0  # the same again, in another part
-    places = {r.id: (r.part, r.row) for block in filled.records() for r in block}
-    assert places == {"a": (-1, -1), "b": (3, 0), "c": (3, 2), "d": (3, 0)}
+def test_stored_counts_only_what_the_run_needs(filled):
+    assert filled.mark_stored(digests("MKVLA", "WWW", "M"), 10) == 2
+    assert filled.mark_stored(digests("MKVLA", "M")) == 0  # the same again, in other rows
+    places = {r.id: r.row for block in filled.records() for r in block}
+    assert places == {"a": -1, "b": 10, "c": 12, "d": 10}
     assert filled.count_pending() == (1, 3)
-    found = filled.wanted(digests("MKV", "MKVLA", "WWW", "MKV"))
-    assert list(found) == [True, False, False, False]
-    assert filled.wanted(np.empty((0, 32), np.uint8)).shape == (0,)
+    assert filled.mark_stored(np.empty((0, 32), np.uint8)) == 0
 
 
 def test_failures_list_refused_records_first_then_failed_ones_in_order(filled):
-    filled.refuse(Failure("x.fa", 5, "e", "has no sequence"))
-    filled.mark_failed_digest(digest("MKVLA"), "too long")
-    found = [(f.where, f.reason) for f in filled.failures()]
+    filled.refuse(Failure("x.fa", 5, "e", "has no sequence", "record.empty"))
+    filled.mark_failed(digest("MKVLA"), "too long", "record.too_long")
+    found = [(f.where, f.reason, f.code) for f in filled.failures()]
     assert found == [
-        ("x.fa:record 5 (e)", "has no sequence"),
-        ("x.fa:record 2 (b)", "too long"),
-        ("x.fa:record 4 (d)", "too long"),
+        ("x.fa:record 5 (e)", "has no sequence", "record.empty"),
+        ("x.fa:record 2 (b)", "too long", "record.too_long"),
+        ("x.fa:record 4 (d)", "too long", "record.too_long"),
     ]
     assert [r.id for block in filled.records() for r in block] == ["a", "c"]
     assert filled.output_residues() == (2, 4)
     assert list(filled.names(["a", "e", "z"])) == [True, True, False]
-    assert list(filled.leaves_out(["a", "b", "e", "z"])) == [False, True, True, False]
+    found = filled.find(["a", "b", "e", "z"])
+    assert [r and (r.id, r.length) for r in found] == [("a", 3), None, None, None]
     assert list(filled.lengths()) == [3, 1]
 
 
@@ -149,7 +148,7 @@ def test_longer_than(filled):
     assert filled.count_longer_than(3) == 2
     assert list(filled.longer_than(3)) == [("x.fa:record 2 (b)", 5), ("x.fa:record 4 (d)", 5)]
     filled.fail_longer_than(3)
-    assert {f.reason for f in filled.failures()} == {"5 residues are more than 3"}
+    assert {f.code for f in filled.failures()} == {"record.too_long"}
     assert filled.count_pending() == (2, 4)
 
 
@@ -171,8 +170,12 @@ def test_file_of_a_killed_run_is_replaced_and_ours_removed(tmp_path):
 
 
 def test_place_that_cannot_be_written_is_a_resource_error(tmp_path):
-    with pytest.raises(ResourceError, match="list of records cannot be kept on disk"):
+    with pytest.raises(ResourceError) as caught:
         Spool(tmp_path / "missing" / "records")
+    assert (caught.value.code, caught.value.where) == (
+        "resource.disk_full",
+        str(tmp_path / "missing"),
+    )
 
 
 def test_residues_may_be_left_out_and_nothing_else_changes(tmp_path, filled):
@@ -198,5 +201,6 @@ def test_size_is_told_before_it_is_reached(tmp_path):
 
 
 def test_hint_of_the_caller_stands_in_the_error(tmp_path):
-    with pytest.raises(ResourceError, match="name another folder"):
+    with pytest.raises(ResourceError) as caught:
         Spool(tmp_path / "missing" / "records", hint="name another folder")
+    assert caught.value.hint == "name another folder"

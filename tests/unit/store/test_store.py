@@ -96,7 +96,7 @@ def test_round_trip_with_hostile_ids(tmp_path, layout, per_residue, dtype):
             if per_residue:
                 assert np.array_equal(store.residues(id), data["residues"][start:stop])
             start = stop
-    assert names(tmp_path) == [".s.h5.lock", "s.h5"]
+    assert names(tmp_path) == ["s.h5"]
 
 
 @layouts
@@ -117,10 +117,12 @@ def test_reading_rows(tmp_path, layout):
         assert [len(block_ids) for block_ids, _matrix in blocks] == [25, 25, 10]
         assert sum((block_ids for block_ids, _matrix in blocks), []) == ids
         assert np.array_equal(np.concatenate([matrix for _ids, matrix in blocks]), vectors)
-        with pytest.raises(InputError, match="no protein 'zz' among its 60"):
+        with pytest.raises(InputError, match="'zz' among its 60") as caught:
             store.get("zz")
-        with pytest.raises(UsageError, match="no residue embeddings"):
+        assert caught.value.code == "input.unknown_id"
+        with pytest.raises(UsageError) as refused:
             store.residues("p1")
+        assert refused.value.code == "usage.no_residues"
 
 
 def test_choosing_rows_does_not_depend_on_the_size_of_the_store(tmp_path):
@@ -194,14 +196,14 @@ def test_ids_that_hdf5_cannot_hold_are_refused(tmp_path, layout, id):
     data = {**make(["a", "b"]), "ids": ["a", id]}
     with pytest.raises(InputError, match=r"NUL|unicode"):
         save(tmp_path / "s.h5", data, layout=layout)
-    assert names(tmp_path) == [".s.h5.lock"]
+    assert names(tmp_path) == []
 
 
 @layouts
 def test_repeated_id_is_refused_and_the_old_file_kept(tmp_path, layout):
     path = save(tmp_path / "s.h5", make(["old"]), layout=layout)
     before = path.read_bytes()
-    with pytest.raises(InputError, match=r"\(b\): the id occurs twice"):
+    with pytest.raises(InputError, match=r"\(b\): "):
         save(path, make(["a", "b", "c", "b"]), layout=layout, cut=2)
     assert path.read_bytes() == before
 
@@ -212,7 +214,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path, value, dtype):
     data["vectors"][1, 3] = value
     with pytest.raises(ModelError, match=rf"\(b\): vectors hold .* finite {dtype}"):
         save(tmp_path / "s.h5", data, dtype=dtype)
-    assert names(tmp_path) == [".s.h5.lock"]
+    assert names(tmp_path) == []
 
 
 def test_writer_refuses_misuse(tmp_path):
@@ -229,7 +231,7 @@ def test_writer_refuses_misuse(tmp_path):
     for arguments in ({"dtype": "float64"}, {"layout": "other"}, {"attributes": {"format": "x"}}):
         with pytest.raises(ValueError, match=r"no store|attribute names"):
             StoreWriter(tmp_path / "s.h5", DIM, **arguments)
-    assert names(tmp_path) == [".s.h5.lock"]
+    assert names(tmp_path) == []
 
 
 def test_writer_is_atomic_and_clears_leftovers(tmp_path):
@@ -245,7 +247,7 @@ def test_writer_is_atomic_and_clears_leftovers(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert path.read_bytes() == before
-    assert names(tmp_path) == [".s.h5.lock", "s.h5"]
+    assert names(tmp_path) == ["s.h5"]
 
 
 def test_same_input_gives_the_same_bytes(tmp_path):
@@ -296,8 +298,9 @@ def test_newer_format_version_is_refused_naming_both(tmp_path):
     with h5py.File(path, "r+") as h5:
         h5.attrs["format_version"] = 2
     reseal(path)
-    with pytest.raises(ModelError, match="format version 2, this protclip reads up to 1"):
+    with pytest.raises(ModelError, match=r"version 2\D.* 1\b") as caught:
         EmbeddingStore.open(path)
+    assert caught.value.code == "model.other_version"
 
 
 @pytest.mark.parametrize(
@@ -328,7 +331,7 @@ def test_file_open_for_writing_elsewhere_is_busy(tmp_path, monkeypatch):
         raise BlockingIOError(11, "unable to lock file")
 
     monkeypatch.setattr(h5py, "File", locked)
-    with pytest.raises(BusyError, match="another process"):
+    with pytest.raises(BusyError):
         EmbeddingStore.open(path)
 
 
@@ -360,16 +363,18 @@ def test_foreign_residue_files_give_residues_only(tmp_path):
     with EmbeddingStore.open(path) as store:
         assert store.lengths.tolist() == [5, 3]
         assert store.residues("P2").shape == (3, DIM)
-        with pytest.raises(UsageError, match="residue embeddings only"):
+        with pytest.raises(UsageError) as caught:
             store.get("P1")
+        assert caught.value.code == "usage.residues_only"
 
 
 @pytest.mark.parametrize(
     "entries", [{}, {"a": np.arange(3)}, {"a": np.float32(1)}, {"a": np.ones((2, 2, 2))}]
 )
 def test_hdf5_without_embeddings_is_refused(tmp_path, entries):
-    with pytest.raises(ModelError, match="holds no embeddings"):
+    with pytest.raises(ModelError) as caught:
         EmbeddingStore.open(foreign(tmp_path / "f.h5", entries))
+    assert caught.value.code == "model.not_embeddings"
 
 
 def test_foreign_record_of_another_width_is_named(tmp_path):
@@ -384,8 +389,9 @@ def test_values_kept_in_another_file_are_refused(tmp_path):
     with h5py.File(path, "w") as h5:
         place = [(str(tmp_path / "secret"), 0, 4 * DIM)]
         h5.create_dataset("a", (DIM,), "f4", external=place)
-    with EmbeddingStore.open(path) as store, pytest.raises(ModelError, match="another file"):
-        store.get("a")
+    with pytest.raises(ModelError) as caught:
+        EmbeddingStore.open(path)
+    assert caught.value.code == "model.damaged_store"
 
 
 @layouts
@@ -416,8 +422,9 @@ def test_merge_refuses_other_settings_and_other_sequences(tmp_path):
     changed = make(["a"])
     changed["digests"][0, 0] ^= 1
     c = save(tmp_path / "c.h5", changed)
-    with pytest.raises(InputError, match=r"c\.h5 \(a\): stands for another .*a\.h5"):
+    with pytest.raises(InputError, match=r"c\.h5 \(a\): .*a\.h5") as caught:
         merge_stores([a, c], tmp_path / "out.h5")
+    assert caught.value.code == "input.duplicate_id"
     with pytest.raises(UsageError, match="no stores"):
         merge_stores([], tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()

@@ -21,6 +21,7 @@ def run(tmp_path, tiny_bundle):
         options = {"device": "cpu", "workers": 1} | options
         return embed_to_store(EmbedRequest(inputs=(str(path),), **options))
 
+    run.model = tiny_bundle
     return run
 
 

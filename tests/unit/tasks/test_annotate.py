@@ -42,7 +42,9 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def proteins(tmp_path_factory):
-    return write_fasta(tmp_path_factory.mktemp("proteins") / "x.fa", random_proteins(30, seed=4))
+    return write_fasta(
+        tmp_path_factory.mktemp("proteins") / "x.fa", random_proteins(30, seed=4, shortest=30)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +236,7 @@ def test_a_run_lists_what_the_naive_twin_finds(bundle, proteins):
     found, annotation = run(proteins, model=bundle, min_probability=0.2)
     model = load_model(str(bundle), device="cpu")
     names = [f"p{i}" for i in range(30)]
-    vectors = model.embed_proteins([s for _, s in random_proteins(30, seed=4)])
+    vectors = model.embed_proteins([s for _, s in random_proteins(30, seed=4, shortest=30)])
     chances = sigmoid(naive_log_odds(annotation.index, vectors))
     roots = set(annotation.index.ontology.roots.tolist())
     assert [p.protein_id for p in found] == names
@@ -279,7 +281,7 @@ def test_results_do_not_depend_on_blocks_order_or_company(bundle, stores, tmp_pa
         writer.write(
             ids,
             vectors,
-            np.ones(15, np.int64),
+            np.full(15, 100, np.int64),
             np.zeros(15, np.uint16),
             np.zeros((15, 32), np.uint8),
         )
@@ -429,6 +431,27 @@ def test_a_store_names_its_model_and_another_is_refused(bundle, stores, tmp_path
 def test_options_that_make_no_sense(options, problem, value):
     with refused(f"usage.{problem}", value):
         run("nowhere.fa", **options)
+
+
+def test_proteins_unlike_those_of_the_calibration_have_no_probability(bundle, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    ((_, sequence),) = random_proteins(1, seed=9, shortest=80, longest=80)
+    strange = {"one": "M", "lysines": "K" * 10, "unknown": "X" * 300, "epitope": "SIINFEKL"}
+    path = write_fasta(tmp_path / "x.fa", [("whole", sequence), *strange.items()])
+    found, annotation = run(path, model=bundle, top_k=2)
+    for protein in found:
+        assert protein.terms
+        chances = [one.probability is None for one in protein.terms]
+        assert all(chances) if protein.protein_id in strange else not any(chances)
+    assert annotation.report.outside == 4
+    assert annotation.report.first_outside == "one: 1 residues, fewer than 30"
+    (line,) = [r.getMessage() for r in caplog.records if "no probability" in r.getMessage()]
+    assert line.startswith("4 proteins")
+    # A threshold on probabilities lists nothing of them, whatever it is.
+    found, _ = run(path, model=bundle, min_probability=0.0)
+    assert {p.protein_id for p in found if p.terms} <= {"whole"}
+    found, _ = run(path, model=bundle, fdr=0.99)
+    assert {p.protein_id for p in found if p.terms} <= {"whole"}
 
 
 def test_what_is_unsure_is_said(bundle, stores, caplog):

@@ -190,5 +190,5 @@ def test_what_makes_no_sense_is_refused(run, names, options, problem, value):
 def test_an_id_that_is_there_twice_is_refused(run, tmp_path):
     file = tmp_path / "x.txt"
     file.write_text("a\tzinc\na\tkinase\n")
-    with pytest.raises(InputError, match="'a' is there twice"):
+    with pytest.raises(InputError, match="'a' occurs twice"):
         run(vocabulary_files=(str(file),))

@@ -8,7 +8,9 @@ import pytest
 from protclip_core.errors import InputError, ModelError, ResourceError, UsageError
 from protclip_core.models.protein import ProteinModel
 from protclip_core.store.reader import EmbeddingStore
-from protclip_core.tasks.embed import task as embed_task
+from protclip_core.tasks.embed.task import embed_to_store
+from protclip_core.vectors import embed_job
+from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.vectors.embed_rows import embed_rows
 from tests.support.helpers import random_proteins
 from tests.unit.tasks.reading import PROTEINS, read
@@ -20,7 +22,7 @@ def test_adding_keeps_what_is_there_and_computes_the_rest(run, tmp_path, caplog)
     report = run(PROTEINS[5:], per_residue=True, resume=True)
     assert (report.records, report.computed, report.reused) == (15, 5, 5)
     ids, vectors, _flags, _lengths = read(tmp_path / "x.h5")
-    assert ids == [id for id, _ in PROTEINS[5:] + PROTEINS[:5]]
+    assert ids == [id for id, _ in PROTEINS]
     assert "5 records of" in caplog.text
     for id, vector in zip(ids, vectors, strict=True):
         if id in old:
@@ -31,6 +33,46 @@ def test_adding_keeps_what_is_there_and_computes_the_rest(run, tmp_path, caplog)
     report = run(PROTEINS, per_residue=True, resume=True)
     assert (report.records, report.computed, report.reused) == (15, 0, 15)
     assert read(tmp_path / "x.h5")[0] == [id for id, _ in PROTEINS]
+
+
+def test_adding_keeps_the_order_of_the_store_and_names_every_input(run, tmp_path):
+    """Old rows first in their order, new rows behind them; provenance covers all records."""
+    run(PROTEINS[:6], command="first")
+    (tmp_path / "y.fa").write_text(
+        "".join(f">{i}\n{s}\n" for i, s in PROTEINS[5:2:-1] + PROTEINS[6:9])
+    )
+    request = EmbedRequest(
+        inputs=(str(tmp_path / "y.fa"),),
+        output=tmp_path / "x.h5",
+        model=str(run.model),
+        device="cpu",
+        workers=1,
+        resume=True,
+        command="second",
+    )
+    report = embed_to_store(request)
+    assert (report.records, report.computed, report.reused) == (9, 3, 3)
+    assert read(tmp_path / "x.h5")[0] == [id for id, _ in PROTEINS[:9]]
+    with EmbeddingStore.open(tmp_path / "x.h5") as store:
+        told = store.attributes
+    assert told["input"] == f"{tmp_path / 'x.fa'} {tmp_path / 'y.fa'}"
+    assert told["command"] == "first && second"
+    residues = sum(len(sequence) for _, sequence in PROTEINS[:9])
+    assert told["input_summary"].startswith(f"9 records, {residues} residues")
+    run(PROTEINS[:9], output=tmp_path / "z.h5")
+    assert (read(tmp_path / "z.h5")[1] == read(tmp_path / "x.h5")[1]).all()
+    with EmbeddingStore.open(tmp_path / "z.h5") as store:
+        assert store.attributes["input_sha256"] == told["input_sha256"]
+
+
+def test_new_id_of_a_sequence_that_the_store_has_takes_its_vector(run, tmp_path):
+    run(PROTEINS[:5], per_residue=True)
+    report = run([("twin", PROTEINS[3][1]), ("new", PROTEINS[7][1])], resume=True, per_residue=True)
+    assert (report.records, report.computed, report.reused) == (7, 1, 1)
+    with EmbeddingStore.open(tmp_path / "x.h5") as store:
+        assert store.ids == [*(id for id, _ in PROTEINS[:5]), "twin", "new"]
+        assert (store.get("twin") == store.get(PROTEINS[3][0])).all()
+        assert (store.residues("twin") == store.residues(PROTEINS[3][0])).all()
 
 
 def test_changed_sequence_is_computed_again_never_stale(run, tmp_path):
@@ -70,19 +112,20 @@ def test_other_settings_are_not_mixed_into_a_store(run, tmp_path, options, named
 
 
 def test_output_may_be_none_of_the_inputs(run, tmp_path):
-    with pytest.raises(UsageError, match="is an input as well as the output"):
-        run(PROTEINS, output=tmp_path / "x.fa", overwrite=True)
     (tmp_path / "link.h5").symlink_to(tmp_path / "x.fa")
-    with pytest.raises(UsageError, match="is an input as well as the output"):
-        run(PROTEINS, output=tmp_path / "link.h5", overwrite=True)
+    for name in ("x.fa", "link.h5"):
+        with pytest.raises(UsageError) as caught:
+            run(PROTEINS, output=tmp_path / name, overwrite=True)
+        assert caught.value.code == "usage.output_is_input"
 
 
 def test_room_is_checked_before_the_model_loads(run, tmp_path, monkeypatch):
     """Fault 16: what is needed and what is there stands in the message."""
-    monkeypatch.setattr(embed_task, "load_job", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(embed_job, "load_job", lambda *_: pytest.fail("the model was loaded"))
     monkeypatch.setattr("protclip_core.io.atomic.free_bytes", lambda _path: 2_000_000)
-    with pytest.raises(ResourceError, match="[0-9]+ MB needed, 2 MB free on its disk"):
+    with pytest.raises(ResourceError, match="[0-9]+ MB needed, 2 MB free") as caught:
         run(random_proteins(3000), per_residue=True)
+    assert caught.value.code == "resource.disk_full"
     assert not (tmp_path / "x.h5.partial").exists()
 
 
@@ -90,13 +133,18 @@ def test_nothing_is_left_where_nothing_was_finished(run, tmp_path, monkeypatch):
     monkeypatch.setattr(ProteinModel, "embed_batch", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(PROTEINS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".x.h5.lock", "x.fa"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.fa"]
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"), [(MemoryError(), ResourceError), (None, ModelError)], ids=["memory", "nan"]
+    ("error", "kind", "code"),
+    [
+        (MemoryError(), ResourceError, "resource.out_of_memory"),
+        (None, ModelError, "model.nothing_embedded"),
+    ],
+    ids=["memory", "nan"],
 )
-def test_no_record_at_all_is_an_error(run, request_of, tmp_path, monkeypatch, error, kind):
+def test_no_record_at_all_is_an_error(run, request_of, tmp_path, monkeypatch, error, kind, code):
     """Fault 52: a model that gives NaN is at fault, not the input."""
     inner = ProteinModel._embed_packed
 
@@ -108,10 +156,12 @@ def test_no_record_at_all_is_an_error(run, request_of, tmp_path, monkeypatch, er
             yield found
 
     monkeypatch.setattr(ProteinModel, "_embed_packed", failing)
-    with pytest.raises(kind, match="no record could be embedded"):
+    with pytest.raises(kind) as caught:
         run(PROTEINS)
-    with pytest.raises(kind, match="no record could be embedded"):
+    assert caught.value.code == code
+    with pytest.raises(kind) as caught:
         list(embed_rows(request_of(PROTEINS)))
+    assert caught.value.code == code
     assert not (tmp_path / "x.h5").exists()
     assert not (tmp_path / "x.h5.partial").exists()
 
@@ -127,7 +177,7 @@ def test_value_too_large_for_float16_is_listed_not_stored(run, tmp_path, monkeyp
 
     monkeypatch.setattr(ProteinModel, "_embed_packed", growing)
     report = run(PROTEINS, store_dtype="float16")
-    assert report.first_failures[0].reason == "its vector is too large for float16"
+    assert report.first_failures[0].code == "record.too_large"
     assert "p0" not in read(tmp_path / "x.h5")[0]
 
 
@@ -136,7 +186,7 @@ def test_bad_records_end_the_run_or_are_left_out(run, tmp_path):
     (tmp_path / "x.fa").write_text(text)
     with pytest.raises(InputError) as caught:
         run(None)
-    assert str(caught.value).startswith("3 records cannot be used; ")
+    assert (caught.value.code, caught.value.message[:2]) == ("input.bad_records", "3 ")
     assert [detail.partition(": ")[0].rpartition("/")[2] for detail in caught.value.details] == [
         "x.fa:record 2 (b)",
         "x.fa:record 3 (c)",

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from protclip_core.errors import ResourceError, UsageError
-from protclip_core.tasks.embed import plan as embed_plan
 from protclip_core.tasks.embed.plan import plan_embedding
+from protclip_core.vectors import embed_job
 from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.vectors.embed_rows import embed_rows
 from tests.unit.tasks.reading import PROTEINS, read, run_text
@@ -62,14 +62,15 @@ def test_plan_counts_long_proteins_that_a_run_leaves_out_or_refuses(request_of):
 
 
 def test_plan_refuses_what_a_run_refuses(request_of):
-    with pytest.raises(UsageError, match="contradict each other"):
+    with pytest.raises(UsageError) as caught:
         plan_embedding(request_of(PROTEINS, resume=True, overwrite=True))
+    assert caught.value.code == "usage.conflicting_options"
 
 
 def test_plan_takes_the_shape_from_the_weights_where_nothing_else_tells_it(request_of, monkeypatch):
     request = request_of(PROTEINS)
     wanted = plan_embedding(request)
-    monkeypatch.setattr(embed_plan, "settings_without_weights", lambda *_: None)
+    monkeypatch.setattr(embed_job, "_check_options", lambda *_: None)
     plan = plan_embedding(request)
     assert (plan.dim, plan.windows_of) == (wanted.dim, wanted.windows_of)
     assert plan.gigaflops > wanted.gigaflops  # its feed-forward layers are taken for four times

@@ -63,6 +63,15 @@ def asked(place, pairs, output, **changed):
     return TrainRequest(pairs=str(pairs), **given)
 
 
+def write_split(path, rows, header):
+    """Write a list with a column split: three parts, whatever their proteins."""
+    order = np.random.default_rng(1).permutation(len(rows))
+    names = np.repeat(["test", "valid", "train"], [len(rows) // 5] * 2 + [len(rows) * 3 // 5])
+    parts = names[np.argsort(order)]
+    told = [(*row, part) for row, part in zip(rows, parts, strict=True)]
+    return write_pairs(path, told, f"{header}\tsplit")
+
+
 def predicted(place, **changed):
     given = {**options(place), "head": place / "x.head", **changed}
     prediction = Prediction(PredictRequest(**given))
@@ -74,7 +83,9 @@ def predicted(place, **changed):
 
 
 def test_training_measures_what_it_says(place, tmp_path, caplog):
-    report = train(asked(place, place / "labelled.tsv", tmp_path / "t.head"))
+    rows = [(IDS[a], IDS[b], label) for a, b, label in zip(A, B, LABELS, strict=True)]
+    pairs = write_split(tmp_path / "p.tsv", rows, "protein_a\tprotein_b\tlabel")
+    report = train(asked(place, pairs, tmp_path / "t.head"))
     assert {name: size for name, (size, _) in report.parts.items()} == {
         "train": 468, "valid": 156, "test": 156,
     }  # fmt: skip
@@ -86,11 +97,11 @@ def test_training_measures_what_it_says(place, tmp_path, caplog):
     assert auroc.low <= auroc.value <= auroc.high and auroc.value > 0.9
     assert head.card.metrics["auroc_test"] == auroc.value
     assert head.card.input.features == "pair: sum, difference, product, cosine"
-    assert head.card.fit["split"] == "random, seed 1"
+    assert head.card.fit["split"] == report.split == "the list's own"
     assert "chose the head" not in caplog.text
     trained = TrainedOn.of_card(head.card, "x")
     assert len(trained.pairs) == 468 and report.leaks["test"].pairs_seen == 0
-    again = train(asked(place, place / "labelled.tsv", tmp_path / "u.head"))
+    again = train(asked(place, pairs, tmp_path / "u.head"))
     assert again.measured["test"].figures == report.measured["test"].figures
     assert (tmp_path / "t.head").read_bytes() == (tmp_path / "u.head").read_bytes()
 
@@ -108,9 +119,8 @@ def test_negatives_are_drawn_where_a_list_has_none(place, tmp_path, caplog):
 
 
 def test_no_negative_is_drawn_for_two_parts(place, tmp_path):
-    pairs = write_pairs(
-        tmp_path / "p.tsv", [(IDS[a], IDS[b]) for a, b in zip(A, B, strict=True)][::3]
-    )
+    rows = [(IDS[a], IDS[b]) for a, b in zip(A, B, strict=True)][::3]
+    pairs = write_split(tmp_path / "p.tsv", rows, "protein_a\tprotein_b")
     report = train(asked(place, pairs, tmp_path / "t.head"))
     assert set(report.drawn) == {"train", "valid", "test"}
     assert [leaks.pairs_seen for leaks in report.leaks.values()] == [0, 0]
@@ -152,8 +162,10 @@ def test_types_of_interaction(place, tmp_path):
     table = pair_features(*(unit_rows(VECTORS)[r] for r in (A, B)), RECIPES["squares"])[:, :3] > 0
     names = [";".join(np.array(TYPES)[row]) for row in table]
     rows = [(IDS[a], IDS[b], told) for a, b, told in zip(A, B, names, strict=True)]
-    pairs = write_pairs(tmp_path / "p.tsv", rows, "protein_a\tprotein_b\ttypes")
-    report = train(asked(place, pairs, tmp_path / "t.head", features="squares"))
+    header = "protein_a\tprotein_b\ttypes"
+    pairs = write_pairs(tmp_path / "p.tsv", rows, header)
+    parts = write_split(tmp_path / "s.tsv", rows, header)
+    report = train(asked(place, parts, tmp_path / "t.head", features="squares"))
     head = load_head(tmp_path / "t.head")
     assert (head.card.labels, head.card.multilabel) == (TYPES, True)
     assert report.measured["test"].figures["all"]["micro_f1"].value > 0.8

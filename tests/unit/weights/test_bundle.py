@@ -14,7 +14,7 @@ from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.importers import import_model
 from protclip_core.models.loading import load_model
 from protclip_core.weights.bundle import open_bundle, write_bundle
-from protclip_core.weights.content import MOST_TENSORS
+from protclip_core.weights.file_kinds import MOST_TENSORS
 from tests.support.checkpoints import write_fair_esm, write_protbert
 from tests.support.helpers import write_tiny_bundle
 from tests.unit.models.dual import Dual

@@ -1,4 +1,4 @@
-"""What a file holds, judged by its bytes: for messages that name what came instead of weights.
+"""Which kind of file something is, judged by its first bytes: names what came instead of weights.
 
 No torch here, and nothing is decoded beyond a few bytes.
 """
@@ -95,17 +95,20 @@ def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             header = _header_bytes(file.read(_HEAD_BYTES))
         if header is not None and header > _MOST_HEADER_BYTES:
             raise ModelError(
-                f"has a header of {header:,} bytes, more than any model has", where=str(path)
+                f"has a header of {header:,} bytes, more than any model has",
+                code="model.too_large",
+                where=str(path),
             )
         entries = {} if header is None else _read_header(path, header)
         shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
     except FileNotFoundError:
-        raise ModelError("no such weights file", where=str(path)) from None
+        raise ModelError("no such weights file", code="model.not_found", where=str(path)) from None
     except _DAMAGED_HEADER:
         return {}
     if len(shapes) > MOST_TENSORS:
         raise ModelError(
             f"holds {len(shapes):,} tensors, more than the {MOST_TENSORS:,} that protclip takes",
+            code="model.too_large",
             where=str(path),
         )
     return shapes

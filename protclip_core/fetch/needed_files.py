@@ -1,4 +1,4 @@
-"""What to take of a repository of transformers, and what to refuse."""
+"""Which files of a transformers repository protclip needs, and which repositories it refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from protclip_core.io.json_fields import one_line
 
 __all__ = ["pick_files", "refuse_remote_code", "some_names"]
 
-#: Files beside the weights that an importer reads.
+#: Files next to the weights that an importer reads.
 _SMALL_FILES = (
     "config.json",
     "tokenizer.json",
@@ -56,10 +56,15 @@ def pick_files(available: Iterable[str], *, where: str) -> tuple[str, ...]:
         if index in names and shards:
             wanted = int(shards[0].rpartition("-of-")[2][:5])
             if len(shards) != wanted:
-                raise ModelError(f"has {len(shards)} of {wanted} shards of {stem}", where=where)
+                raise ModelError(
+                    f"has {len(shards)} of {wanted} shards of {stem}",
+                    code="model.missing_file",
+                    where=where,
+                )
             return (*small, index, *shards)
     raise ModelError(
         f"has neither model.safetensors nor pytorch_model.bin; it has {some_names(names)}",
+        code="model.no_weights",
         where=where,
         hint="fetch it by hand and use: protclip models import",
     )
@@ -81,12 +86,17 @@ def refuse_remote_code(config: Any, where: str) -> None:
         The configuration names Python code to be run (``auto_map``, custom pipelines).
     """
     if not isinstance(config, Mapping):
-        raise ModelError(f"config.json is {str(config)[:40]!r}, not an object", where=where)
+        raise ModelError(
+            f"config.json is {str(config)[:40]!r}, not an object",
+            code="model.bad_json",
+            where=where,
+        )
     for key in ("auto_map", "custom_pipelines"):
         if config.get(key):
             named = json.dumps(config[key])[:100]
             raise ModelError(
                 f"wants its own code to be run ({key}: {named}), which protclip never does",
+                code="model.untrusted",
                 where=where,
                 hint="use a model that transformers reads without trust_remote_code",
             )

@@ -1,7 +1,7 @@
-"""What a source says that there is to fetch, and how that is kept beside what was fetched of it.
+"""The list of files that a source offers, and the copy of that list beside the downloads.
 
-A download that was interrupted, or came whole but was not installed, can so be used without a
-network: names, sizes and hashes are known from the last time. One file for each source,
+With the copy a download that was interrupted, or not installed, can be used without a network:
+names, sizes and hashes are known from the last time. One file for each source,
 ``.listing.HEX.json``; no file of a model begins with a dot. No token is ever written.
 """
 
@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import asdict as asdict_struct
 
 from protclip_core.errors import ModelError
-from protclip_core.fetch.repository import some_names
+from protclip_core.fetch.needed_files import some_names
 from protclip_core.io.json_fields import Bytes, Text, one_line, read_as
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Source:
 
     @property
     def request(self) -> str:
-        """What is asked for, whatever was resolved: the key of a kept list of files."""
+        """What is requested, whatever was resolved: the key of a kept list of files."""
         return self.text
 
     @property
@@ -181,7 +181,7 @@ def _save(folder: Path, request: str, listing: Listing) -> None:
 def _read(folder: Path, request: str) -> Listing | None:
     """Return what a source said when it was asked last; ``None`` if that is not known.
 
-    A file that cannot be read, or is not what `save_listings` wrote, is as good as none; the log
+    A file that cannot be read, or is not what `save_listings` wrote, is treated as missing; the log
     says so.
     """
     path = _path(folder, request)

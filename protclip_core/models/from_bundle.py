@@ -1,4 +1,4 @@
-"""From an opened bundle to models: every tensor of it is used, or the bundle is refused.
+"""Loads a model from an opened bundle: every tensor of it is used, or the bundle is refused.
 
 The tensors are dealt out by the beginnings of their names; see `protclip_core.weights.bundle` for
 these. What the configuration does not ask for may not be there either.
@@ -213,6 +213,7 @@ def _deal_out(tensors: Mapping[str, Tensor], info: ModelInfo, where: str) -> Par
         shown = ", ".join(sorted(unused)[:3]) + (", …" if len(unused) > 3 else "")
         raise ModelError(
             f"{len(unused)} tensors that the configuration does not ask for ({shown})",
+            code="model.tensors_differ",
             where=where,
             hint="the bundle is damaged, or made for a newer protclip",
         )
@@ -315,5 +316,9 @@ def _text_shape(info: ModelInfo) -> TextShape:
 
 def _tokenizer_of(bundle: Bundle) -> str:
     if TOKENIZER not in bundle.files:
-        raise ModelError(f"has a text encoder but no {TOKENIZER}", where=str(bundle.path))
+        raise ModelError(
+            f"has a text encoder but no {TOKENIZER}",
+            code="model.missing_file",
+            where=str(bundle.path),
+        )
     return TOKENIZER
