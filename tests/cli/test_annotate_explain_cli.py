@@ -148,7 +148,8 @@ def test_refusals(annotate, protclip, dual, tmp_path):
     one_error(annotate("x.fa", "--plot", "x"), 2, "without an ending")
     one_error(annotate("x.fa", "--plot", "no/x.png"), 2, "no")
     one_error(annotate("x.fa", *png), 2, "--protein 'p0'", code="usage.several_proteins")
-    one_error(annotate("x.fa", *png, "--protein", "p99"), 3, "no protein 'p99'")
+    missing = annotate("x.fa", *png, "--protein", "p99")
+    assert missing.rc == 3 and missing.err.endswith(" [input.unknown_protein]\n")
     (tmp_path / "there.png").write_text("kept")
     one_error(annotate("one.fa", "--plot", "there.png"), 2, "there.png", code="usage.output_exists")
     assert (tmp_path / "there.png").read_text() == "kept"

@@ -104,7 +104,7 @@ def test_refusals(annotate):
     one_error(annotate("--exclude-self"), 2, "--exclude-self", "--annotations")
     options = ("--neighbours", "r.h5", "--annotations", "known.tsv", "--aligner", "mmseqs")
     one_error(annotate(*options), 2, "--aligner is for --homology")
-    one_error(annotate("--homology", "-", *HOMOLOGY[2:]), 2, "cannot come from standard input")
+    one_error(annotate("--homology", "-", *HOMOLOGY[2:]), 2, "--homology")
 
 
 def test_a_failing_aligner_is_one_line(annotate):

@@ -92,7 +92,7 @@ def test_refusals(annotate, fasta, tmp_path):
     one_error(annotate("x.fa", "--vocab", "none.txt"), 3, "none.txt: no such file")
     (tmp_path / "empty.txt").write_text("\n")
     one_error(annotate("x.fa", "--vocab", "empty.txt"), 3, "empty.txt", "has no text")
-    one_error(annotate("--vocab", "-", stdin=b"zinc\n"), 2, "standard input is asked for more")
+    one_error(annotate("--vocab", "-", stdin=b"zinc\n"), 2, code="usage.stdin_twice")
     one_error(annotate("x.fa"), 2, "nothing to annotate with", "--go, --ec")
 
 

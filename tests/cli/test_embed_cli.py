@@ -66,7 +66,7 @@ def test_global_options_may_stand_behind_the_command(protclip, tiny_bundle, fast
     # Between the two words of a command as well.
     for words in (["mutate", "fit"], ["mutate", "-q", "fit"], ["mutate", "fit", "-q"]):
         done = protclip(*words, "no.csv", "-o", "x.head", cwd=tmp_path)
-        one_error(done, 2, "neither --fasta nor --embeddings")
+        one_error(done, 2, "--sequences")
     done = protclip("embed", "--", "-q", cwd=tmp_path)
     one_error(done, 3, "-q: no such file; check the path")
     done = protclip(*arguments, "-o", "-q.h5", cwd=tmp_path)
