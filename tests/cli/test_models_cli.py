@@ -128,7 +128,9 @@ def test_a_name_of_fair_esm_is_found_in_the_cache_of_torch(models, tmp_path):
     done = models("import", "esm2_t2_mini", "--name", "esm", env=home)
     assert done.rc == 0, done
     assert facts_of(models("info", "esm"))["source"] == "esm2_t2_mini.pt"
-    one_error(models("import", "esm2_t3_mini", "--name", "b", env=home), 2, "no file and no folder")
+    one_error(
+        models("import", "esm2_t3_mini", "--name", "b", env=home), 2, code="usage.no_such_file"
+    )
 
 
 def test_a_text_encoder_embeds_no_proteins(models, protclip, tmp_path):
@@ -146,7 +148,7 @@ def test_names_that_are_taken_or_cannot_be(models, tiny_bundle):
     one_error(models("import", tiny_bundle, "--name", "small"), 2, "installed", "--force")
     assert models("import", tiny_bundle, "--name", "small", "--force").rc == 0
     for name in ("../up", "a/b", ".hidden", "", "x" * 81):
-        one_error(models("import", tiny_bundle, "--name", name), 2, "no name for a model")
+        one_error(models("import", tiny_bundle, "--name", name), 2, code="usage.bad_model_name")
     one_error(models("import", tiny_bundle, "--name", "protclip-mini"), 2, "bundled")
     one_error(models("pull", "esm3-9b"), 2, "catalog", "--from")
     one_error(models("pull", "x", "--from", "ftp://a.b/c"), 2, "ftp://a.b/c")
