@@ -162,7 +162,7 @@ def read_sequence(text: str, where: str) -> str:
 class _BadRecordError(Exception):
     """One record that cannot be used; never leaves this module."""
 
-    def __init__(self, id: str, reason: str, code: str, hint: str) -> None:
+    def __init__(self, id: str, reason: str, *, code: str, hint: str) -> None:
         super().__init__(reason)
         self.id, self.reason, self.code, self.hint = id, reason, code, hint
 
@@ -253,7 +253,7 @@ def _parse_record(text: bytes, source: str, number: int, line: int) -> ProteinRe
         only = "; its sequence is only '*'" if b"*" in rest else ""
         reason = f"header on line {line:,} has no sequence{only}"
         hint = "add its residues or remove the record"
-        raise _BadRecordError(id, reason, "record.no_sequence", hint)
+        raise _BadRecordError(id, reason, code="record.no_sequence", hint=hint)
     if sequence[:3] in _SUSPECT:
         flags |= _look_again(sequence, header, id, line)
     return ProteinRecord(id, sequence.decode("ascii"), description, source, number, flags)
@@ -263,11 +263,11 @@ def _look_again(sequence: bytes, header: bytes, id: str, line: int) -> RecordFla
     """Refuse or flag a sequence that is hardly one of residues, although all letters are."""
     if fault := three_letter_code(sequence):
         reason = f"the sequence on line {line + 1:,} is in three-letter code"
-        raise _BadRecordError(id, reason, fault.code, fault.hint)
+        raise _BadRecordError(id, reason, code=fault.code, hint=fault.hint)
     if b" mol:na " in header:  # as the files of PDB write it
         reason = f"header on line {line:,} says mol:na, a nucleic acid"
         hint = "remove the record, as it is not a protein"
-        raise _BadRecordError(id, reason, "record.nucleotides", hint)
+        raise _BadRecordError(id, reason, code="record.nucleotides", hint=hint)
     is_like = len(sequence) >= _LEAST_NUCLEOTIDES and _NUCLEOTIDES.fullmatch(sequence)
     return RecordFlag.NUCLEOTIDE_LIKE if is_like else _NO_FLAGS
 
@@ -282,8 +282,8 @@ def _parse_header(header: bytes, line: int) -> tuple[str, str]:
         raise _BadRecordError(
             shown.partition(" ")[0],
             f"header on line {line:,} is not UTF-8 ({place})",
-            "record.bad_encoding",
-            "convert the file, for instance: iconv -f LATIN1 -t UTF-8",
+            code="record.bad_encoding",
+            hint="convert the file, for instance: iconv -f LATIN1 -t UTF-8",
         ) from None
     # Not str.split(None): apart from blank and tab, an id may hold any character.
     id, _, description = text.partition(" ")
@@ -291,10 +291,10 @@ def _parse_header(header: bytes, line: int) -> tuple[str, str]:
         id, _, description = text.partition("\t")
     if not id:
         reason = f"header on line {line:,} has no id"
-        raise _BadRecordError("", reason, "record.no_id", "write an id after '>'")
+        raise _BadRecordError("", reason, code="record.no_id", hint="write an id after '>'")
     if "\0" in text:
         reason = f"header on line {line:,} has a NUL character"
-        raise _BadRecordError(id, reason, "record.nul_character", "remove it")
+        raise _BadRecordError(id, reason, code="record.nul_character", hint="remove it")
     return id, description.lstrip(" \t")
 
 
@@ -337,4 +337,4 @@ def _bad_residue(
         f"'{printable(letter)}' at residue {index + 1:,} (line {line:,}) is not a residue letter"
     )
     fault = bad_residue(sequence, letter)
-    return _BadRecordError(id, reason, fault.code, fault.hint)
+    return _BadRecordError(id, reason, code=fault.code, hint=fault.hint)

@@ -39,30 +39,45 @@ class Fault:
     hint: str
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a file looks like, by code and in words, and the way out."""
+
+    code: str
+    look: str
+    hint: str
+
+
 # Characters that are often met inside sequences.
 _FAULTS = {
-    "-": Fault("record.gap", _WITHOUT_GAPS),
+    "-": Fault(code="record.gap", hint=_WITHOUT_GAPS),
     ".": Fault(
-        "record.stop_or_gap",
-        "a stop codon, as gffread writes it: cut there or split the record; a gap of an "
+        code="record.stop_or_gap",
+        hint="a stop codon, as gffread writes it: cut there or split the record; a gap of an "
         "alignment: sed '/^>/!s/[.]//g' IN > OUT",
     ),
-    "*": Fault("record.stop_inside", "a stop codon: cut there, or split the record"),
-    ">": Fault("record.no_newline", "a newline is missing before '>'"),
+    "*": Fault(code="record.stop_inside", hint="a stop codon: cut there, or split the record"),
+    ">": Fault(code="record.no_newline", hint="a newline is missing before '>'"),
     "\ufeff": Fault(
-        "record.byte_order_mark", "remove the byte order mark, left from joining files"
+        code="record.byte_order_mark", hint="remove the byte order mark, left from joining files"
     ),
-    **dict.fromkeys("0123456789", Fault("record.digits_inside", "remove digits from the sequence")),
-    **dict.fromkeys(" \t", Fault("record.blanks_inside", "remove blanks inside the sequence")),
+    **dict.fromkeys(
+        "0123456789", Fault(code="record.digits_inside", hint="remove digits from the sequence")
+    ),
+    **dict.fromkeys(
+        " \t", Fault(code="record.blanks_inside", hint="remove blanks inside the sequence")
+    ),
 }
-_OTHER = Fault("record.bad_residue", "correct it or remove the record")
-_THREE_LETTERS = Fault("record.three_letter_code", "write one letter for each residue, M for Met")
+_OTHER = Fault(code="record.bad_residue", hint="correct it or remove the record")
+_THREE_LETTERS = Fault(
+    code="record.three_letter_code", hint="write one letter for each residue, M for Met"
+)
 _SEVERAL_CHAINS = Fault(
-    "record.several_chains", "several chains in one record: give each a record of its own"
+    code="record.several_chains", hint="several chains in one record: give each a record of its own"
 )
 _MODIFICATION = Fault(
-    "record.modification",
-    "notation of a modification: leave the residue letters only, M for M(ox)",
+    code="record.modification",
+    hint="notation of a modification: leave the residue letters only, M for M(ox)",
 )
 
 
@@ -101,19 +116,30 @@ def not_fasta(text: bytes, name: str, line: int) -> InputError:
     """
     lines = [one.strip() for one in text[:20_000].decode("utf-8", "replace").splitlines()]
     lines = [one for one in lines if one]
-    look, hint = looks_like(text)
-    code = "input.not_fasta"
-    if _is_list(lines):
-        code, look = "input.sequence_list", "a list of sequences, one a line"
-        hint = f"number them: awk 'NF {{print \">seq\" ++n; print}}' {_files(name)}"
-    elif _NAMES.fullmatch("\n".join(lines[:50])):
-        code, look = "input.names_only", "a list of names without sequences"
-        hint = "fetch their sequences, as from https://www.uniprot.org/id-mapping"
-    elif command := _command_for_table(lines, name):
-        code, look, hint = "input.table", "a table", f"make FASTA of it: {command}"
+    seen = _seen(text, lines, name)
     shown = printable(lines[0] if lines else "", 30)
-    message = f"not FASTA: no '>' at its start, it looks like {look}: '{shown}'"
-    return InputError(message, code=code, where=f"{name}:line {line:,}", hint=hint)
+    message = f"not FASTA: no '>' at its start, it looks like {seen.look}: '{shown}'"
+    return InputError(message, code=seen.code, where=f"{name}:line {line:,}", hint=seen.hint)
+
+
+def _seen(text: bytes, lines: list[str], name: str) -> _Seen:
+    """Tell what a text is, the special before the general."""
+    if _is_list(lines):
+        return _Seen(
+            code="input.sequence_list",
+            look="a list of sequences, one a line",
+            hint=f"number them: awk 'NF {{print \">seq\" ++n; print}}' {_files(name)}",
+        )
+    if _NAMES.fullmatch("\n".join(lines[:50])):
+        return _Seen(
+            code="input.names_only",
+            look="a list of names without sequences",
+            hint="fetch their sequences, as from https://www.uniprot.org/id-mapping",
+        )
+    if command := _command_for_table(lines, name):
+        return _Seen(code="input.table", look="a table", hint=f"make FASTA of it: {command}")
+    look, hint = looks_like(text)
+    return _Seen(code="input.not_fasta", look=look, hint=hint)
 
 
 def _is_list(lines: list[str]) -> bool:

@@ -77,9 +77,10 @@ def check_outputs(
         written[real] = path
     for folder in _paths(folders):
         inside = os.path.realpath(folder) + os.sep
-        for name, given in names.items():
-            if name.startswith(inside):
-                raise _is_input(folder, given, hint)
+        links = [inodes.get(_inode(file) or (-1, -1)) for _, file in _files_read([folder])]
+        found = [given for name, given in names.items() if name.startswith(inside)]
+        for given in filter(None, found + links):
+            raise _is_input(folder, given, hint)
 
 
 def refuse_input_as_output(inputs: Iterable[_Path], output: str | Path) -> None:

@@ -11,7 +11,6 @@ import io
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from protclip_core.errors import InputError
@@ -19,6 +18,7 @@ from protclip_core.io.streams import open_input, source_name
 from protclip_core.ontology.assemble import GO_ID, TermList, assemble, go_number
 from protclip_core.ontology.lines import decoded, foreign_content, numbered_lines, release_faults
 from protclip_core.ontology.obo_values import (
+    Stanza,
     definition_value,
     has_odd_reference,
     id_value,
@@ -108,27 +108,6 @@ def read_obo(
     return ontology if wanted == RELATIONS else ontology.with_relations(wanted)
 
 
-@dataclass
-class _Stanza:
-    """One stanza of a term while it is read."""
-
-    line: int
-    id: str = ""
-    seen: set[bytes] = field(default_factory=set)
-    foreign: bool = False  # a term of another ontology
-    parents: int = 0
-    is_obsolete: bool = False
-    name: str = ""
-    namespace: str = ""
-    definition: str = ""
-    #: Ids and names by tag: alt_id, replaced_by, consider, subset.
-    lists: dict[bytes, set[str]] = field(default_factory=dict)
-
-    def ids(self, tag: bytes) -> tuple[str, ...]:
-        """Return the ids of a tag that are GO's, sorted; some lead to other ontologies."""
-        return tuple(sorted(id for id in self.lists.get(tag, ()) if GO_ID.fullmatch(id)))
-
-
 class _Reader:
     """One pass over a file; `run` gives its terms, ``data_version`` is then what it states."""
 
@@ -138,7 +117,7 @@ class _Reader:
         self.data_version: str | None = None
         self.default_namespace = ""
         self.lines: dict[str, int] = {}  # id -> line of its stanza
-        self.stanza: _Stanza | None = None  # of a term
+        self.stanza: Stanza | None = None  # of a term
         self.kind = b""  # of the stanza at hand; empty in the header
         self.header: set[bytes] = set()
         self.typedefs = 0
@@ -201,7 +180,7 @@ class _Reader:
         """Begin a stanza."""
         self.kind = line
         if line == b"[Term]":
-            self.stanza = _Stanza(number)
+            self.stanza = Stanza(number)
         elif line == b"[Typedef]":
             self.typedefs += 1
         elif line != b"[Instance]":
@@ -227,7 +206,7 @@ class _Reader:
             elif tag == b"data-version":
                 self.data_version = text
 
-    def _clause(self, stanza: _Stanza, tag: bytes, value: bytes, number: int) -> None:
+    def _clause(self, stanza: Stanza, tag: bytes, value: bytes, number: int) -> None:
         """Take a line of a term."""
         if not stanza.id and tag != b"id":
             raise self._refuse("a stanza does not begin with its id", number, _REPAIR)
@@ -252,7 +231,7 @@ class _Reader:
             except UnicodeDecodeError:
                 self.unread += 1
 
-    def _use(self, stanza: _Stanza, tag: bytes, value: bytes, number: int) -> None:
+    def _use(self, stanza: Stanza, tag: bytes, value: bytes, number: int) -> None:
         """Take a clause that says something of the term itself."""
         self._count(len(tag) + len(value), number)
         if tag == b"is_obsolete":
@@ -275,7 +254,7 @@ class _Reader:
         else:
             raise self._refuse(f"{tag.decode()} is empty", number, _REPAIR)
 
-    def _begin(self, stanza: _Stanza, value: bytes, number: int) -> None:
+    def _begin(self, stanza: Stanza, value: bytes, number: int) -> None:
         """Take the id of a term."""
         id = decoded(value, f"{self.name}:line {number}").partition(" ")[0]
         stanza.id = id
@@ -292,13 +271,14 @@ class _Reader:
                 f"is defined a second time, first at line {self.lines[id]}",
                 number,
                 "remove one of the two stanzas, or fetch the file again",
+                "input.duplicate_id",
             )
         self.lines[id] = stanza.line
         self._count(len(id), number)
         if len(self.lines) > MAX_TERMS:
             raise self._refuse(f"has more than {MAX_TERMS:,} terms", 0, _RELEASE, _LARGE)
 
-    def _edge(self, stanza: _Stanza, value: bytes, kind: int, number: int) -> None:
+    def _edge(self, stanza: Stanza, value: bytes, kind: int, number: int) -> None:
         """Take an edge to another term."""
         match = _EDGE.fullmatch(value)
         target = match[1].decode("utf-8", "replace") if match else ""
@@ -365,7 +345,7 @@ class _Reader:
         for subset in sorted(stanza.lists.get(b"subset", ())):
             terms.subsets.setdefault(subset, []).append(stanza.id)
 
-    def _drop_edges(self, stanza: _Stanza) -> None:
+    def _drop_edges(self, stanza: Stanza) -> None:
         """Take back the edges of a term that turned out to be obsolete."""
         if stanza.parents:
             _log.warning(

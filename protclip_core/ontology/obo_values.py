@@ -1,10 +1,13 @@
-"""Values of OBO clauses: escapes, quoted text, trailing qualifiers and comments."""
+"""Stanzas of OBO and the values in them: escapes, quoted text, qualifiers and comments."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
-__all__ = ["definition_value", "id_value", "has_odd_reference", "plain_value"]
+from protclip_core.ontology.assemble import GO_ID
+
+__all__ = ["Stanza", "definition_value", "id_value", "has_odd_reference", "plain_value"]
 
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "W": " "}
@@ -15,6 +18,27 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*', re.DOTALL)
 _REFERENCES = re.compile(r'\[((?:[^\]\\"]|\\.|"(?:[^"\\]|\\.)*")*)\]', re.DOTALL)
 _REFERENCE = r'(?:[^\s,\\"]|\\.)+(?:\s+"(?:[^"\\]|\\.)*")?'
 _LIST = re.compile(rf'\s*(?:(?:{_REFERENCE}|"[^"]*")\s*(?:,\s*(?:{_REFERENCE}|"[^"]*")\s*)*)?')
+
+
+@dataclass
+class Stanza:
+    """One stanza of a term, as far as it is read."""
+
+    line: int
+    id: str = ""
+    seen: set[bytes] = field(default_factory=set)
+    foreign: bool = False  # a term of another ontology
+    parents: int = 0
+    is_obsolete: bool = False
+    name: str = ""
+    namespace: str = ""
+    definition: str = ""
+    #: Ids and names by tag: alt_id, replaced_by, consider, subset.
+    lists: dict[bytes, set[str]] = field(default_factory=dict)
+
+    def ids(self, tag: bytes) -> tuple[str, ...]:
+        """Return the ids of a tag that are GO's, sorted; some lead to other ontologies."""
+        return tuple(sorted(id for id in self.lists.get(tag, ()) if GO_ID.fullmatch(id)))
 
 
 def plain_value(text: str) -> str:

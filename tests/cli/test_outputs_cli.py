@@ -18,8 +18,8 @@ def place(tmp_path):
     write_fasta(tmp_path / "wt.png", PROTEINS[:1])
     write_fasta(tmp_path / "o.h5.failed.tsv", PROTEINS)
     write_fasta(tmp_path / ".o.h5.lock", PROTEINS)
-    write_fasta(tmp_path / ".o.h5.records", PROTEINS)
     (tmp_path / "o.h5.partial").mkdir()
+    write_fasta(tmp_path / "o.h5.partial" / "work", PROTEINS)
     write_fasta(tmp_path / "o.h5.partial" / "x.fa", PROTEINS)
     (tmp_path / "curves").mkdir()
     write_fasta(tmp_path / "curves" / "calibration.png", PROTEINS)
@@ -45,7 +45,7 @@ CASES = [
     ("similarity", "x.fa", "--against", "wt.png", "--plot", "wt.png", "--overwrite"),
     ("embed", "x.fa", "o.h5.failed.tsv", "-o", "o.h5"),
     ("embed", "x.fa", ".o.h5.lock", "-o", "o.h5"),
-    ("embed", "x.fa", ".o.h5.records", "-o", "o.h5"),
+    ("embed", "x.fa", "o.h5.partial/work", "-o", "o.h5"),
     ("embed", "o.h5.partial/x.fa", "-o", "o.h5", "--overwrite"),
     ("ppi", "fit", "p.tsv", "--embeddings", "x.fa", "-o", "p.tsv", "--overwrite"),
     ("ppi", "evaluate", "p.tsv", "--embeddings", "curves/calibration.png", "--plot", "curves"),

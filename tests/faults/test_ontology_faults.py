@@ -175,6 +175,32 @@ BROKEN = {
 }
 
 
+#: Codes of some of them; a fault of a release is one of the model's side.
+CODES = {
+    "cycle": "model.cyclic_terms",
+    "missing parent": "model.missing_parent",
+    "duplicate id": "model.duplicate_id",
+    "cut in a line": "model.truncated",
+    "cut between stanzas": "model.truncated",
+    "gz cut": "model.truncated",
+    "HTML": "model.other_format",
+    "empty": "model.empty",
+    "latin-1": "model.bad_encoding",
+    "UTF-16": "model.bad_encoding",
+    "unknown namespace": "model.not_go",
+    "open quotation": "model.bad_line",
+}
+
+
+@pytest.mark.parametrize("kind", CODES)
+def test_a_broken_file_has_a_code(kind, tmp_path):
+    path = tmp_path / "go.obo"
+    path.write_bytes(BROKEN[kind][0])
+    with pytest.raises(ModelError) as caught:
+        read_obo(path)
+    assert caught.value.code == CODES[kind]
+
+
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_file_is_refused_in_one_line(kind, tmp_path):
     data, message = BROKEN[kind]

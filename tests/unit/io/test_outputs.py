@@ -68,6 +68,8 @@ def test_an_input_in_a_folder_that_will_be_cleared(tmp_path):
     working.mkdir()
     (working / "x.fa").write_text(">a\nMK\n")
     refused("usage.output_is_input", [working / "x.fa"], [], folders=[working])
+    (tmp_path / "y.fa").hardlink_to(working / "x.fa")
+    refused("usage.output_is_input", [tmp_path / "y.fa"], [], folders=[working])
 
 
 def test_the_lock_of_an_output(tmp_path):

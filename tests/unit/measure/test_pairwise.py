@@ -104,5 +104,5 @@ def test_refusals():
     one, other = Block.of(np.ones((2, 3)), "cosine"), Block.of(np.ones((2, 4)), "cosine")
     with pytest.raises(UsageError, match="3 and of 4 numbers"):
         block_scores(one, other, "cosine")
-    with pytest.raises(UsageError, match="no pairs"):
+    with pytest.raises(UsageError, match="not pairs"):
         pair_scores(one, other, "cosine")
