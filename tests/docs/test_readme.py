@@ -109,8 +109,20 @@ def test_the_python_blocks_run(workplace: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_the_files_it_names_are_there() -> None:
-    for path in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / path).exists(), path
-    for path in re.findall(r"`((?:protclip_core|train|tests)/[\w./-]+)`", README):
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    ROOT / "tests/README.md",
+    ROOT / "tests/benchmarks/README.md",
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_files_that_pages_name_are_there(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for path in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / path).exists(), path
+    if page.name == "CHANGELOG.md" or "howto" in page.parts:
+        return  # they name what was, and what is to be written
+    for path in re.findall(r"`((?:protclip_core|protclip_cli|train|tests)/[\w./-]+)`", text):
         assert (ROOT / path).exists(), path
