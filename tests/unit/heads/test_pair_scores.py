@@ -50,7 +50,7 @@ def test_features_are_what_they_are_called_and_know_no_order(recipe):
 
 
 def test_shapes_that_are_no_pairs():
-    with pytest.raises(UsageError, match="are no pairs"):
+    with pytest.raises(UsageError, match="shape"):
         pair_features(VECTORS[:2], VECTORS[:3], RECIPES["squares"])
 
 

@@ -210,7 +210,7 @@ def test_a_changed_recipe_is_refused(run, tmp_path):
 
 
 BAD = (
-    ({"fasta": None}, UsageError, "neither --fasta nor --embeddings"),
+    ({"fasta": None}, UsageError, "neither --sequences nor --embeddings"),
     ({"kind": "forest"}, UsageError, "not known"),
     ({"max_rows": 3}, UsageError, "too few"),
     ({"score_column": "none"}, UsageError, "no column"),
