@@ -113,13 +113,15 @@ def _report_unexpected(error: Exception) -> int:
     from protclip_core.engines.memory import is_out_of_memory
 
     if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        say("error: memory ran out; use a smaller --batch-tokens, or fewer --workers")
+        hint = "use a smaller --batch-tokens, or fewer --workers"
+        say(f"error: memory ran out; {hint} [resource.out_of_memory]")
         return 5
     if isinstance(error, OSError) and error.errno is not None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
         where = error.filename or "standard output"
         hint = "make room and run again" if full else "check the path and its access rights"
-        say(f"error: {where}: {(error.strerror or str(error)).lower()}; {hint}")
+        code = " [resource.disk_full]" if full else ""
+        say(f"error: {where}: {(error.strerror or str(error)).lower()}; {hint}{code}")
         return 5 if full else 2
     say(f"error: {_one_line(error)}; this is a bug of protclip: please report it with --debug")
     return 1

@@ -166,7 +166,9 @@ def test_refusals(annotate, protclip, dual, tmp_path):
 
 def test_a_failed_picture_leaves_no_table_behind(annotate, tmp_path):
     arguments = ("--plot", "x.png", "--protein", "p99", "-o", "x.tsv")
-    one_error(annotate("x.fa", *arguments), 3, "no protein 'p99'")
+    failed = annotate("x.fa", *arguments)
+    assert (failed.rc, failed.out) == (3, "")
+    assert "p99" in failed.err and failed.err.endswith(" [input.unknown_protein]\n")
     assert not (tmp_path / "x.tsv").exists()
 
 

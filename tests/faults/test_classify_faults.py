@@ -57,10 +57,10 @@ def test_bad_vectors_give_no_probability(protclip, place, tmp_path, value):
 
 def test_vectors_of_another_kind_are_refused_and_both_are_named(protclip, place):
     done = protclip("classify", "predict", "joint.h5", "--head", "x.head", cwd=place)
-    line = one_error(done, 4, "the head is for vectors of model tiny", "differ in width, space")
-    assert "space encoder" in line and "space joint" in line
+    line = one_error(done, 4, "tiny", "space", "width", code="model.head_mismatch")
+    assert "joint, not encoder" in line and "32, not 64" in line
     done = protclip("classify", "evaluate", "l.tsv", "joint.h5", "--head", "x.head", cwd=place)
-    one_error(done, 4, "differ in width, space")
+    one_error(done, 4, "space", "width", code="model.head_mismatch")
     done = protclip(
         "classify", "predict", "x.fa", "--head", "x.head", "--model", "protclip-mini", cwd=place
     )

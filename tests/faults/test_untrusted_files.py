@@ -14,6 +14,7 @@ from protclip_core.models.importers import import_model
 from protclip_core.weights.tensors import load_pickled_tensors
 from tests.support.checkpoints import write_esm2
 from tests.support.helpers import write_fasta, write_tiny_bundle
+from tests.support.refusals import refused
 
 #: The library in a process of its own, with the exit codes of the terminal.
 LIBRARY = """
@@ -298,7 +299,7 @@ def test_a_table_within_itself_is_no_model(tmp_path):
     table = {"a": torch.zeros(1)}
     table["self"] = table
     torch.save(table, tmp_path / "x.pt")
-    with pytest.raises(ModelError, match="no model of fair-esm"):
+    with refused("model.unknown_layout", "x.pt"):
         import_model(tmp_path / "x.pt", tmp_path / "bundle", name="x")
 
 

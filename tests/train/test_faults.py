@@ -100,7 +100,8 @@ def test_a_rank_that_hangs_is_named_after_the_timeout(tmp_path):
     assert job.processes[0].exitcode == 8
     job.processes[1].kill()
     first, _ = job.wait()
-    assert "rank 1 did not come within 4 seconds in step 3" in error_of(first)
+    assert error_of(first).endswith("[worker.lost_rank]")
+    assert "rank 1 " in error_of(first) and "4 seconds in step 3" in error_of(first)
 
 
 @pytest.mark.full

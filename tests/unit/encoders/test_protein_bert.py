@@ -20,6 +20,7 @@ from protclip_core.tasks.embed.plan import plan_embedding
 from protclip_core.vectors.embed_job import load_job
 from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.weights.bundle import write_bundle
+from tests.support.refusals import refused
 from tests.unit.models.dual import rounded
 from tests.unit.models.encoders import randomise
 
@@ -176,7 +177,7 @@ def test_windows_may_not_exceed_its_positions(folder, reference, tmp_path):
     request = EmbedRequest(
         inputs=(str(tmp_path / "x.fa"),), model=str(folder), device="cpu", max_residues=129
     )
-    with pytest.raises(UsageError, match="--max-length 129 is more than this model's 128 residues"):
+    with refused("usage.bad_value", "--max-length 129", 128):
         load_job(request, describe_model(folder))
     narrow = write(reference, tmp_path / "n", config={"max_residues": 50})
     assert pc.load_model(narrow, device="cpu").info.max_residues == 50

@@ -13,6 +13,7 @@ from protclip_core.fetch.cache import (
     is_name,
 )
 from tests.support.helpers import write_tiny_bundle
+from tests.support.refusals import refused
 
 
 @pytest.mark.parametrize("name", ["a", "esm2-650m", "A.b_c", "9" * 80])
@@ -26,14 +27,14 @@ def test_names(name):
 )
 def test_what_is_no_name(name):
     assert not is_name(name)
-    with pytest.raises(UsageError, match="no name for a model"):
+    with refused("usage.bad_model_name"):
         check_name(name)
 
 
 def test_home_of_a_user_who_is_none(monkeypatch):
     monkeypatch.setenv("PROTCLIP_CACHE", "~no-such-user/x")
     for look in (cache_folder, installed_models):
-        with pytest.raises(UsageError, match="'~no-such-user/x' is no folder") as caught:
+        with refused("usage.bad_cache", "~no-such-user/x") as caught:
             look()
         assert caught.value.where == "PROTCLIP_CACHE"
 

@@ -17,6 +17,7 @@ from protclip_core.fetch.download import RemoteFile, download
 from protclip_core.fetch.http import check_url, fetch_json, mirrored
 from protclip_core.fetch.retries import Patience, shown
 from tests.support.local_server import Fault, forget_network, local_server
+from tests.support.refusals import refused as refused_as
 
 BLOCK = 1 << 16
 BODY = random.Random(0).randbytes(5 * BLOCK + 17)
@@ -408,7 +409,7 @@ def test_redirect_loop(server, tmp_path):
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a\\b", "a\nb"])
 def test_names_from_elsewhere_stay_in_the_folder(tmp_path, name):
-    with pytest.raises(ModelError, match="no plain file name"):
+    with refused_as("model.bad_file_name", "https://files.example/a"):
         fetch(RemoteFile(name=name, url="https://files.example/a"), tmp_path)
 
 
@@ -433,7 +434,7 @@ def test_timeout_from_the_environment(monkeypatch, text, seconds):
     if seconds is not None:
         assert Patience.default().timeout == seconds
         return
-    with pytest.raises(UsageError, match="no number of seconds"):
+    with refused_as("usage.bad_environment", text, "PROTCLIP_TIMEOUT"):
         Patience.default()
 
 

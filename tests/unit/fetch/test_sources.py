@@ -13,6 +13,7 @@ from protclip_core.fetch.needed_files import pick_files, refuse_remote_code
 from protclip_core.fetch.source_files import list_files, save_listings
 from protclip_core.fetch.sources import HubSource, UrlSource, ZenodoSource, parse_source
 from tests.support.local_server import Fault, forget_network, local_server
+from tests.support.refusals import refused
 
 COMMIT = "c731040fcd8d73dceaa04b0a8e6329b345b0f5df"
 SHA256 = hashlib.sha256(b"weights").hexdigest()
@@ -469,7 +470,7 @@ def test_text_of_a_source_is_read_back(text):
 
 
 def test_source_made_by_hand_with_another_doi():
-    with pytest.raises(UsageError, match="no DOI of Zenodo"):
+    with refused("usage.bad_source", "10.1000/182"):
         ZenodoSource(doi="10.1000/182").files()
 
 

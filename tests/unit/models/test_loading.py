@@ -204,7 +204,7 @@ def test_an_unknown_model_names_what_there_is(name: str) -> None:
     [
         ({"layer": 2}, "layer 2 is out of range; the model has 0 to 1"),
         ({"layer": -3}, "layer -3 is out of range"),
-        ({"pooling": "max"}, "pooling is .max"),
+        ({"pooling": "max"}, "pooling 'max'"),
         ({"space": "joint", "layer": 0}, "the joint space belongs to layer 1"),
     ],
 )
