@@ -114,7 +114,8 @@ def _write(
     if form == "gaf":
         write_gaf_rows(proteins, annotation, out)
     elif form == "cafa":
-        write_cafa(proteins, ontologies[0], out)
+        calibrated = annotation.index.calibration is not None
+        write_cafa(proteins, ontologies[0], out, calibrated=calibrated)
     elif form == "topgo":
         write_topgo(proteins, ontologies[0], out)
     else:

@@ -95,17 +95,20 @@ def _with_from(support: Support | None) -> str:
     return uniprot_id(support.source) or ""
 
 
-def write_cafa(proteins: Iterable[ProteinTerms], ontology: Ontology, out: TextIO) -> None:
+def write_cafa(
+    proteins: Iterable[ProteinTerms], ontology: Ontology, out: TextIO, *, calibrated: bool
+) -> None:
     """Write what CAFA takes: protein, term and a score above 0, tab-separated.
 
-    The score is the probability, else the cosine; a pair whose score would be 0 is left out.
+    The score is the probability, or the cosine of a model that is not ``calibrated``: one file
+    holds one kind of score. A pair without it, or with 0, is left out.
     """
     out.write("AUTHOR protclip\nMODEL 1\n")
     out.write("KEYWORDS machine learning, natural language processing.\n")
     for protein in proteins:
         for one in protein.terms:
-            score = one.cosine if one.probability is None else one.probability
-            if score >= _CAFA_LEAST:
+            score = one.probability if calibrated else one.cosine
+            if score is not None and score >= _CAFA_LEAST:
                 shown = f"{min(score, 1.0):.3f}"
                 write_tsv_line(out, [protein.protein_id, ontology.ids[one.term], shown])
     out.write("END\n")
