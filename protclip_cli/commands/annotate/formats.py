@@ -23,7 +23,7 @@ __all__ = [
 
 COLUMNS = ("protein_id", "term", "name", "aspect", "cosine", "probability", "rank", "go_release")
 #: Further ones where annotated relatives are asked as well.
-TRANSFER_COLUMNS = ("evidence", "source", "identity")
+TRANSFER_COLUMNS = ("evidence", "source", "identity", "coverage", "evalue")
 #: CAFA wants a score of up to three digits, above 0.
 _CAFA_LEAST = 0.0005
 
@@ -58,6 +58,8 @@ def term_rows(
                 row["evidence"] = "+".join(one.support.evidence)
                 row["source"] = one.support.source
                 row["identity"] = one.support.identity
+                row["coverage"] = one.support.coverage
+                row["evalue"] = one.support.evalue
             yield row
 
 

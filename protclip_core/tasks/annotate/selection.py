@@ -129,17 +129,19 @@ class Selection:
                 _digits(scored.cosines[order]),
                 _digits(sigmoid(scored.log_odds[order])),
                 ranks.tolist(),
-                self._supports(scored, order),
+                self._supports(ids, scored, order),
             )
         ]
         starts = np.searchsorted(scored.rows[order], np.arange(len(ids) + 1)).tolist()
         for protein, start, stop in zip(ids, starts, starts[1:]):
             yield ProteinTerms(protein, terms[start:stop], self.vocabulary)
 
-    def _supports(self, scored: Scored, order: np.ndarray) -> Iterable[Support | None]:
+    def _supports(
+        self, ids: Sequence[str], scored: Scored, order: np.ndarray
+    ) -> Iterable[Support | None]:
         if self.transfer is None or not isinstance(scored, Supported):
             return repeat(None)
-        return [self.transfer.support(scored, place) for place in order.tolist()]
+        return [self.transfer.support(ids, scored, place) for place in order.tolist()]
 
     def _listed(self, scored: Scored) -> tuple[np.ndarray, np.ndarray]:
         """Return places of the pairs that are listed, in their order, and their ranks."""
