@@ -278,7 +278,7 @@ def test_relatives_trusted_in_part_are_mixed_with_the_text(case, kind):
     mixed = part * rule + (1 - part) * np.maximum(text, LEAST_TEXT)
     for row in set(range(PROTEINS)) - naive[kind].keys():
         mixed[row] = text[row]
-    for term, ancestors in enumerate(ancestors_of(scorer.ontology)):
+    for term in range(TERMS):
         # Aspects without a relative have the text alone, which is the lift of others.
         aspect = int(scorer.ontology.aspects[term])
         rows = [r for r, (near, _) in naive[kind].items() if aspect not in near]
