@@ -80,7 +80,12 @@ def write_gaf_rows(proteins: Iterable[ProteinTerms], annotation: Annotation, out
     def rows() -> Iterator[GafRow]:
         for protein in proteins:
             for one in protein.terms:
-                yield GafRow(protein.protein_id, one.term, with_from=_with_from(one.support))
+                yield GafRow(
+                    protein.protein_id,
+                    one.term,
+                    with_from=_with_from(one.support),
+                    taxon=annotation.organisms[protein.protein_id].taxon,
+                )
 
     write_gaf(out, rows(), annotation.index.ontology, style)
 

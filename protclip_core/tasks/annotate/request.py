@@ -122,6 +122,13 @@ class AnnotateRequest:
     exclude_self: opts.ExcludeSelf = opt(
         False, "Learn nothing from a protein with the same id.", panel=_RELATIVES
     )
+    taxon: int | None = opt(
+        None,
+        "NCBI taxon of proteins without OX= in their FASTA header: for GAF, and to leave out "
+        "components that bacteria and archaea do not have.",
+        metavar="ID",
+        panel=_SELECTION,
+    )
     go_index: Path | None = opt(
         None, "GO index made by protclip data go build.", metavar="FILE", shown="the model's"
     )
