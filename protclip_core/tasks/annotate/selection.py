@@ -170,19 +170,25 @@ class Selection:
         listed = scored.chosen & asked
         if self.least is not None:
             listed &= scored.log_odds >= self.least[aspect]
-        if self.report is not None and (lost := listed & impossible).any():
-            self.report.impossible += int(lost.sum())
-            self.report.with_impossible += len(np.unique(scored.rows[lost]))
-        listed &= ~impossible
         # By protein and aspect, the likeliest first, then the nearest, then by id.
         group = scored.rows * len(self.ontology.aspect_names) + aspect
         odds = np.where(np.isnan(scored.log_odds), 0.0, scored.log_odds)
         order = np.lexsort((self._id_order[scored.terms], -scored.cosines, -odds, group))
-        if self.top_k is not None:
-            kept = order[listed[order]]
-            listed[kept[_ranks(group[kept]) > self.top_k]] = False
+        lost = self._first(listed, order, group) & impossible
+        if self.report is not None and lost.any():
+            self.report.impossible += int(lost.sum())
+            self.report.with_impossible += len(np.unique(scored.rows[lost]))
+        listed = self._first(listed & ~impossible, order, group)
         shown = order[(self._reduced(scored, listed) & asked)[order]]
         return shown, _ranks(group[shown])
+
+    def _first(self, listed: np.ndarray, order: np.ndarray, group: np.ndarray) -> np.ndarray:
+        """Return the first `top_k` of each group of what is listed."""
+        if self.top_k is None:
+            return listed
+        kept, first = order[listed[order]], listed.copy()
+        first[kept[_ranks(group[kept]) > self.top_k]] = False
+        return first
 
     def _reduced(self, scored: Scored, listed: np.ndarray) -> np.ndarray:
         """Apply what the user wants to see of a list."""

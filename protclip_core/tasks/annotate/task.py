@@ -296,15 +296,16 @@ class Annotation:
     ) -> Scored:
         """Compare some proteins with one vocabulary."""
         least = vocabulary.least if self.request.fdr is None else LEAST_PROBABILITY
-        if self.transfer is not None and vocabulary.index.ontology.is_go:
+        is_go, most = vocabulary.index.ontology.is_go, vocabulary.top_k or 0
+        if is_go and any(self.organisms[id].is_prokaryote for id in ids):
+            most += _FURTHER
+        if self.transfer is not None and is_go:
             if least is not None:
                 return self.transfer.above(scorer, ids, vectors, logit(least))
-            assert vocabulary.top_k is not None
-            return self.transfer.best(scorer, ids, vectors, vocabulary.top_k, vocabulary.aspects)
+            return self.transfer.best(scorer, ids, vectors, most, vocabulary.aspects)
         if least is not None:
             return scorer.above(vectors, logit(least))
-        assert vocabulary.top_k is not None
-        return scorer.best(vectors, vocabulary.top_k, vocabulary.aspects)
+        return scorer.best(vectors, most, vocabulary.aspects)
 
     def _gather(
         self, blocks: Iterator[_Block], share: float, file: BinaryIO
@@ -331,6 +332,8 @@ class Annotation:
         ]
 
 
+#: Of the best terms, so many more are looked at where some may be impossible for the organism.
+_FURTHER = 100
 #: Ids of some proteins, and what was found for them in each vocabulary.
 _Block = tuple[list[str], list[Scored]]
 
