@@ -26,7 +26,16 @@ from protclip_core.errors import ResourceError, UsageError, WorkerLostError
 from protclip_core.io.atomic import disk_error
 from protclip_core.records import printable
 
-__all__ = ["ALIGNERS", "MOST_HITS", "Aligner", "Hit", "align", "find_aligner", "parse_hits"]
+__all__ = [
+    "ALIGNERS",
+    "LEAST_COVERAGE",
+    "MOST_HITS",
+    "Aligner",
+    "Hit",
+    "align",
+    "find_aligner",
+    "parse_hits",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +43,8 @@ _log = logging.getLogger(__name__)
 ALIGNERS = ("diamond", "mmseqs")
 #: Hits of a query that an aligner is asked for; transfer takes the best few.
 MOST_HITS = 300
+#: A hit that covers less of the query, in percent, is by default not taken for a relative.
+LEAST_COVERAGE = 10.0
 #: Greatest e-value of a hit.
 MOST_EVALUE = 1e-3
 #: Of MMseqs2, its highest preset: what is transferred from afar is the point.

@@ -63,6 +63,8 @@ class GafRow:
         Columns 8, 6 and 7; the last two default to those of `GafStyle`.
     object_name
         Column 10.
+    taxon
+        Number of NCBI for column 13; None for that of `GafStyle`.
     """
 
     protein_id: str
@@ -71,6 +73,7 @@ class GafRow:
     reference: str = ""
     evidence: str = ""
     object_name: str = ""
+    taxon: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +235,7 @@ def _line(
         row.object_name,
         "",
         "protein",
-        style.taxon,
+        style.taxon if row.taxon is None else f"taxon:{row.taxon}",
         day.strftime("%Y%m%d"),
         style.assigned_by,
         "",

@@ -6,6 +6,7 @@ for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -113,15 +114,15 @@ class Pairs:
         Log odds of the text, ``(E,)``; `LEAST_TEXT` where it does not find the pair likely.
     evidence
         Of each kind that was asked, `Evidence` of ``(E,)``.
-    has
-        Of each kind, whether a protein has a relative in an aspect, ``(N, A)``.
+    trust
+        Of each kind, how far a protein has a relative in an aspect, ``(N, A)``, 0 to 1.
     """
 
     rows: np.ndarray
     terms: np.ndarray
     text: np.ndarray
     evidence: dict[str, Evidence]
-    has: dict[str, np.ndarray]
+    trust: dict[str, np.ndarray]
 
 
 def gather(text: Scored, votes: Mapping[str, Votes], aspects: np.ndarray) -> Pairs:
@@ -148,7 +149,7 @@ def gather(text: Scored, votes: Mapping[str, Votes], aspects: np.ndarray) -> Pai
         shares = np.zeros(len(keys))
         shares[np.searchsorted(keys, voted[kind])] = one.shares
         evidence[kind] = Evidence(shares, one.closest[rows, aspects[numbers]])
-    return Pairs(rows, numbers, odds, evidence, {kind: one.has for kind, one in votes.items()})
+    return Pairs(rows, numbers, odds, evidence, {kind: one.trust for kind, one in votes.items()})
 
 
 def _join(
@@ -185,18 +186,22 @@ def _join(
 
 
 def _apply(pairs: Pairs, aspects: np.ndarray, weights: TransferWeights) -> np.ndarray:
-    """Apply to each protein, in each aspect, the rule of the kinds in which it has a relative."""
-    found, own = pairs.text.copy(), aspects[pairs.terms]
+    """Apply to each protein, in each aspect, the rule of the kinds in which it has a relative.
+
+    Where a relative is trusted in part, the rules with and without its kind are mixed: each set
+    of kinds counts by the product of the trust in its kinds and of the doubt in the others.
+    """
+    own = aspects[pairs.terms]
+    trust = {kind: one[pairs.rows, own] for kind, one in pairs.trust.items()}
+    found = pairs.text * math.prod(1 - one for one in trust.values())
     for kinds, rules in weights.rules.items():
         if not all(kind in pairs.evidence for kind in kinds):
             continue
-        fits = np.ones(len(found), dtype=bool)
-        for kind, has in pairs.has.items():
-            fits &= has[pairs.rows, own] == (kind in kinds)
+        counts = math.prod(one if kind in kinds else 1 - one for kind, one in trust.items())
         for aspect, rule in enumerate(rules):
-            here = np.flatnonzero(fits & (own == aspect))
+            here = np.flatnonzero((counts > 0) & (own == aspect))
             parts = [pairs.evidence[kind].at(here) for kind in kinds]
-            found[here] = rule.log_odds(pairs.text[here], parts)
+            found[here] += counts[here] * rule.log_odds(pairs.text[here], parts)
     return found
 
 

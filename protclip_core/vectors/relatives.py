@@ -13,7 +13,7 @@ import numpy as np
 
 from protclip_core.engines.local import usable_cores
 from protclip_core.errors import UsageError
-from protclip_core.io.aligners import Aligner, Hit, align
+from protclip_core.io.aligners import LEAST_COVERAGE, Aligner, Hit, align
 from protclip_core.io.fasta import read_fasta
 from protclip_core.measure.nearest import Neighbours as Nearby
 from protclip_core.measure.nearest import nearest, usable_rows
@@ -24,10 +24,12 @@ from protclip_core.ontology.reference import Carried, accession_of, carried_by
 from protclip_core.records import Failure, printable
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.terms.votes import (
+    FULL_COVERAGE,
     MOST_HOMOLOGS,
     MOST_NEIGHBOURS,
     NEIGHBOUR_STEEPNESS,
     Relatives,
+    neighbour_trust,
 )
 from protclip_core.vectors.store_model import StoreModel, StoreVectors, resolve_space
 
@@ -37,8 +39,8 @@ __all__ += ["homolog_votes", "neighbour_votes"]
 _log = logging.getLogger(__name__)
 
 _STORE_ROWS = 4096
-#: Place among the annotated proteins, weight, closeness.
-Relative = tuple[int, float, float]
+#: Place among the annotated proteins, weight, closeness, trust.
+Relative = tuple[int, float, float, float]
 
 
 class RelativeSource:
@@ -97,7 +99,7 @@ class RelativeSource:
         counts = []
         for id, own in zip(ids, found, strict=True):
             selves = self._places.get(accession_of(id), ())
-            self._selves += any(place in selves for place, _, _ in own)
+            self._selves += any(place in selves for place, *_ in own)
             if self._excludes:
                 own = [one for one in own if one[0] not in selves]
             kept += own[: self.most]
@@ -109,26 +111,35 @@ class RelativeSource:
 
 def as_relatives(votes: Sequence[Relative], counts: Sequence[int]) -> Relatives:
     """Join the votes of a block; ``counts`` says how many each protein has."""
-    table = np.array(votes, dtype=np.float64).reshape(-1, 3)
+    table = np.array(votes, dtype=np.float64).reshape(-1, 4)
     rows = np.repeat(np.arange(len(counts)), np.array(counts, dtype=np.int64))
-    return Relatives(rows, table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
+    return Relatives(rows, table[:, 0].astype(np.int64), *table[:, 1:].T)
 
 
-def neighbour_votes(found: Nearby) -> list[list[Relative]]:
-    """Return the votes of the nearest of some proteins, by how near they are to the nearest."""
+def neighbour_votes(found: Nearby, size: int) -> list[list[Relative]]:
+    """Return the votes of the nearest of some proteins, by how near they are to the nearest.
+
+    Those of no trust (`neighbour_trust`), by ``size``, the proteins of the reference, are left
+    out.
+    """
     lists = []
-    for places, cosines in zip(found.rows, found.scores.astype(np.float64)):
-        near = cosines[places >= 0]
+    for places, scores in zip(found.rows, found.scores.astype(np.float64)):
+        trust = neighbour_trust(scores, size)
+        kept = (places >= 0) & (trust > 0)
+        near = scores[kept]
         weights = np.exp(NEIGHBOUR_STEEPNESS * (near - near[:1]))
-        close = np.clip(near, 0.0, 1.0)
-        own = zip(places[places >= 0].tolist(), weights.tolist(), close.tolist())
-        lists.append(list(own))
+        columns = places[kept], weights, np.clip(near, 0.0, 1.0), trust[kept]
+        lists.append(list(zip(*(one.tolist() for one in columns))))
     return lists
 
 
-def homolog_votes(hits: Sequence[Hit]) -> list[Relative]:
-    """Return the votes of the hits of one protein, by bit score."""
-    return [(hit.target, hit.bits, hit.identity / 100) for hit in hits]
+def homolog_votes(hits: Sequence[Hit], least_coverage: float = LEAST_COVERAGE) -> list[Relative]:
+    """Return the votes of the hits of one protein, by bit score, that cover enough of it."""
+    return [
+        (hit.target, hit.bits, hit.identity / 100, min(hit.coverage / FULL_COVERAGE, 1.0))
+        for hit in hits
+        if hit.coverage >= least_coverage and hit.coverage > 0
+    ]
 
 
 class Neighbours(RelativeSource):
@@ -190,7 +201,7 @@ class Neighbours(RelativeSource):
     def of(self, ids: Sequence[str], vectors: np.ndarray) -> Relatives:
         """See `RelativeSource`."""
         found = nearest(vectors, self._vectors, self.most + self._excludes)
-        return self._join(ids, neighbour_votes(found))
+        return self._join(ids, neighbour_votes(found, len(self.carried)))
 
 
 class Homologs(RelativeSource):
@@ -210,6 +221,8 @@ class Homologs(RelativeSource):
         From `find_aligner`.
     threads
         Of the aligner; default one a core.
+    least_coverage
+        A hit that covers less of the query, in percent, is not a relative.
     exclude_self
         See `RelativeSource`.
 
@@ -234,6 +247,7 @@ class Homologs(RelativeSource):
         *,
         aligner: Aligner,
         threads: int | None = None,
+        least_coverage: float = LEAST_COVERAGE,
         exclude_self: bool,
     ) -> None:
         if reference == "-":
@@ -242,7 +256,7 @@ class Homologs(RelativeSource):
                 code="usage.stdin_twice",
                 hint="give a file",
             )
-        self._aligner = aligner
+        self._aligner, self._least = aligner, least_coverage
         ids = [record.id for record in read_fasta(reference)]
         carried = carried_by(annotations, ontology, ids, printable(reference, 1000))
         super().__init__(printable(reference, 1000), carried, exclude_self=exclude_self)
@@ -270,9 +284,15 @@ class Homologs(RelativeSource):
         """See `RelativeSource`; vectors are not looked at."""
         lists = []
         for id in ids:
-            hits = self._hits.get(self._queries.get(id, -1), [])
-            lists.append(homolog_votes(hits))
+            lists.append(homolog_votes(self._hits_of(id), self._least))
         return self._join(ids, lists)
+
+    def hit(self, id: str, place: int) -> Hit:
+        """Return the hit of a protein, by id, to one of its relatives."""
+        return next(hit for hit in self._hits_of(id) if hit.target == place)
+
+    def _hits_of(self, id: str) -> list[Hit]:
+        return self._hits.get(self._queries.get(id, -1), [])
 
     def _read_queries(self, inputs: Sequence[str]) -> Iterator[str]:
         for path in inputs:

@@ -179,7 +179,9 @@ def transfer(
     queries = table[:, 0].astype(np.int64)
     rank = np.arange(len(queries)) - np.searchsorted(queries, queries)
     table, queries = table[rank < MOST_HOMOLOGS], queries[rank < MOST_HOMOLOGS]
-    relatives = Relatives(queries, table[:, 1].astype(np.int64), table[:, 2], table[:, 2])
+    relatives = Relatives(
+        queries, table[:, 1].astype(np.int64), table[:, 2], table[:, 2], np.ones(len(table))
+    )
     # All relatives vote in all aspects, as in DeepGOPlus.
     one_aspect = np.zeros(len(naive), np.int64)
     votes = count_votes(relatives, train.carried(), len(test.ids), one_aspect)

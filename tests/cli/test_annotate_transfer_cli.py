@@ -21,7 +21,7 @@ from tests.unit.models.dual import Dual
 from tests.unit.terms.test_transfer import weights_of
 
 COLUMNS = ["protein_id", "term", "name", "aspect", "cosine", "probability", "rank", "go_release"]
-FURTHER = ["evidence", "source", "identity"]
+FURTHER = ["evidence", "source", "identity", "coverage", "evalue"]
 IDS = ("sp|P69905|HBA_HUMAN", "mine")
 
 

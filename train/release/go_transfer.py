@@ -136,7 +136,10 @@ def fit_transfer(
     reference = embed_unit(model, train.sequences, progress)
     vectors = embed_unit(model, valid.sequences, progress)
     near = nearest(vectors, reference, MOST_NEIGHBOURS)
-    votes = {"neighbours": neighbour_votes(near), "homology": _by_query(hits, len(vectors))}
+    votes = {
+        "neighbours": neighbour_votes(near, len(train.carried)),
+        "homology": _by_query(hits, len(vectors)),
+    }
     scorer = GoScorer(index)
     blocks = _blocks(scorer, vectors, votes, train.carried)
     right = [_right(pairs, valid.terms, start) for start, pairs in blocks]
@@ -206,7 +209,7 @@ def _fit_aspect(
     columns: list[np.ndarray] = []
     truth, proteins = [], 0
     for (start, pairs), own in zip(blocks, right):
-        usable = np.logical_and.reduce([pairs.has[kind][:, aspect] for kind in kinds])
+        usable = np.logical_and.reduce([pairs.trust[kind][:, aspect] > 0 for kind in kinds])
         usable &= annotated[start : start + len(usable)]
         proteins += int(usable.sum())
         here = np.flatnonzero(usable[pairs.rows] & (ontology.aspects[pairs.terms] == aspect))

@@ -23,7 +23,7 @@ __all__ = [
 
 COLUMNS = ("protein_id", "term", "name", "aspect", "cosine", "probability", "rank", "go_release")
 #: Further ones where annotated relatives are asked as well.
-TRANSFER_COLUMNS = ("evidence", "source", "identity")
+TRANSFER_COLUMNS = ("evidence", "source", "identity", "coverage", "evalue")
 #: CAFA wants a score of up to three digits, above 0.
 _CAFA_LEAST = 0.0005
 
@@ -58,6 +58,8 @@ def term_rows(
                 row["evidence"] = "+".join(one.support.evidence)
                 row["source"] = one.support.source
                 row["identity"] = one.support.identity
+                row["coverage"] = one.support.coverage
+                row["evalue"] = one.support.evalue
             yield row
 
 
@@ -78,7 +80,12 @@ def write_gaf_rows(proteins: Iterable[ProteinTerms], annotation: Annotation, out
     def rows() -> Iterator[GafRow]:
         for protein in proteins:
             for one in protein.terms:
-                yield GafRow(protein.protein_id, one.term, with_from=_with_from(one.support))
+                yield GafRow(
+                    protein.protein_id,
+                    one.term,
+                    with_from=_with_from(one.support),
+                    taxon=annotation.organisms[protein.protein_id].taxon,
+                )
 
     write_gaf(out, rows(), annotation.index.ontology, style)
 

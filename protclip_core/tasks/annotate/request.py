@@ -7,6 +7,7 @@ from pathlib import Path
 
 from protclip_core import options as opts
 from protclip_core.errors import UsageError
+from protclip_core.io.aligners import LEAST_COVERAGE
 from protclip_core.options import opt
 
 __all__ = ["AnnotateRequest", "TransferRequest"]
@@ -26,6 +27,7 @@ class TransferRequest:
     homology: str | None = None
     aligner: str = "auto"
     exclude_self: bool = False
+    min_coverage: float = LEAST_COVERAGE
     on_error: str = "fail"
 
 
@@ -110,8 +112,22 @@ class AnnotateRequest:
     aligner: str | None = opt(
         None, "diamond or mmseqs.", panel=_RELATIVES, shown="whichever is installed"
     )
+    min_coverage: float | None = opt(
+        None,
+        "Ignore hits of --homology that cover less of the query, in percent.",
+        metavar="PERCENT",
+        panel=_RELATIVES,
+        shown=f"{LEAST_COVERAGE:g}",
+    )
     exclude_self: opts.ExcludeSelf = opt(
         False, "Learn nothing from a protein with the same id.", panel=_RELATIVES
+    )
+    taxon: int | None = opt(
+        None,
+        "NCBI taxon of proteins without OX= in their FASTA header: for GAF, and to leave out "
+        "components that bacteria and archaea do not have.",
+        metavar="ID",
+        panel=_SELECTION,
     )
     go_index: Path | None = opt(
         None, "GO index made by protclip data go build.", metavar="FILE", shown="the model's"
@@ -138,22 +154,34 @@ class AnnotateRequest:
             A place to look in, and nothing that says what is known of the proteins there.
         """
         if self.annotations is None:
-            for name in ("neighbours", "homology", "aligner", "exclude_self"):
-                if getattr(self, name):
+            for name in ("neighbours", "homology", "aligner", "min_coverage", "exclude_self"):
+                if getattr(self, name) not in (None, False):
                     raise UsageError(
                         f"--{name.replace('_', '-')} is for learning from known proteins",
                         code="usage.missing_option",
                         hint="say what is known of them with --annotations, or drop it",
                     )
             return None
-        if self.aligner is not None and self.homology is None:
-            hint = "add it, or drop --aligner"
-            raise UsageError("--aligner is for --homology", code="usage.missing_option", hint=hint)
+        for name in ("aligner", "min_coverage"):
+            if getattr(self, name) is not None and self.homology is None:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"{option} is for --homology",
+                    code="usage.missing_option",
+                    hint=f"add it, or drop {option}",
+                )
+        if self.min_coverage is not None and not 0 <= self.min_coverage <= 100:
+            raise UsageError(
+                f"--min-coverage {self.min_coverage:g} is out of range",
+                code="usage.bad_value",
+                hint="use 0 to 100, in percent of the query",
+            )
         return TransferRequest(
             annotations=self.annotations,
             neighbours=self.neighbours,
             homology=self.homology,
             aligner=self.aligner or "auto",
             exclude_self=self.exclude_self,
+            min_coverage=LEAST_COVERAGE if self.min_coverage is None else self.min_coverage,
             on_error=self.on_error,
         )

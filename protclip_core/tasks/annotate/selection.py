@@ -17,6 +17,9 @@ from protclip_core.measure.calibration import sigmoid
 from protclip_core.ontology import graph
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.slims import SlimMap
+from protclip_core.ontology.taxa import eukaryotic_components
+from protclip_core.tasks.annotate.organisms import Organisms
+from protclip_core.tasks.annotate.report import AnnotateReport
 from protclip_core.tasks.annotate.transfer import Support, Transfer
 from protclip_core.terms.combine import Supported
 from protclip_core.terms.scores import Scored
@@ -91,6 +94,10 @@ class Selection:
         Place among the vocabularies of the request.
     transfer
         Tells what speaks for pairs that are `Supported`; None where none are.
+    organisms
+        Of the proteins: what bacteria and archaea do not have is not listed for them.
+    report
+        Counts what is not listed for that reason.
     """
 
     ontology: Ontology
@@ -102,6 +109,8 @@ class Selection:
     slim: SlimMap | None = None
     vocabulary: int = 0
     transfer: Transfer | None = None
+    organisms: Organisms | None = None
+    report: AnnotateReport | None = None
 
     def __post_init__(self) -> None:
         if self.propagate + self.specific + (self.slim is not None) > 1:
@@ -121,7 +130,7 @@ class Selection:
         scored
             From `GoScorer.above` or `GoScorer.best`.
         """
-        order, ranks = self._listed(scored)
+        order, ranks = self._listed(scored, self._impossible(ids, scored))
         terms = [
             PredictedTerm(term, cosine, None if np.isnan(chance) else chance, rank, support)
             for term, cosine, chance, rank, support in zip(
@@ -129,19 +138,32 @@ class Selection:
                 _digits(scored.cosines[order]),
                 _digits(sigmoid(scored.log_odds[order])),
                 ranks.tolist(),
-                self._supports(scored, order),
+                self._supports(ids, scored, order),
             )
         ]
         starts = np.searchsorted(scored.rows[order], np.arange(len(ids) + 1)).tolist()
         for protein, start, stop in zip(ids, starts, starts[1:]):
             yield ProteinTerms(protein, terms[start:stop], self.vocabulary)
 
-    def _supports(self, scored: Scored, order: np.ndarray) -> Iterable[Support | None]:
+    def _supports(
+        self, ids: Sequence[str], scored: Scored, order: np.ndarray
+    ) -> Iterable[Support | None]:
         if self.transfer is None or not isinstance(scored, Supported):
             return repeat(None)
-        return [self.transfer.support(scored, place) for place in order.tolist()]
+        return [self.transfer.support(ids, scored, place) for place in order.tolist()]
 
-    def _listed(self, scored: Scored) -> tuple[np.ndarray, np.ndarray]:
+    def _impossible(self, ids: Sequence[str], scored: Scored) -> np.ndarray:
+        """Tell which pairs are of a component that the protein's organism does not have."""
+        none = np.zeros(len(scored.rows), dtype=bool)
+        if self.organisms is None or not self.ontology.is_go:
+            return none
+        of_prokaryote = np.array([self.organisms[id].is_prokaryote for id in ids], dtype=bool)
+        if not of_prokaryote.any():
+            return none
+        mask: np.ndarray = of_prokaryote[scored.rows] & self._eukaryotic[scored.terms]
+        return mask
+
+    def _listed(self, scored: Scored, impossible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return places of the pairs that are listed, in their order, and their ranks."""
         aspect = self.ontology.aspects[scored.terms].astype(np.int64)
         asked = np.isin(aspect, self.aspects)
@@ -152,11 +174,21 @@ class Selection:
         group = scored.rows * len(self.ontology.aspect_names) + aspect
         odds = np.where(np.isnan(scored.log_odds), 0.0, scored.log_odds)
         order = np.lexsort((self._id_order[scored.terms], -scored.cosines, -odds, group))
-        if self.top_k is not None:
-            kept = order[listed[order]]
-            listed[kept[_ranks(group[kept]) > self.top_k]] = False
+        lost = self._first(listed, order, group) & impossible
+        if self.report is not None and lost.any():
+            self.report.impossible += int(lost.sum())
+            self.report.with_impossible += len(np.unique(scored.rows[lost]))
+        listed = self._first(listed & ~impossible, order, group)
         shown = order[(self._reduced(scored, listed) & asked)[order]]
         return shown, _ranks(group[shown])
+
+    def _first(self, listed: np.ndarray, order: np.ndarray, group: np.ndarray) -> np.ndarray:
+        """Return the first `top_k` of each group of what is listed."""
+        if self.top_k is None:
+            return listed
+        kept, first = order[listed[order]], listed.copy()
+        first[kept[_ranks(group[kept]) > self.top_k]] = False
+        return first
 
     def _reduced(self, scored: Scored, listed: np.ndarray) -> np.ndarray:
         """Apply what the user wants to see of a list."""
@@ -178,6 +210,11 @@ class Selection:
         if self.specific:
             return listed & ~found
         return found if self.slim is not None else listed | found
+
+    @cached_property
+    def _eukaryotic(self) -> np.ndarray:
+        """Terms that bacteria and archaea do not have, ``(G,)`` bool."""
+        return eukaryotic_components(self.ontology)
 
     @cached_property
     def _id_order(self) -> np.ndarray:

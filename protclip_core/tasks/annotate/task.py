@@ -14,7 +14,6 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
@@ -28,7 +27,9 @@ from protclip_core.measure.calibration import LEAST_PROBABILITY, logit, sigmoid
 from protclip_core.measure.false_discovery import FalseDiscovery
 from protclip_core.ontology.terms import ASPECTS
 from protclip_core.progress import Progress, SilentProgress
-from protclip_core.records import Failure, printable
+from protclip_core.records import printable
+from protclip_core.tasks.annotate.organisms import Organisms
+from protclip_core.tasks.annotate.report import AnnotateReport
 from protclip_core.tasks.annotate.request import AnnotateRequest
 from protclip_core.tasks.annotate.selection import (
     PredictedTerm,
@@ -64,30 +65,6 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True)
-class AnnotateReport:
-    """The result.
-
-    Attributes
-    ----------
-    proteins, with_terms, terms
-        Proteins that were compared, those with a term in the list, and the terms of all.
-    num_failures, first_failures
-        Proteins that could not be embedded; the first five of them.
-    outside, first_outside
-        Proteins for which no probability holds (`protclip_core.terms.domain`); the first one, and
-        why.
-    """
-
-    proteins: int = 0
-    with_terms: int = 0
-    terms: int = 0
-    num_failures: int = 0
-    first_failures: list[Failure] = field(default_factory=list)
-    outside: int = 0
-    first_outside: str = ""
-
-
 class Annotation:
     """An annotation that is ready to run; a context manager.
 
@@ -108,6 +85,8 @@ class Annotation:
         Complete when `proteins` has ended.
     transfer
         Transfer of the request, ready; None without it.
+    organisms
+        What is known of the organisms of the proteins, by id.
     sequences
         With ``explain``, those of the proteins, each ready before its protein is yielded.
 
@@ -136,8 +115,10 @@ class Annotation:
         self.request = request
         self.report = AnnotateReport()
         with ExitStack() as stack:
-            if request.transfer is not None and request.transfer.homology is not None:
+            homology = request.transfer is not None and request.transfer.homology is not None
+            if homology or request.go:
                 stack.enter_context(rereadable(request.inputs))
+            self.organisms = Organisms(request.inputs if request.go else (), request.taxon)
             self.sequences = stack.enter_context(SequenceQueue()) if request.explain else None
             self._source = stack.enter_context(
                 open_vectors(
@@ -215,6 +196,8 @@ class Annotation:
                     slim=vocabulary.slim,
                     vocabulary=place,
                     transfer=self.transfer if vocabulary.index.ontology.is_go else None,
+                    organisms=self.organisms,
+                    report=self.report,
                 )
                 for place, vocabulary in enumerate(self.vocabularies)
             ]
@@ -229,6 +212,7 @@ class Annotation:
         if self.transfer is not None:
             self.transfer.tell()
         self._tell_outside()
+        self._tell_impossible()
         self.report.num_failures = self._source.num_failures
         self.report.first_failures = self._source.first_failures
 
@@ -275,6 +259,16 @@ class Annotation:
                 printable(self.report.first_outside, 120),
             )
 
+    def _tell_impossible(self) -> None:
+        """Say once how many terms are not listed because of the organism."""
+        if self.report.impossible:
+            _log.warning(
+                "%s terms of %s proteins are not listed: bacteria and archaea do not have such "
+                "cellular components",
+                f"{self.report.impossible:,}",
+                f"{self.report.with_impossible:,}",
+            )
+
     def _prepare_transfer(self) -> Transfer | None:
         """Find the relatives that the request needs."""
         if self.request.transfer is None:
@@ -302,15 +296,16 @@ class Annotation:
     ) -> Scored:
         """Compare some proteins with one vocabulary."""
         least = vocabulary.least if self.request.fdr is None else LEAST_PROBABILITY
-        if self.transfer is not None and vocabulary.index.ontology.is_go:
+        is_go, most = vocabulary.index.ontology.is_go, vocabulary.top_k or 0
+        if is_go and any(self.organisms[id].is_prokaryote for id in ids):
+            most += _FURTHER
+        if self.transfer is not None and is_go:
             if least is not None:
                 return self.transfer.above(scorer, ids, vectors, logit(least))
-            assert vocabulary.top_k is not None
-            return self.transfer.best(scorer, ids, vectors, vocabulary.top_k, vocabulary.aspects)
+            return self.transfer.best(scorer, ids, vectors, most, vocabulary.aspects)
         if least is not None:
             return scorer.above(vectors, logit(least))
-        assert vocabulary.top_k is not None
-        return scorer.best(vectors, vocabulary.top_k, vocabulary.aspects)
+        return scorer.best(vectors, most, vocabulary.aspects)
 
     def _gather(
         self, blocks: Iterator[_Block], share: float, file: BinaryIO
@@ -337,6 +332,8 @@ class Annotation:
         ]
 
 
+#: Of the best terms, so many more are looked at where some may be impossible for the organism.
+_FURTHER = 100
 #: Ids of some proteins, and what was found for them in each vocabulary.
 _Block = tuple[list[str], list[Scored]]
 
@@ -404,6 +401,12 @@ def _check(request: AnnotateRequest) -> None:
             code="usage.bad_value",
             hint=f"use {LEAST_PROBABILITY:g} to 1; --top-k lists less likely terms",
         )
+    if request.taxon is not None and request.taxon < 1:
+        raise UsageError(
+            f"--taxon {request.taxon} is not a taxon of NCBI",
+            code="usage.bad_value",
+            hint="give its number, such as 83333 for Escherichia coli K-12",
+        )
     if request.fdr is not None and not 0 < request.fdr < 1:
         raise UsageError(
             f"--fdr {request.fdr:g} is out of range",
@@ -433,6 +436,7 @@ def _check_go(request: AnnotateRequest) -> None:
         (request.aspects, "--aspect"),
         (request.slim, "--slim"),
         (request.go_index, "--go-index"),
+        (request.taxon, "--taxon"),
         (request.transfer, "--annotations"),
     ):
         if value is not None:

@@ -41,11 +41,15 @@ class Support:
         Id of the closest annotated protein that carries the term, of homology if there is one.
     identity
         Percent of identical residues of that, to three digits; None but for homology.
+    coverage, evalue
+        Of its alignment: percent of the query that is aligned, and e-value; None likewise.
     """
 
     evidence: tuple[str, ...]
     source: str | None
     identity: float | None
+    coverage: float | None = None
+    evalue: float | None = None
 
 
 class Transfer:
@@ -122,6 +126,7 @@ class Transfer:
                 ontology,
                 aligner=aligner,
                 threads=workers,
+                least_coverage=request.min_coverage,
                 exclude_self=own,
             )
         if not self.weights.is_fitted:
@@ -154,19 +159,22 @@ class Transfer:
         votes = self._votes(ids, vectors)
         return best_with_votes(scorer, vectors, votes, self.weights, k, aspects)
 
-    def support(self, scored: Supported, place: int) -> Support:
-        """Tell what speaks for a pair, given by its place."""
+    def support(self, ids: Sequence[str], scored: Supported, place: int) -> Support:
+        """Tell what speaks for a pair, given by its place; ``ids`` are those of the block."""
         bits = int(scored.support[place])
         evidence = ["text"] if bits & TEXT else []
         evidence += [kind for n, kind in enumerate(KINDS) if bits & (TEXT << (n + 1))]
-        source = None
         for number, kind in reversed(list(enumerate(KINDS))):
-            if (found := int(scored.sources[place, number])) >= 0:
-                source = self._kinds[kind].carried.ids[found]
-                break
-        identity = float(scored.identity[place])
-        percent = None if np.isnan(identity) else float(f"{100 * identity:.3g}")
-        return Support(tuple(evidence), source, percent)
+            if (found := int(scored.sources[place, number])) < 0:
+                continue
+            looked = self._kinds[kind]
+            source = looked.carried.ids[found]
+            if not isinstance(looked, Homologs):
+                return Support(tuple(evidence), source, None)
+            hit = looked.hit(ids[scored.rows[place]], found)
+            told = (float(f"{value:.3g}") for value in (hit.identity, hit.coverage, hit.evalue))
+            return Support(tuple(evidence), source, *told)
+        return Support(tuple(evidence), None, None)
 
     def tell(self) -> None:
         """Log the outcome, once all proteins have passed."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +31,8 @@ from tests.support.refusals import refused
 from tests.unit.models.dual import Dual
 from tests.unit.terms.test_transfer import weights_of
 
+CASES = Path(__file__).parents[2] / "data/cases/relatives"
+EXAMPLE = str(files("protclip_core") / "bundled/example.fasta")
 #: Reference proteins and their terms; the last one has none.
 TERMS = [[2, 12], [5], [8, 16], [3], [6, 21], [14], [2], [25], [8], []]
 
@@ -79,7 +83,7 @@ def run(place, *, inputs=("query.fa",), kinds=("homology",), model=None, known="
         "neighbours": {"neighbours": place / "reference.h5"},
         "homology": {"homology": str(place / "reference.fa")},
     }
-    options = {n: more.pop(n) for n in ("aligner", "exclude_self") if n in more}
+    options = {n: more.pop(n) for n in ("aligner", "exclude_self", "min_coverage") if n in more}
     for kind in kinds:
         options |= asked[kind]
     request = AnnotateRequest(
@@ -262,6 +266,122 @@ def test_a_gaf_names_proteins_by_accession(place, on_path):
         found = {one.protein_id: one.terms for one in annotation.proteins()}
     told = [one for one in supports(found["q0"]).values() if one.source is not None]
     assert {one.source for one in told} == {"sp|P12345|NAME_HUMAN"}
+
+
+# -- relatives that hardly are any ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_reference(tmp_path_factory):
+    """Annotate queries with the bundled model and a store of a small reference, or the text."""
+    folder = tmp_path_factory.mktemp("small")
+
+    def annotate(queries, reference, known, **more):
+        store = folder / f"{reference.stem}.h5"
+        if not store.exists():
+            embed_to_store(EmbedRequest(inputs=(str(reference),), output=store, device="cpu"))
+        rows = []
+        for options in ({}, {"neighbours": store, "annotations": str(known), **more}):
+            request = AnnotateRequest(inputs=(str(queries),), go=True, device="cpu", **options)
+            with Annotation(request) as annotation:
+                rows.append({one.protein_id: one.terms for one in annotation.proteins()})
+                ontology = annotation.index.ontology
+        plain = [
+            {id: [(t.term, t.probability, t.rank) for t in terms] for id, terms in one.items()}
+            for one in rows
+        ]
+        return *plain, ontology
+
+    return annotate
+
+
+def test_an_only_reference_does_not_make_all_its_own(small_reference):
+    text, found, _ = small_reference(
+        CASES / "k01_query.fasta", CASES / "k01_ref.fasta", CASES / "k01_ref.tsv"
+    )
+    assert len(text) == 5 and all(text.values())
+    assert found == text
+
+
+def test_a_few_unrelated_references_leave_the_text_as_it_is(small_reference, tmp_path):
+    """Human proteins as reference, two of them, of which one is a ribosomal one."""
+    records = [*read_fasta(str(CASES / "k01_ref.fasta")), *list(read_fasta(EXAMPLE))[:2]]
+    write_fasta(tmp_path / "three.fa", [(one.id, one.sequence) for one in records])
+    lines = [f"{one.id}\tGO:0003735\n" for one in records]
+    (tmp_path / "three.tsv").write_text("".join(lines))
+    text, found, ontology = small_reference(
+        CASES / "k01_query.fasta", tmp_path / "three.fa", tmp_path / "three.tsv"
+    )
+    ribosomal = ontology.index["GO:0003735"]
+    for id, terms in text.items():
+        now = {term: chance for term, chance, _ in found[id]}
+        assert ribosomal not in now
+        for term, chance, _ in terms:
+            assert now.get(term, 0.3) == pytest.approx(chance, abs=0.08)
+
+
+def test_the_protein_itself_counts_in_a_small_reference_as_well(small_reference):
+    text, found, ontology = small_reference(
+        CASES / "k01_ref.fasta", CASES / "k01_ref.fasta", CASES / "k01_ref.tsv"
+    )
+    carried = ontology.index["GO:0022627"]  # a term that the text does not find
+    (before,), (after,) = text.values(), found.values()
+    assert carried not in [term for term, *_ in before]
+    assert carried in [term for term, *_ in after]
+
+
+def far_hit(place):
+    """A query of 400 residues, 12 of which are of r0: the aligner covers 3 % of it."""
+    own = dict(read_pairs(place / "reference.fa"))["r0"][:12]
+    other = random_proteins(1, seed=99, shortest=388, longest=388)[0][1]
+    write_fasta(place / "far.fa", [("far", own + other)])
+    return "far.fa"
+
+
+def read_pairs(path):
+    return [(one.id, one.sequence) for one in read_fasta(str(path))]
+
+
+@pytest.mark.parametrize("program", ["mmseqs", "diamond"])
+def test_a_hit_over_little_of_a_query_does_not_wipe_the_text(place, tmp_path, monkeypatch, program):
+    write_aligner(tmp_path / "bin", program)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    query = far_hit(place)
+    found, _ = run(place, inputs=(query,), min_probability=0.01)
+    request = AnnotateRequest(
+        inputs=(str(place / query),), model=str(place / "dual"), go=True, min_probability=0.01
+    )
+    with Annotation(request) as annotation:
+        ((*text,),) = [one.terms for one in annotation.proteins()]
+    assert text
+    assert [(t.term, t.probability) for t in found["far"]] == [
+        (t.term, t.probability) for t in text
+    ]
+    assert all(t.support.evidence == ("text",) for t in found["far"])
+    taken, _ = run(place, inputs=(query,), min_probability=0.01, min_coverage=2)
+    told = [t.support for t in taken["far"] if "homology" in t.support.evidence]
+    assert told
+    for one in told:
+        assert (one.source, one.coverage, one.evalue) == ("r0", 3.0, 1e-7)
+    before = {t.term: t.probability for t in text}
+    for one in taken["far"]:  # 3 of 50 percent: a small part of the way
+        assert one.probability == pytest.approx(before.get(one.term, 0.01), abs=0.12)
+    none, _ = run(place, inputs=("query.fa",), min_probability=0.01, min_coverage=99)
+    assert {t.support.coverage for t in none["q0"]} == {100.0, None}
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"min_coverage": 101.0}, "usage.bad_value"),
+        ({"min_coverage": -1.0}, "usage.bad_value"),
+        ({"min_coverage": 5.0, "kinds": ("neighbours",)}, "usage.missing_option"),
+    ],
+)
+def test_a_least_coverage_is_a_percentage_of_homologs(place, on_path, options, code):
+    on_path()
+    with refused(code, "--min-coverage"):
+        run(place, **options)
 
 
 # -- what cannot be done -------------------------------------------------------------------------

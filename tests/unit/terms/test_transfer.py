@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from protclip_core.terms.transfer import (
     find_transfer,
     sets_of,
 )
-from protclip_core.terms.votes import Relatives, count_votes
+from protclip_core.terms.votes import Relatives, count_votes, neighbour_trust
 from protclip_core.weights.bundle import open_bundle
 from tests.support.go_indexes import ancestors_of, naive_correct, naive_log_odds, random_index, unit
 from tests.support.helpers import write_tiny_bundle
@@ -61,7 +62,8 @@ def relatives_of(seed, *, lonely):
         places += rng.choice(KNOWN, count, replace=False).tolist()
         weights += sorted(rng.uniform(20, 400, count).tolist(), reverse=True)
         closeness += rng.uniform(0.2, 1, count).tolist()
-    return Relatives(*(np.array(one) for one in (rows, places, weights, closeness)))
+    trust = [1.0] * len(rows)
+    return Relatives(*(np.array(one) for one in (rows, places, weights, closeness, trust)))
 
 
 def weights_of(seed):
@@ -145,7 +147,7 @@ def test_a_relative_without_a_term_of_an_aspect_is_no_vote_there():
     aspects = np.array([0, 0, 1])
     carried = Carried(("a", "b"), np.arange(2), np.array([0, 2, 3]), np.array([0, 1, 2]))
     relatives = Relatives(
-        np.zeros(2, np.int64), np.arange(2), np.array([3.0, 1.0]), np.array([0.9, 0.4])
+        np.zeros(2, np.int64), np.arange(2), np.array([3.0, 1.0]), np.array([0.9, 0.4]), np.ones(2)
     )
     found = count_votes(relatives, carried, 1, aspects)
     assert found.terms.tolist() == [0, 1, 2] and found.shares.tolist() == [1, 1, 1]
@@ -155,17 +157,34 @@ def test_a_relative_without_a_term_of_an_aspect_is_no_vote_there():
     assert count_votes(relatives, carried, 1, 0 * aspects).shares.tolist() == [0.75, 0.75, 0.25]
 
 
+@pytest.mark.parametrize(
+    ("size", "cosine", "wanted"),
+    [
+        (1, 0.44, 0.0),
+        (1, 0.94, 0.0),
+        (1, 0.97, 0.25),
+        (1, 1.0, 1.0),
+        (20, 0.5, 0.0784),
+        (1000, 0.5, 0.4167),
+        (44_424, 0.2, 1.0),
+        (1_000_000, -1.0, 1.0),
+    ],
+)
+def test_a_neighbour_is_trusted_by_the_size_of_the_reference_and_its_cosine(size, cosine, wanted):
+    assert neighbour_trust(np.array([cosine]), size) == pytest.approx(wanted, abs=1e-4)
+
+
 def test_without_relatives_there_are_no_votes(case):
     scorer, _, _, _ = case
     carried, _ = carried_of(scorer.ontology, 0)
     nothing = np.zeros(0, np.int64)
-    relatives = Relatives(nothing, nothing, np.zeros(0), np.zeros(0))
+    relatives = Relatives(nothing, nothing, *np.zeros((3, 0)))
     found = count_votes(relatives, carried, 4, scorer.ontology.aspects)
     assert len(found.rows) == len(found.shares) == 0
     assert found.has.shape == found.closest.shape == (4, 3) and not found.has.any()
 
 
-def naive_odds(scorer, vectors, naive, weights):
+def naive_odds(scorer, vectors, naive, weights, *, lifted=True):
     """Log odds of all pairs by the written rule, propagated; NaN for roots."""
     text = naive_log_odds(scorer.index, vectors)
     found = text.copy()
@@ -184,6 +203,8 @@ def naive_odds(scorer, vectors, naive, weights):
                 odds = math.log((share + PAD) / (1 - share + PAD))
                 value += own.share * share + own.log_odds * odds + own.close * share * closest
             found[row, term] = naive_correct(rule.step.knots, value)
+    if not lifted:
+        return found, text
     lifted = found.copy()
     for term, ancestors in enumerate(ancestors_of(scorer.ontology)):
         for above in ancestors:
@@ -246,8 +267,38 @@ def test_proteins_without_relatives_keep_the_text(case):
         assert set(found.support[here].tolist()) <= {TEXT}
 
 
-def test_no_term_is_above_an_ancestor(case):
+@pytest.mark.parametrize("kind", KINDS)
+def test_relatives_trusted_in_part_are_mixed_with_the_text(case, kind):
+    scorer, vectors, votes, naive = case
+    weights, part = weights_of(5), 0.3
+    own = votes[kind]
+    found = with_votes(scorer, vectors, {kind: replace(own, trust=part * own.trust)}, weights, -6.0)
+    only = {one: naive[one] if one == kind else {} for one in KINDS}
+    rule, text = naive_odds(scorer, vectors, only, weights, lifted=False)
+    mixed = part * rule + (1 - part) * np.maximum(text, LEAST_TEXT)
+    for row in set(range(PROTEINS)) - naive[kind].keys():
+        mixed[row] = text[row]
+    for term in range(TERMS):
+        # Aspects without a relative have the text alone, which is the lift of others.
+        aspect = int(scorer.ontology.aspects[term])
+        rows = [r for r, (near, _) in naive[kind].items() if aspect not in near]
+        mixed[rows, term] = np.maximum(text, LEAST_TEXT)[rows, term]
+    lifted = mixed.copy()
+    inside = candidates(scorer, text, only)
+    for term, ancestors in enumerate(ancestors_of(scorer.ontology)):
+        for above in ancestors:
+            here = inside[:, term] & (mixed[:, term] >= -6.0)
+            lifted[here, above] = np.maximum(lifted[here, above], mixed[here, term])
+    np.testing.assert_allclose(found.log_odds, lifted[found.rows, found.terms], atol=1e-4)
+
+
+@pytest.mark.parametrize("trusts", [(1.0, 1.0), (0.4, 0.7)])
+def test_no_term_is_above_an_ancestor(case, trusts):
     scorer, vectors, votes, _ = case
+    votes = {
+        kind: replace(one, trust=trust * one.trust)
+        for trust, (kind, one) in zip(trusts, votes.items())
+    }
     found = with_votes(scorer, vectors, votes, weights_of(6), -3.0)
     values = dict(zip(zip(found.rows.tolist(), found.terms.tolist()), found.log_odds.tolist()))
     roots, ancestors = set(scorer.ontology.roots.tolist()), ancestors_of(scorer.ontology)
