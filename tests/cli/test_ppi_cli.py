@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from protclip_core.heads import load_head
 from protclip_core.io.fasta import read_fasta
 from protclip_core.models.info import BUNDLED
 from tests.support.helpers import random_proteins, write_fasta
@@ -196,3 +197,62 @@ def test_no_input_is_replaced(ppi, place):
     ):
         one_error(ppi(*asked), 2, code="usage.output_is_input")
     assert before == {name: (place / name).read_bytes() for name in before}
+
+
+STRING = "protein1\tprotein2\tcombined_score\n"
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Sixty pairs whose scores are 10, 20, ... in their order."""
+    pairs = [(IDS[a], IDS[b]) for a, b in zip(A, B, strict=True)][:60]
+    lines = [f"{a}\t{b}\t{10 * n}\n" for n, (a, b) in enumerate(pairs, 1)]
+    path = tmp_path / "string.tsv"
+    path.write_text(STRING + "".join(lines))
+    return path
+
+
+def test_a_least_score_leaves_out_pairs(ppi, scored, tmp_path):
+    given = ("--embeddings", "x.h5", "--min-score", "301")
+    done = ppi("predict", scored, *given, "--head", "x.head")
+    assert done.rc == 0 and len(table(done.out)) == 30
+    done = ppi("split", scored, "--min-score", "301", "--split", "random")
+    assert done.rc == 0 and len(table(done.out)) == 30
+    done = ppi("fit", scored, *given, "-o", tmp_path / "h.head", "--split", "random")
+    assert done.rc == 0 and "train 52, valid 8" in done.err, done.err
+    done = ppi("evaluate", scored, *given, "--head", "x.head", "--resamples", "0")
+    assert {row["interacting"] for row in table(done.out)} >= {"30"}
+    no_scores = ppi("predict", "pairs.tsv", *given, "--head", "x.head")
+    one_error(no_scores, 3, code="input.no_scores")
+    one_error(
+        ppi("predict", "--all", *given, "--head", "x.head"), 2, code="usage.conflicting_options"
+    )
+
+
+def test_probabilities_are_corrected_to_a_prevalence(ppi, protclip, place, tmp_path):
+    given = ("predict", "pairs.tsv", "--embeddings", "x.h5", "--head", "x.head")
+    plain, rare = ppi(*given), ppi(*given, "--prevalence", "0.001")
+    share = load_head(place / "x.head").card.fit["prevalence"][1]
+    assert plain.err.count("calibrated for a prevalence of interaction") == 1
+    assert f"interaction {share:.3g}" in plain.err
+    ratio = (0.001 / 0.999) / (share / (1 - share))
+    for before, after in zip(table(plain.out), table(rare.out), strict=True):
+        p = float(before["probability"])
+        expected = p * ratio / (p * ratio + 1 - p)
+        assert float(after["probability"]) == pytest.approx(expected, rel=2e-2, abs=1e-8)
+    every = ("predict", "--all", "--embeddings", "x.h5", "--head", "x.head")
+    every += ("--prevalence", "0.001", "--min-probability", "0.01")
+    kept = {(r["protein_a"], r["protein_b"]) for r in table(ppi(*every).out)}
+    likely = [r for r in table(rare.out) if float(r["probability"]) >= 0.01]
+    assert kept == {(r["protein_a"], r["protein_b"]) for r in likely} and 0 < len(kept) < len(A)
+    for wrong in ("0", "1", "much", "0.2,0.3,0.5"):
+        one_error(ppi(*given, "--prevalence", wrong), 2, code="usage.bad_prevalence")
+
+
+def test_a_fit_tells_thresholds(ppi, place, tmp_path):
+    head = tmp_path / "t.head"
+    done = ppi("fit", "pairs.tsv", "--embeddings", "x.h5", "-o", head)
+    found = load_head(head).card.fit["thresholds"]
+    assert found and done.err.count(" or more: precision ") == len(found)
+    one = found[0]
+    assert f"{one['threshold']:.3f} or more: precision {one['precision']:g}" in done.err

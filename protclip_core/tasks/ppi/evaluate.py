@@ -96,7 +96,9 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
     head, where = load_pair_head(request.head)
     like = embedding_input(head.card.input, where)
     proteins = load_proteins(request.vectors, progress, like)
-    pairs = read_pair_set(request.pairs, proteins.find, names=proteins.ids)
+    pairs = read_pair_set(
+        request.pairs, proteins.find, names=proteins.ids, least_score=request.min_score
+    )
     report = EvaluateReport(counts=pairs.counts, head=head)
     listed = pairs.codes()
     if pairs.splits is not None:

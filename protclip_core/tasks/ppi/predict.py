@@ -108,6 +108,7 @@ class Prediction:
         _check(request)
         self.head, self.head_path = load_pair_head(request.head)
         self.scorer = PairScorer(self.head, self.head_path)
+        self._corrected(np.zeros((1, self.scorer.answers), np.float32))  # refuses before any work
         like = embedding_input(self.head.card.input, self.head_path)
         self.proteins = load_proteins(request.vectors, self._progress, like)
         self.proteins.leave_out(self.head)
@@ -158,7 +159,11 @@ class Prediction:
         reasons: list[str] = []
         self.scorer.keep(self.proteins.vectors)
         read = read_pair_blocks(
-            path, _LINES, names_only=True, is_known=self.proteins.rows.__contains__
+            path,
+            _LINES,
+            names_only=True,
+            is_known=self.proteins.rows.__contains__,
+            least_score=self.request.min_score,
         )
         blocks = (self._look_up(block, found, missing) for block in read)
         self._progress.start("predicting", 0, "pairs")
@@ -207,8 +212,14 @@ class Prediction:
     def _score(self, work: _Work) -> Predicted:
         said = np.full((len(work.a), self.scorer.answers), np.nan, np.float32)
         asked = np.flatnonzero(work.a >= 0)
-        said[asked] = self.scorer.listed(self.proteins.vectors, work.a[asked], work.b[asked])
+        scores = self.scorer.listed(self.proteins.vectors, work.a[asked], work.b[asked])
+        said[asked] = self._corrected(scores)
         return Predicted(work.block.a, work.block.b, said, work.notes)
+
+    def _corrected(self, said: Floats) -> Floats:
+        """Correct probabilities ``(M, C)`` to the prevalence of the request, if it has one."""
+        wanted = self.request.prevalence
+        return said if wanted is None else self.head.at_prevalence(said, wanted)
 
     def _remark(self, work: _Work, notes: dict[int, str], seen: dict[int, int]) -> None:
         """Note what is odd about pairs that have an answer."""
@@ -314,7 +325,7 @@ class Prediction:
                     at = start + number - first
                     chosen = np.arange(len(own)) != at if top is not None else slice(at + 1, None)
                     own, places = own[chosen], places[chosen]
-                found.append((ids[row], *self._chosen(own, places)))
+                found.append((ids[row], *self._chosen(self._corrected(own), places)))
             return found
 
         pairs = len(one) * (len(one) - 1) // 2 if same else len(one) * len(other)
@@ -364,6 +375,10 @@ def _check(request: PredictRequest) -> None:
             "--top-k is for --all and --bipartite",
             code="usage.conflicting_options",
             hint="drop it",
+        )
+    if request.min_score is not None and request.pairs is None:
+        raise UsageError(
+            "--min-score is for a list of pairs", code="usage.conflicting_options", hint="drop it"
         )
     if request.top_k is not None and request.top_k < 1:
         raise UsageError(

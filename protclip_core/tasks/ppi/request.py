@@ -73,6 +73,7 @@ class TrainRequest(_Embedded):
         "c2", "Splitting scheme for validation if PAIRS has no split; see protclip ppi split."
     )
     valid_share: float = opt(0.15, "Share of pairs to hold out for validation.")
+    min_score: opts.MinScore = None
     ratio: opts.Ratio = 1.0
     negatives: opts.Negatives = "uniform"
     max_pairs: int = opt(
@@ -109,6 +110,8 @@ class PredictRequest(_Embedded):
         None, "List the K best partners of each protein.", metavar="K", old=("--top-partners",)
     )
     min_probability: opts.MinProbability = None
+    min_score: opts.MinScore = None
+    prevalence: opts.Prevalence = None
 
     @property
     def blocks(self) -> int:
@@ -124,6 +127,7 @@ class EvaluateRequest(_Embedded):
 
     pairs: opts.Pairs
     head: Head = None
+    min_score: opts.MinScore = None
     ratio: opts.Ratio = 1.0
     negatives: opts.Negatives = "uniform"
     seed: opts.Seed = 0
@@ -143,6 +147,7 @@ class SplitRequest:
         "Sequences of the proteins: identical ones under two names count as one.",
         metavar="FASTA",
     )
+    min_score: opts.MinScore = None
     seed: opts.Seed = 0
 
     @property

@@ -59,8 +59,8 @@ class TrainReport:
         Figures by part, ``valid`` and ``test``.
     leaks
         Of each of these parts.
-    kind, features
-        Of the head.
+    kind, features, thresholds
+        Of the head; thresholds as `protclip_core.heads.prevalence.Threshold` has them.
     """
 
     counts: dict[str, PairCounts] = field(default_factory=dict)
@@ -72,6 +72,7 @@ class TrainReport:
     leaks: dict[str, LeakReport] = field(default_factory=dict)
     kind: str = ""
     features: str = ""
+    thresholds: list[dict[str, float]] = field(default_factory=list)
 
 
 def train(request: TrainRequest, progress: Progress | None = None) -> TrainReport:
@@ -96,6 +97,7 @@ def train(request: TrainRequest, progress: Progress | None = None) -> TrainRepor
     names = _type_names(parts["train"]) if task == "types" else ()
     fitted = _fit(request, proteins, parts, names)
     report.kind = str(fitted.fit["kind"])
+    report.thresholds = fitted.fit.get("thresholds", [])
     trained = TrainedOn.of(proteins.keys, parts["train"].a, parts["train"].b)
     keys, pairs = trained.pack()
     card = fitted.card(
@@ -161,7 +163,7 @@ def _parts(
     """Read the lists, split, and draw negatives; nothing of a test goes into a training."""
     lists = {"pairs": request.pairs, "valid": request.valid, "test": request.test}
     sets = {
-        name: read_pair_set(path, proteins.find, names=proteins.ids)
+        name: read_pair_set(path, proteins.find, names=proteins.ids, least_score=request.min_score)
         for name, path in lists.items()
         if path is not None
     }
