@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
+from xml.etree import ElementTree
 
 import pytest
 
@@ -256,3 +258,65 @@ def test_a_fit_tells_thresholds(ppi, place, tmp_path):
     assert found and done.err.count(" or more: precision ") == len(found)
     one = found[0]
     assert f"{one['threshold']:.3f} or more: precision {one['precision']:g}" in done.err
+
+
+SPACE = "{http://graphml.graphdrawing.org/xmlns}"
+
+
+@pytest.mark.parametrize("head", ["x.head", "types.head"])
+def test_a_network_for_other_programs(ppi, place, tmp_path, head):
+    ids = ["a&b", '<"c">', "d e", "é'", "x\x01y"]
+    write_store(tmp_path / "n.h5", vectors_of(len(ids), seed=3), ids)
+    given = ("predict", "--all", "--embeddings", tmp_path / "n.h5", "--head", head)
+    rows = json.loads(ppi(*given, "--format", "json").out)
+    assert len(rows) == 10
+    kinds = {"x.head": "pp"}
+    done = ppi(*given, "--format", "sif")
+    assert [line.split("\t") for line in done.out.splitlines()] == [
+        [r["protein_A"], kinds.get(head, r["interaction_type"]), r["protein_B"]] for r in rows
+    ]
+    done = ppi(*given, "-o", tmp_path / "net.graphml.gz")
+    assert (done.rc, done.out) == (0, "")
+    graph = ElementTree.fromstring(gzip.decompress((tmp_path / "net.graphml.gz").read_bytes()))
+    names = [node.get("id") for node in graph.iter(f"{SPACE}node")]
+    assert names == [*ids[:-1], "x\\x01y"]
+    shown = dict(zip(ids, names, strict=True))
+    for edge, row in zip(graph.iter(f"{SPACE}edge"), rows, strict=True):
+        ends = (shown[row["protein_A"]], shown[row["protein_B"]])
+        assert (edge.get("source"), edge.get("target")) == ends
+        data = {one.get("key"): one.text for one in edge}
+        assert float(data["probability"]) == row["confidence_score"]
+        assert data["type"] == row["interaction_type"]
+
+
+def test_pairs_without_an_answer_are_no_edges(ppi, tmp_path):
+    pairs = write_pairs(tmp_path / "p.tsv", [("P1", "P2"), ("P3", "nobody")])
+    given = ("predict", pairs, "--embeddings", "x.h5", "--head", "x.head")
+    done = ppi(*given, "-o", tmp_path / "net.sif")
+    assert done.rc == 6 and (tmp_path / "net.sif").read_text() == "P1\tpp\tP2\n"
+    assert ppi(*given, "--format", "graphml").out.count("<node ") == 2
+
+
+@pytest.mark.parametrize("suffix", ["", ".tsv", ".csv", ".jsonl", ".json", ".TXT"])
+def test_a_file_that_ends_in_gz_is_compressed(ppi, tmp_path, suffix):
+    given = ("predict", "pairs.tsv", "--embeddings", "x.h5", "--head", "x.head", "-o")
+    for name in (f"o{suffix}", f"o{suffix}.gz", f"p{suffix}.GZ"):
+        assert ppi(*given, tmp_path / name).rc == 0
+    plain = (tmp_path / f"o{suffix}").read_bytes()
+    packed = (tmp_path / f"o{suffix}.gz").read_bytes()
+    assert gzip.decompress(packed) == plain and len(packed) < len(plain)
+    assert (tmp_path / f"p{suffix}.GZ").read_bytes() == packed
+
+
+def test_a_compressed_file_appears_whole_or_not_at_all(ppi, tmp_path):
+    out = tmp_path / "o.tsv.gz"
+    out.write_bytes(b"old")
+    pairs = write_pairs(tmp_path / "p.tsv", [("nobody", "noone")])
+    given = ("predict", pairs, "--embeddings", "x.h5", "--head", "x.head", "-o", out)
+    one_error(ppi(*given), 2, code="usage.output_exists")
+    assert ppi(*given, "--overwrite").rc == 3
+    assert out.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 2
+    one_error(ppi(*given[:-1], tmp_path / "o.tsv.bz2"), 2, code="usage.output_suffix")
+    one_error(ppi(*given, "--format", "csv", "--overwrite"), 2, code="usage.output_suffix")
+    assert ppi("split", "pairs.tsv", "-o", tmp_path / "s.tsv.gz").rc == 0
+    assert gzip.decompress((tmp_path / "s.tsv.gz").read_bytes()).startswith(b"protein_a\t")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from protclip_cli.boundary import say
-from protclip_cli.commands.ppi.output import write_pairs
+from protclip_cli.commands.ppi.output import NetworkResults, write_pairs
 from protclip_cli.commands.ppi.report import (
     FIGURE_COLUMNS,
     draw_measured,
@@ -66,7 +66,7 @@ def predict(
     request: PredictRequest,
     *,
     all_types: Annotated[bool, Opt("A row for each type, not only for the best one.")] = False,
-    results: Results,
+    results: NetworkResults,
 ) -> None:
     """Predict interactions of listed pairs, of two groups, or of all proteins."""
     from protclip_core.tasks.ppi.predict import Prediction
