@@ -320,3 +320,50 @@ def test_a_compressed_file_appears_whole_or_not_at_all(ppi, tmp_path):
     one_error(ppi(*given, "--format", "csv", "--overwrite"), 2, code="usage.output_suffix")
     assert ppi("split", "pairs.tsv", "-o", tmp_path / "s.tsv.gz").rc == 0
     assert gzip.decompress((tmp_path / "s.tsv.gz").read_bytes()).startswith(b"protein_a\t")
+
+
+@pytest.fixture
+def two_groups(tmp_path):
+    """Two FASTA files, for the head that comes with the program."""
+    proteins = [(record.id, record.sequence) for record in read_fasta(EXAMPLE)]
+    one, other = tmp_path / "one.fa", tmp_path / "other.fa"
+    write_fasta(one, proteins[:3])
+    write_fasta(other, proteins[3:7])
+    expected = [(a, b) for a, _ in proteins[:3] for b, _ in proteins[3:7]]
+    return one, other, expected
+
+
+def test_two_fasta_files_are_two_groups(ppi, two_groups, tmp_path):
+    one, other, expected = two_groups
+    embedded = ppi("predict", "--bipartite", one, other)
+    assert embedded.rc == 0, embedded.err
+    assert [(r["protein_a"], r["protein_b"]) for r in table(embedded.out)] == expected
+    given = ("--embeddings", one, "--embeddings", other)
+    assert ppi("predict", "--bipartite", one, other, *given).out == embedded.out
+    (tmp_path / "names.txt").write_text("".join(f"{b}\n" for b in dict(expected[:4]).values()))
+    lists = ppi("predict", "--bipartite", one, tmp_path / "names.txt", *given)
+    assert table(lists.out) == [r for r in table(embedded.out) if r["protein_b"] == expected[3][1]]
+    piped = ppi("predict", "--bipartite", "-", other, *given, stdin=one.read_bytes())
+    assert piped.out == embedded.out
+    with_itself = ppi("predict", "--bipartite", one, one)
+    assert with_itself.rc == 0 and len(table(with_itself.out)) == 9
+
+
+def test_what_two_groups_need(ppi, two_groups, tmp_path):
+    one, other, expected = two_groups
+    (tmp_path / "names.txt").write_text(f"{expected[0][0]}\n")
+    for given in (
+        ("pairs.tsv",),
+        ("--all",),
+        ("--bipartite", one, tmp_path / "names.txt"),
+        ("--bipartite", "-", other),
+    ):
+        one_error(ppi("predict", *given, stdin=b">a\nMKT\n"), 2, code="usage.no_input")
+    bad = tmp_path / "bad.fa"
+    bad.write_bytes(one.read_bytes() + b">broken\nMK1\n")
+    assert ppi("predict", "--bipartite", bad, other).rc == 3
+    skipped = ppi("predict", "--bipartite", bad, other, "--on-error", "skip")
+    assert skipped.rc == 6 and len(table(skipped.out)) == len(expected)
+    assert "1 line left out" in skipped.err
+    same = ppi("predict", "--bipartite", one, bad, "--on-error", "skip")
+    assert same.rc == 6 and len(table(same.out)) == 9  # equal records are one protein

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TextIO
 from xml.sax.saxutils import escape, quoteattr
 
 from protclip_cli.output import Results, Value, rows_form, safe_for, write_json, write_values
@@ -34,12 +34,13 @@ _GRAPHML = """\
 class NetworkResults(Results):
     """Options of a command that prints pairs: also as a network for other programs."""
 
-    format: Annotated[  # type: ignore[assignment]  # more forms than of other commands
-        Literal["auto", "table", "tsv", "csv", "jsonl", "json", "sif", "graphml"],
+    format: Annotated[
+        Any,  # a str; other commands have fewer forms
         Opt(
             "auto: by the suffix of -o, else a table on a terminal and TSV elsewhere. sif and "
             "graphml: a network for Cytoscape and others; pairs without an answer are left out.",
             panel=OUTPUT,
+            choices=("auto", "table", "tsv", "csv", "jsonl", "json", "sif", "graphml"),
         ),
     ] = "auto"
     more: ClassVar[Mapping[str, str]] = {".sif": "sif", ".graphml": "graphml"}

@@ -266,18 +266,25 @@ class Prediction:
         )
 
     def _named(self, path: str) -> Rows:
-        """Read names, one a line; those that are not there are told and left out."""
+        """Read names, one a line, or of FASTA; those that are not there are told and left out."""
         name = source_name(path)
         rows: dict[int, None] = {}
-        count = 0
+        count, is_fasta = 0, False
+        is_embedded = path in self.request.vectors.inputs
         with open_input(path) as stream:
             for number, text in lines_of(stream, name):
                 if not count:
+                    is_fasta = text.startswith(">")
+                if not count and not is_fasta:
                     refuse_foreign(text, name, "a list of names")
-                if text.startswith("#"):
+                if text.startswith("#") or (is_fasta and not text.startswith(">")):
                     continue
                 count += 1
                 own = text.split("\t")[0].strip()
+                if is_fasta:
+                    number, own = count, "".join(text[1:].split()[:1])
+                if is_embedded and own not in self.proteins.rows:
+                    continue  # told when it was embedded
                 found: int | str = "is not UTF-8"
                 if is_decoded(own):
                     found = self.proteins.find(own)
@@ -393,6 +400,21 @@ def _check(request: PredictRequest) -> None:
             code="usage.bad_value",
             hint="use 0 to 1",
         )
-    read = [request.pairs, *(request.bipartite or ()), *request.vectors.inputs]
+    read = [request.pairs, *(request.bipartite or ()), *request.inputs]
+    if not request.inputs and not (request.bipartite and all(map(_is_fasta, request.bipartite))):
+        raise UsageError(
+            "no vectors and no sequences of the proteins",
+            code="usage.no_input",
+            hint="give a store or FASTA files with --embeddings, or two FASTA files to --bipartite",
+        )
     if read.count("-") > 1:
         raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
+
+
+def _is_fasta(path: str) -> bool:
+    """Tell by the first line; standard input, which can be read once only, is taken for a list."""
+    if path == "-":
+        return False
+    with open_input(path) as stream:
+        first = next(lines_of(stream, source_name(path)), (0, ""))
+    return first[1].startswith(">")

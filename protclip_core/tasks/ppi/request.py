@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -102,8 +102,17 @@ class PredictRequest(_Embedded):
         None, "List of pairs; '-': standard input.", metavar="PAIRS", argument=True
     )
     head: Head = None
+    inputs: opts.Vectors = opt(
+        (),
+        "A store, or FASTA files (repeatable), or '-'.",
+        "--embeddings",
+        metavar="STORE|FASTA",
+        shown="the FASTA files of --bipartite",
+    )
     bipartite: tuple[str, str] | None = opt(
-        None, "Each protein of list A with each of list B; one id a line.", metavar="A B"
+        None,
+        "Each protein of A with each of B: FASTA files, or lists with one id a line.",
+        metavar="A B",
     )
     every: bool = opt(False, "Each protein with each other protein.", "--all", panel=opts.INPUT)
     top_k: int | None = opt(
@@ -112,6 +121,16 @@ class PredictRequest(_Embedded):
     min_probability: opts.MinProbability = None
     min_score: opts.MinScore = None
     prevalence: opts.Prevalence = None
+
+    @property
+    def vectors(self) -> VectorOptions:
+        """Where the vectors come from."""
+        found = super().vectors
+        return (
+            found
+            if found.inputs
+            else replace(found, inputs=(*dict.fromkeys(self.bipartite or ()),))
+        )
 
     @property
     def blocks(self) -> int:
