@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +10,23 @@ from protclip_cli.output import Value, defined
 from protclip_cli.terminal import Terminal
 from protclip_core.errors import UsageError
 from protclip_core.options import OUTPUT, Opt
+from protclip_core.records import printable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from protclip_core.heads import Targets
+    from protclip_core.heads import Head, Targets
     from protclip_core.report.head_report import Score
 
-__all__ = ["SCORE_COLUMNS", "Curves", "check_folder", "draw", "score_rows"]
+__all__ = [
+    "SCORE_COLUMNS",
+    "Curves",
+    "check_folder",
+    "draw",
+    "score_rows",
+    "tell_prevalence",
+    "tell_thresholds",
+]
 
 SCORE_COLUMNS = ("predictor", "metric", "value", "low", "high", "part", "proteins")
 Curves = Annotated[
@@ -65,6 +74,32 @@ def check_folder(
         message = f"cannot create the folder: {reason}"
         raise UsageError(message, code="usage.output_unwritable", where=str(folder)) from error
     check_outputs(inputs, curve_paths(folder))
+
+
+def tell_thresholds(found: Iterable[Mapping[str, float]], terminal: Terminal) -> None:
+    """Tell from which probability on what is listed has a precision, on held-out rows."""
+    for one in found:
+        terminal.tell(
+            f"probability {one['threshold']:.3f} or more: precision {one['precision']:g}, "
+            f"recall {one['recall']:.2f}"
+        )
+
+
+def tell_prevalence(head: Head, wanted: Sequence[float] | None, terminal: Terminal) -> None:
+    """Tell for which shares of its classes the probabilities of a head are."""
+    shares = head.card.fit.get("prevalence")
+    if not isinstance(shares, list) or len(shares) != len(head.card.labels):
+        terminal.tell("the head does not say for which prevalence it was calibrated")
+        return
+    names = head.card.labels
+    if len(names) == 2 and not head.card.multilabel:
+        names, shares = names[1:], shares[1:]
+    shown = ", ".join(f"{printable(n)} {s:.3g}" for n, s in zip(names, shares, strict=True))
+    told = f"calibrated for a prevalence of {shown}"
+    if wanted is None:
+        terminal.tell(f"{told}; --prevalence corrects probabilities to another")
+    else:
+        terminal.tell(f"{told}; corrected to {', '.join(f'{share:g}' for share in wanted)}")
 
 
 def draw(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TextIO, TypeVar
 
 from protclip_core.errors import ResourceError, UsageError
 from protclip_core.options import OUTPUT, Opt, Overwrite
@@ -31,6 +32,7 @@ __all__ = [
     "refuse_existing",
     "rows_form",
     "safe_for",
+    "split_suffix",
     "stdout",
     "target",
     "write_json",
@@ -44,7 +46,14 @@ Format = Annotated[
     Opt("auto: by the suffix of -o, else a table on a terminal and TSV elsewhere.", panel=OUTPUT),
 ]
 Output = Annotated[
-    str | None, Opt("File to write.", "-o", "--output", panel=OUTPUT, shown="standard output")
+    str | None,
+    Opt(
+        "File to write; NAME.gz is compressed.",
+        "-o",
+        "--output",
+        panel=OUTPUT,
+        shown="standard output",
+    ),
 ]
 Value = str | int | float | None
 _Row = TypeVar("_Row")
@@ -61,7 +70,7 @@ _SUFFIXES = {
     ".ndjson": "jsonl",
     ".json": "json",
 }
-_PACKED = {".gz", ".bz2", ".zst", ".xz", ".zip"}
+_PACKED = {".bz2", ".zst", ".xz", ".zip"}  # and .gz, which is written
 
 
 def stdout() -> TextIO:
@@ -88,10 +97,14 @@ class Results:
     format: Format = "auto"
     output: Output = None
     overwrite: Overwrite = False
+    #: Further suffixes of a command, with their forms.
+    more: ClassVar[Mapping[str, str]] = {}
 
     def target(self, *inputs: str | Path | None) -> Target:
         """Say where results go; ``inputs`` are all paths that are read. Errors as `target`."""
-        return target(self.output, self.format, overwrite=self.overwrite, inputs=inputs)
+        return target(
+            self.output, self.format, overwrite=self.overwrite, inputs=inputs, more=self.more
+        )
 
 
 @dataclass(frozen=True)
@@ -104,10 +117,13 @@ class Target:
         None for standard output.
     form
         As asked for, or as the suffix says; ``"auto"`` is left for `rows_form`.
+    is_packed
+        Whether the file is compressed with gzip.
     """
 
     path: Path | None
     form: str
+    is_packed: bool = False
 
     @contextmanager
     def open(self) -> Iterator[TextIO]:
@@ -117,7 +133,12 @@ class Target:
             return
         from protclip_core.io.atomic import open_atomic
 
-        with open_atomic(self.path) as file:
+        with ExitStack() as stack:
+            file: Any = stack.enter_context(open_atomic(self.path))
+            if self.is_packed:
+                # Without a name and a time, equal rows are equal files.
+                packed = gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0)
+                file = stack.enter_context(packed)
             # Nothing waits in the text layer: after an error it would go to a closed file.
             text = io.TextIOWrapper(
                 file, encoding="utf-8", errors="surrogateescape", newline="\n", write_through=True
@@ -151,6 +172,8 @@ def target(
 ) -> Target:
     """Say where results go, and refuse early what cannot be written.
 
+    A file whose name ends in ``.gz`` is compressed; the suffix before it says the form.
+
     Parameters
     ----------
     output
@@ -177,8 +200,13 @@ def target(
     path = Path(str(output))
     check_outputs(inputs, (path,), hint="choose another -o")
     known = {**_SUFFIXES, **(more or {})}
-    suffix = path.suffix.lower()
-    if suffix in _PACKED or (form == "auto" and suffix not in known and not _is_device(path)):
+    suffix, is_packed = split_suffix(path)
+    is_packed &= not _is_device(path)
+    if (
+        suffix in _PACKED
+        or known.get(suffix) == "npy"
+        or (form == "auto" and suffix not in known and not _is_device(path))
+    ):
         raise UsageError(
             f"cannot write a {suffix} file",
             code="usage.output_suffix",
@@ -194,7 +222,14 @@ def target(
         )
     check_writable_target(path)
     refuse_existing(path, overwrite=overwrite)
-    return Target(path, known.get(suffix, "tsv") if form == "auto" else form)
+    form = known.get(suffix, "tsv") if form == "auto" else form
+    return Target(path, form, is_packed)
+
+
+def split_suffix(path: Path) -> tuple[str, bool]:
+    """Return the suffix in lower case, before ``.gz`` if there is one, and whether there is."""
+    is_packed = path.suffix.lower() == ".gz"
+    return (path.with_suffix("") if is_packed else path).suffix.lower(), is_packed
 
 
 def _is_device(path: Path) -> bool:

@@ -97,6 +97,27 @@ def read_list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def read_shares(text: str) -> tuple[float, ...]:
+    """Read ``0.001``, or shares of several classes divided by commas.
+
+    Raises
+    ------
+    UsageError
+        A share that is not a number.
+
+    Examples
+    --------
+    >>> read_shares("0.2,0.7,0.1")
+    (0.2, 0.7, 0.1)
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        message = f"--prevalence {text!r} is not a number"
+        hint = "give the share of the class where the head is used, such as 0.001"
+        raise UsageError(message, code="usage.bad_prevalence", hint=hint) from error
+
+
 def read_range(text: str) -> tuple[int, int]:
     """Read ``100-180``, or one position.
 
@@ -223,6 +244,24 @@ PairOnError = Annotated[
 TopK = Annotated[int | None, Opt("List at most this many.", metavar="K", shown="")]
 MinProbability = Annotated[
     float | None, Opt("List only what has at least this probability.", shown="")
+]
+MinScore = Annotated[
+    float | None,
+    Opt(
+        "Leave out pairs with a lower score in the list, such as 700 of STRING's combined score.",
+        panel=INPUT,
+        shown="",
+    ),
+]
+Prevalence = Annotated[
+    tuple[float, ...] | None,
+    Opt(
+        "Correct probabilities to this share of the positive class (or of each class, divided by "
+        "commas).",
+        metavar="X",
+        read=read_shares,
+        shown="as the head was calibrated",
+    ),
 ]
 ExcludeSelf = Annotated[bool, Opt("Ignore a match with the same id.", "--exclude-self")]
 Ratio = Annotated[float, Opt("Negatives to sample per interaction, if the list has none.")]

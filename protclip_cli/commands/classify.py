@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from protclip_cli.figures import SCORE_COLUMNS, Curves, check_folder, draw, score_rows
+from protclip_cli.figures import (
+    SCORE_COLUMNS,
+    Curves,
+    check_folder,
+    draw,
+    score_rows,
+    tell_prevalence,
+    tell_thresholds,
+)
 from protclip_cli.groups import Entry, new_group
 from protclip_cli.output import Format, Results, begun, write_rows
 from protclip_cli.terminal import Terminal, end_partial
@@ -47,6 +55,8 @@ def predict(terminal: Terminal, request: PredictRequest, results: Results) -> No
             to.write(rows, ("protein_id", "label", "probability", "rank", "note"))
     what = "a value" if predicting.is_regression else "labels"
     terminal.tell(f"{what} for {predicting.listed:,} of {predicting.proteins:,} proteins")
+    if request.prevalence:
+        tell_prevalence(predicting.head, request.prevalence, terminal)
     end_partial(predicting.num_failures, predicting.first_failures)
 
 
@@ -80,6 +90,7 @@ def _tell_fit(report: FitReport, output: Path, terminal: Terminal) -> None:
     error = f"; calibration error {fitted['ece']:.3f}" if "ece" in fitted else ""
     what = "value" if report.card.regression else f"{len(report.card.labels):,} labels"
     terminal.tell(f"{output}: {fitted['kind']} head of {what} ({chosen}){error}")
+    tell_thresholds(fitted.get("thresholds", []), terminal)
 
 
 classify_group = new_group(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from protclip_cli.boundary import EXIT_PARTIAL, say
-from protclip_cli.output import Target, Value, target, write_rows, write_values
+from protclip_cli.output import Target, Value, split_suffix, target, write_rows, write_values
 from protclip_cli.terminal import Terminal, list_left_out
 from protclip_core.errors import UsageError
 from protclip_core.options import OUTPUT, Opt
@@ -50,7 +50,7 @@ def embed(
 ) -> None:
     """Embed proteins: FASTA in, vectors out, nothing lost."""
     output = request.output
-    suffix = "" if output is None else output.suffix.lower()
+    suffix = "" if output is None else split_suffix(output)[0]
     if to_tsv or str(output) == "-" or suffix in _TABLES:
         if dry_run:
             _show_plan(replace(request, output=None), terminal)

@@ -11,7 +11,7 @@ from protclip_core.heads.calibration import LEAST, HeadCalibration, log_odds, so
 from protclip_core.heads.targets import LABELS, Targets
 from protclip_core.measure.calibration import calibration_error
 
-__all__ = ["cross_fitted", "expected_error", "fit_calibration", "log_loss"]
+__all__ = ["cross_fitted", "expected_error", "fit_calibration", "log_loss", "told_and_right"]
 
 #: A slope below this would level all that a head says; it is kept, and the ranking with it.
 _LEAST_SLOPE = 0.1
@@ -75,14 +75,20 @@ def log_loss(said: np.ndarray, targets: Targets) -> float:
 
 
 def expected_error(said: np.ndarray, targets: Targets) -> float:
-    """Return the expected calibration error, 15 bins of equal width (Guo et al., ICML 2017).
+    """Return the expected calibration error, 15 bins of equal width (Guo et al., ICML 2017)."""
+    return calibration_error(*told_and_right(targets, said), least=0.0)
 
-    Of classes, that of the most probable one of each row; of labels, that of all of them.
+
+def told_and_right(truth: Targets, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the probabilities that a calibration is about, and whether they came true.
+
+    Of two classes those of the second, of more those of the best one, of labels those of all.
     """
-    if targets.task == LABELS:
-        return calibration_error(said.ravel(), targets.yes().ravel(), least=0.0)
-    best = said.argmax(1)
-    return calibration_error(said.max(1), best == targets.table, least=0.0)
+    if truth.task == LABELS:
+        return said.ravel(), truth.yes().ravel()
+    if len(truth.names) == 2:
+        return said[:, 1], truth.table == 1
+    return said.max(1), said.argmax(1) == truth.table
 
 
 def _fit_softmax(scores: np.ndarray, yes: np.ndarray) -> tuple[float, np.ndarray]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from protclip_core.errors import UsageError
 from protclip_core.heads import Head, Targets
+from protclip_core.heads.fit_calibration import told_and_right
 from protclip_core.heads.targets import CLASSES, VALUES
 from protclip_core.measure.calibration import calibration_error
 from protclip_core.measure.metrics import (
@@ -25,7 +26,7 @@ from protclip_core.measure.metrics import (
 from protclip_core.report.figures import curve_paths
 from protclip_core.report.head_curves import plot_calibration, plot_precision_recall
 
-__all__ = ["Score", "draw_curves", "measure_all", "prior", "say", "told_and_right"]
+__all__ = ["Score", "draw_curves", "measure_all", "prior", "say"]
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,6 @@ def measure_all(
             found["ece"] = Estimate(ece, float("nan"), float("nan"))
         scores += [Score(predictor, name, one, part, len(truth)) for name, one in found.items()]
     return scores
-
-
-def told_and_right(truth: Targets, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give probabilities and whether they came true: of the best class, or of all labels."""
-    if truth.task == CLASSES:
-        return said.max(1), said.argmax(1) == truth.table
-    return said.ravel(), truth.yes().ravel()
 
 
 def say(head: Head, features: np.ndarray) -> np.ndarray:

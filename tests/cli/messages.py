@@ -26,7 +26,7 @@ embed x.fa -o x.fa
 embed x.fa -o nosuch/x.h5
 embed x.fa -o there.h5
 embed x.fa -o there.csv
-embed x.fa -o x.tsv.gz
+embed x.fa -o x.npy.gz
 embed x.fa -o - --per-residue
 embed x.fa --to-tsv --resume
 embed x.fa --batch-tokens many

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from protclip_core.heads import load_head
 from tests.support.aligner_programs import write_aligner
 from tests.support.helpers import write_fasta
 from tests.support.labelled import CLASSES, PROTEINS
@@ -131,3 +132,27 @@ def test_clusters_by_an_aligner(classify, place, tmp_path):
 def test_errors_are_one_line(classify, place, arguments, code, said):
     one_error(classify(*arguments), code, said)
     assert not (place / "y.head").exists()
+
+
+def test_probabilities_are_corrected_to_a_prevalence(classify, place):
+    given = ("predict", "x.h5", "--head", "x.head", "--top-k", "3", "--format", "jsonl")
+    fitted = load_head(place / "x.head").card
+    wanted = dict(zip(fitted.labels, (0.8, 0.19, 0.01), strict=True))
+    shares = dict(zip(fitted.labels, fitted.fit["prevalence"], strict=True))
+
+    def answers(*more):
+        done = classify(*given, *more)
+        found = {}
+        for row in map(json.loads, done.out.splitlines()):
+            if row["label"]:
+                found.setdefault(row["protein_id"], {})[row["label"]] = row["probability"]
+        return found, done.err
+
+    plain, _ = answers()
+    moved, told = answers("--prevalence", "0.8,0.19,0.01")
+    assert "calibrated for a prevalence of" in told and "corrected to 0.8, 0.19, 0.01" in told
+    for id, said in plain.items():
+        odds = {label: p * wanted[label] / shares[label] for label, p in said.items()}
+        for label, value in odds.items():
+            assert moved[id][label] == pytest.approx(value / sum(odds.values()), rel=1e-4)
+    one_error(classify(*given, "--prevalence", "0.5"), 2, code="usage.bad_prevalence")

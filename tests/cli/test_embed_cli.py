@@ -95,6 +95,10 @@ def test_tsv_equals_the_store(embed, fasta, tmp_path):
     assert embed("x.fa", "-o", "x.tsv", "--overwrite").rc == 0
     assert (tmp_path / "x.tsv").read_text("utf-8") == done.out
     assert embed("x.fa", "-o", "x.csv").rc == 0
+    assert embed("x.fa", "-o", "x.csv.gz").rc == 0
+    assert (
+        gzip.decompress((tmp_path / "x.csv.gz").read_bytes()) == (tmp_path / "x.csv").read_bytes()
+    )
     assert (tmp_path / "x.csv").read_text("utf-8") == done.out.replace("\t", ",")
 
 
@@ -193,7 +197,7 @@ USAGE = [
     (["-o", "x.npy"], "[usage.output_suffix]"),
     (["-o", "x.parquet", "--dry-run"], "[usage.output_suffix]"),
     (["-o", "results"], "name it results.h5"),
-    (["-o", "x.csv.gz"], "[usage.output_suffix]"),
+    (["-o", "x.npy.gz"], "[usage.output_suffix]"),
     (["-o", "x.csv", "--resume"], "--resume is for stores only"),
     (["--to-tsv", "--resume"], "--resume is for stores only"),
     (["-o", "-", "--per-residue"], "--per-residue is for stores only"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
+from xml.etree import ElementTree
 
 import pytest
 
+from protclip_core.heads import load_head
 from protclip_core.io.fasta import read_fasta
 from protclip_core.models.info import BUNDLED
 from tests.support.helpers import random_proteins, write_fasta
@@ -196,3 +199,171 @@ def test_no_input_is_replaced(ppi, place):
     ):
         one_error(ppi(*asked), 2, code="usage.output_is_input")
     assert before == {name: (place / name).read_bytes() for name in before}
+
+
+STRING = "protein1\tprotein2\tcombined_score\n"
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Sixty pairs whose scores are 10, 20, ... in their order."""
+    pairs = [(IDS[a], IDS[b]) for a, b in zip(A, B, strict=True)][:60]
+    lines = [f"{a}\t{b}\t{10 * n}\n" for n, (a, b) in enumerate(pairs, 1)]
+    path = tmp_path / "string.tsv"
+    path.write_text(STRING + "".join(lines))
+    return path
+
+
+def test_a_least_score_leaves_out_pairs(ppi, scored, tmp_path):
+    given = ("--embeddings", "x.h5", "--min-score", "301")
+    done = ppi("predict", scored, *given, "--head", "x.head")
+    assert done.rc == 0 and len(table(done.out)) == 30
+    done = ppi("split", scored, "--min-score", "301", "--split", "random")
+    assert done.rc == 0 and len(table(done.out)) == 30
+    done = ppi("fit", scored, *given, "-o", tmp_path / "h.head", "--split", "random")
+    assert done.rc == 0 and "train 52, valid 8" in done.err, done.err
+    done = ppi("evaluate", scored, *given, "--head", "x.head", "--resamples", "0")
+    assert {row["interacting"] for row in table(done.out)} >= {"30"}
+    no_scores = ppi("predict", "pairs.tsv", *given, "--head", "x.head")
+    one_error(no_scores, 3, code="input.no_scores")
+    one_error(
+        ppi("predict", "--all", *given, "--head", "x.head"), 2, code="usage.conflicting_options"
+    )
+
+
+def test_probabilities_are_corrected_to_a_prevalence(ppi, protclip, place, tmp_path):
+    given = ("predict", "pairs.tsv", "--embeddings", "x.h5", "--head", "x.head")
+    plain, rare = ppi(*given), ppi(*given, "--prevalence", "0.001")
+    share = load_head(place / "x.head").card.fit["prevalence"][1]
+    assert plain.err.count("calibrated for a prevalence of interaction") == 1
+    assert f"interaction {share:.3g}" in plain.err
+    ratio = (0.001 / 0.999) / (share / (1 - share))
+    for before, after in zip(table(plain.out), table(rare.out), strict=True):
+        p = float(before["probability"])
+        expected = p * ratio / (p * ratio + 1 - p)
+        assert float(after["probability"]) == pytest.approx(expected, rel=2e-2, abs=1e-8)
+    every = ("predict", "--all", "--embeddings", "x.h5", "--head", "x.head")
+    every += ("--prevalence", "0.001", "--min-probability", "0.01")
+    kept = {(r["protein_a"], r["protein_b"]) for r in table(ppi(*every).out)}
+    likely = [r for r in table(rare.out) if float(r["probability"]) >= 0.01]
+    assert kept == {(r["protein_a"], r["protein_b"]) for r in likely} and 0 < len(kept) < len(A)
+    for wrong in ("0", "1", "much", "0.2,0.3,0.5"):
+        one_error(ppi(*given, "--prevalence", wrong), 2, code="usage.bad_prevalence")
+
+
+def test_a_fit_tells_thresholds(ppi, place, tmp_path):
+    head = tmp_path / "t.head"
+    done = ppi("fit", "pairs.tsv", "--embeddings", "x.h5", "-o", head)
+    found = load_head(head).card.fit["thresholds"]
+    assert found and done.err.count(" or more: precision ") == len(found)
+    one = found[0]
+    assert f"{one['threshold']:.3f} or more: precision {one['precision']:g}" in done.err
+
+
+SPACE = "{http://graphml.graphdrawing.org/xmlns}"
+
+
+@pytest.mark.parametrize("head", ["x.head", "types.head"])
+def test_a_network_for_other_programs(ppi, place, tmp_path, head):
+    ids = ["a&b", '<"c">', "d e", "é'", "x\x01y"]
+    write_store(tmp_path / "n.h5", vectors_of(len(ids), seed=3), ids)
+    given = ("predict", "--all", "--embeddings", tmp_path / "n.h5", "--head", head)
+    rows = json.loads(ppi(*given, "--format", "json").out)
+    assert len(rows) == 10
+    kinds = {"x.head": "pp"}
+    done = ppi(*given, "--format", "sif")
+    assert [line.split("\t") for line in done.out.splitlines()] == [
+        [r["protein_A"], kinds.get(head, r["interaction_type"]), r["protein_B"]] for r in rows
+    ]
+    done = ppi(*given, "-o", tmp_path / "net.graphml.gz")
+    assert (done.rc, done.out) == (0, "")
+    graph = ElementTree.fromstring(gzip.decompress((tmp_path / "net.graphml.gz").read_bytes()))
+    names = [node.get("id") for node in graph.iter(f"{SPACE}node")]
+    assert names == [*ids[:-1], "x\\x01y"]
+    shown = dict(zip(ids, names, strict=True))
+    for edge, row in zip(graph.iter(f"{SPACE}edge"), rows, strict=True):
+        ends = (shown[row["protein_A"]], shown[row["protein_B"]])
+        assert (edge.get("source"), edge.get("target")) == ends
+        data = {one.get("key"): one.text for one in edge}
+        assert float(data["probability"]) == row["confidence_score"]
+        assert data["type"] == row["interaction_type"]
+
+
+def test_pairs_without_an_answer_are_no_edges(ppi, tmp_path):
+    pairs = write_pairs(tmp_path / "p.tsv", [("P1", "P2"), ("P3", "nobody")])
+    given = ("predict", pairs, "--embeddings", "x.h5", "--head", "x.head")
+    done = ppi(*given, "-o", tmp_path / "net.sif")
+    assert done.rc == 6 and (tmp_path / "net.sif").read_text() == "P1\tpp\tP2\n"
+    assert ppi(*given, "--format", "graphml").out.count("<node ") == 2
+
+
+@pytest.mark.parametrize("suffix", ["", ".tsv", ".csv", ".jsonl", ".json", ".TXT"])
+def test_a_file_that_ends_in_gz_is_compressed(ppi, tmp_path, suffix):
+    given = ("predict", "pairs.tsv", "--embeddings", "x.h5", "--head", "x.head", "-o")
+    for name in (f"o{suffix}", f"o{suffix}.gz", f"p{suffix}.GZ"):
+        assert ppi(*given, tmp_path / name).rc == 0
+    plain = (tmp_path / f"o{suffix}").read_bytes()
+    packed = (tmp_path / f"o{suffix}.gz").read_bytes()
+    assert gzip.decompress(packed) == plain and len(packed) < len(plain)
+    assert (tmp_path / f"p{suffix}.GZ").read_bytes() == packed
+
+
+def test_a_compressed_file_appears_whole_or_not_at_all(ppi, tmp_path):
+    out = tmp_path / "o.tsv.gz"
+    out.write_bytes(b"old")
+    pairs = write_pairs(tmp_path / "p.tsv", [("nobody", "noone")])
+    given = ("predict", pairs, "--embeddings", "x.h5", "--head", "x.head", "-o", out)
+    one_error(ppi(*given), 2, code="usage.output_exists")
+    assert ppi(*given, "--overwrite").rc == 3
+    assert out.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 2
+    one_error(ppi(*given[:-1], tmp_path / "o.tsv.bz2"), 2, code="usage.output_suffix")
+    one_error(ppi(*given, "--format", "csv", "--overwrite"), 2, code="usage.output_suffix")
+    assert ppi("split", "pairs.tsv", "-o", tmp_path / "s.tsv.gz").rc == 0
+    assert gzip.decompress((tmp_path / "s.tsv.gz").read_bytes()).startswith(b"protein_a\t")
+
+
+@pytest.fixture
+def two_groups(tmp_path):
+    """Two FASTA files, for the head that comes with the program."""
+    proteins = [(record.id, record.sequence) for record in read_fasta(EXAMPLE)]
+    one, other = tmp_path / "one.fa", tmp_path / "other.fa"
+    write_fasta(one, proteins[:3])
+    write_fasta(other, proteins[3:7])
+    expected = [(a, b) for a, _ in proteins[:3] for b, _ in proteins[3:7]]
+    return one, other, expected
+
+
+def test_two_fasta_files_are_two_groups(ppi, two_groups, tmp_path):
+    one, other, expected = two_groups
+    embedded = ppi("predict", "--bipartite", one, other)
+    assert embedded.rc == 0, embedded.err
+    assert [(r["protein_a"], r["protein_b"]) for r in table(embedded.out)] == expected
+    given = ("--embeddings", one, "--embeddings", other)
+    assert ppi("predict", "--bipartite", one, other, *given).out == embedded.out
+    (tmp_path / "names.txt").write_text("".join(f"{b}\n" for b in dict(expected[:4]).values()))
+    lists = ppi("predict", "--bipartite", one, tmp_path / "names.txt", *given)
+    assert table(lists.out) == [r for r in table(embedded.out) if r["protein_b"] == expected[3][1]]
+    piped = ppi("predict", "--bipartite", "-", other, *given, stdin=one.read_bytes())
+    assert piped.out == embedded.out
+    with_itself = ppi("predict", "--bipartite", one, one)
+    assert with_itself.rc == 0 and len(table(with_itself.out)) == 9
+
+
+def test_what_two_groups_need(ppi, two_groups, tmp_path):
+    one, other, expected = two_groups
+    (tmp_path / "names.txt").write_text(f"{expected[0][0]}\n")
+    for given in (
+        ("pairs.tsv",),
+        ("--all",),
+        ("--bipartite", one, tmp_path / "names.txt"),
+        ("--bipartite", "-", other),
+    ):
+        one_error(ppi("predict", *given, stdin=b">a\nMKT\n"), 2, code="usage.no_input")
+    bad = tmp_path / "bad.fa"
+    bad.write_bytes(one.read_bytes() + b">broken\nMK1\n")
+    assert ppi("predict", "--bipartite", bad, other).rc == 3
+    skipped = ppi("predict", "--bipartite", bad, other, "--on-error", "skip")
+    assert skipped.rc == 6 and len(table(skipped.out)) == len(expected)
+    assert "1 line left out" in skipped.err
+    same = ppi("predict", "--bipartite", one, bad, "--on-error", "skip")
+    assert same.rc == 6 and len(table(same.out)) == 9  # equal records are one protein

@@ -50,8 +50,7 @@ interaction_type, confidence_score.
             + """
 Examples:
   protclip ppi predict --all --embeddings x.h5 --top-k 5
-  protclip ppi predict --bipartite virus.txt host.txt --embeddings x.h5 \\
-    --min-probability 0.8
+  protclip ppi predict --bipartite virus.fa host.fa --min-probability 0.8 -o net.graphml
   protclip ppi predict pairs.tsv --embeddings x.h5
     protein_a  protein_b  probability  note
     P69905     P68871     0.93""",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from protclip_cli.boundary import say
-from protclip_cli.commands.ppi.output import write_pairs
+from protclip_cli.commands.ppi.output import NetworkResults, write_pairs
 from protclip_cli.commands.ppi.report import (
     FIGURE_COLUMNS,
     draw_measured,
@@ -17,7 +17,7 @@ from protclip_cli.commands.ppi.report import (
     tell_leaks,
     tell_predicted,
 )
-from protclip_cli.figures import Curves, check_folder
+from protclip_cli.figures import Curves, check_folder, tell_prevalence, tell_thresholds
 from protclip_cli.output import Format, Results, Value, begun, write_rows
 from protclip_cli.terminal import Terminal
 from protclip_core.options import Opt
@@ -54,6 +54,7 @@ def fit(
     for part, leaks in report.leaks.items():
         tell_leaks(leaks, terminal, part)
     terminal.tell(f"{request.output}: {report.kind} head on features '{report.features}'")
+    tell_thresholds(report.thresholds, terminal)
     if plot is not None and report.measured:
         part, measured = list(report.measured.items())[-1]
         draw_measured(plot, measured, f"{request.output.name}, {part}", terminal)
@@ -65,7 +66,7 @@ def predict(
     request: PredictRequest,
     *,
     all_types: Annotated[bool, Opt("A row for each type, not only for the best one.")] = False,
-    results: Results,
+    results: NetworkResults,
 ) -> None:
     """Predict interactions of listed pairs, of two groups, or of all proteins."""
     from protclip_core.tasks.ppi.predict import Prediction
@@ -89,6 +90,7 @@ def predict(
             least=request.min_probability or 0.0,
         )
     tell_predicted(prediction, written, terminal)
+    tell_prevalence(prediction.head, request.prevalence, terminal)
     end_failures(prediction.num_failures, prediction.first_failures)
 
 

@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TextIO
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TextIO
+from xml.sax.saxutils import escape, quoteattr
 
-from protclip_cli.output import Value, rows_form, safe_for, write_json, write_values
+from protclip_cli.output import Results, Value, rows_form, safe_for, write_json, write_values
+from protclip_core.options import OUTPUT, Opt
 
 if TYPE_CHECKING:
     from protclip_core.tasks.ppi.predict import Predicted
 
-__all__ = ["columns_of", "write_pairs"]
+__all__ = ["NetworkResults", "columns_of", "write_pairs"]
+
+#: What an edge is called where the head says whether two proteins interact, not how; the second
+#: name is Cytoscape's.
+_EDGE, _SIF_EDGE = "interaction", "pp"
+#: Characters that XML cannot hold.
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_GRAPHML = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<graphml xmlns="http://graphml.graphdrawing.org/xmlns">
+<key id="probability" for="edge" attr.name="probability" attr.type="double"/>
+<key id="type" for="edge" attr.name="type" attr.type="string"/>
+<graph edgedefault="undirected">
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkResults(Results):
+    """Options of a command that prints pairs: also as a network for other programs."""
+
+    format: Annotated[
+        Any,  # a str; other commands have fewer forms
+        Opt(
+            "auto: by the suffix of -o, else a table on a terminal and TSV elsewhere. sif and "
+            "graphml: a network for Cytoscape and others; pairs without an answer are left out.",
+            panel=OUTPUT,
+            choices=("auto", "table", "tsv", "csv", "jsonl", "json", "sif", "graphml"),
+        ),
+    ] = "auto"
+    more: ClassVar[Mapping[str, str]] = {".sif": "sif", ".graphml": "graphml"}
 
 
 def columns_of(labels: Sequence[str] | None, *, notes: bool) -> tuple[str, ...]:
@@ -61,6 +94,10 @@ def write_pairs(
             count += len(lines)
         return count
     rows = (row for block in blocks for row in writer.rows(block))
+    if form in ("sif", "graphml"):
+        edges = (row for row in rows if row[-2] is not None)
+        write = _write_sif if form == "sif" else _write_graphml
+        return write(edges, out, is_typed=labels is not None)
     if form == "json":
         return write_json((_named(row, labels) for row in rows), out)
 
@@ -72,6 +109,41 @@ def write_pairs(
 
     write_values(counted(), writer.columns, form, out)
     return count
+
+
+def _write_sif(edges: Iterable[Sequence[Value]], out: TextIO, *, is_typed: bool) -> int:
+    """Write edges for Cytoscape; divided by tabs, so names may have blanks."""
+    safe, count = safe_for(out), 0
+    for a, b, *cells, _note in edges:
+        kind = safe(str(cells[0])) if is_typed else _SIF_EDGE
+        out.write(f"{safe(str(a))}\t{kind}\t{safe(str(b))}\n")
+        count += 1
+    return count
+
+
+def _write_graphml(edges: Iterable[Sequence[Value]], out: TextIO, *, is_typed: bool) -> int:
+    """Write a graph; a protein stands before its first edge, so memory holds names only."""
+    safe, count = safe_for(out), 0
+    nodes: dict[str, str] = {}
+    out.write(_GRAPHML)
+    for a, b, *cells, _note in edges:
+        for name in map(str, (a, b)):
+            if name not in nodes:
+                nodes[name] = quoteattr(_xml(safe(name)))
+                out.write(f"<node id={nodes[name]}/>\n")
+        kind = escape(_xml(safe(str(cells[0])))) if is_typed else _EDGE
+        out.write(
+            f"<edge source={nodes[str(a)]} target={nodes[str(b)]}>"
+            f'<data key="probability">{cells[-1]:.6g}</data>'
+            f'<data key="type">{kind}</data></edge>\n'
+        )
+        count += 1
+    out.write("</graph>\n</graphml>\n")
+    return count
+
+
+def _xml(text: str) -> str:
+    return _NO_XML.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class _Writer:

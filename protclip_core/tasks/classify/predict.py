@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from protclip_core.errors import UsageError
 from protclip_core.heads import load_head
@@ -73,13 +74,16 @@ class Predicting:
         _check(request)
         self.head = load_head(request.head)
         self.proteins = self.listed = self.outside = 0
-        if self.is_regression and (request.top_k or request.min_probability is not None):
+        chosen = request.top_k or request.min_probability is not None or request.prevalence
+        if self.is_regression and chosen:
             raise UsageError(
-                "the head gives values, so there are no labels to choose from",
+                "the head gives values, which have no labels and no probabilities",
                 code="usage.conflicting_options",
                 where=str(request.head),
-                hint="drop --top-k and --min-probability",
+                hint="drop --top-k, --min-probability and --prevalence",
             )
+        if not self.is_regression:  # refuses before any work
+            self._corrected(np.zeros((1, len(self.head.card.labels))))
         with ExitStack() as stack:
             self._source = stack.enter_context(
                 open_vectors(
@@ -137,7 +141,7 @@ class Predicting:
                 for id, value, note in zip(block.ids, values, notes, strict=True):
                     yield Prediction(id, names[0], np.nan if note else value, 1, note)
                 continue
-            table = self.head.predict_proba(block.vectors)
+            table = self._corrected(self.head.predict_proba(block.vectors))
             order = np.argsort(-table, axis=1, kind="stable")[:, : self._most(len(names))]
             answers = zip(block.ids, table, order.tolist(), notes, strict=True)
             for id, chances, columns, note in answers:
@@ -155,6 +159,10 @@ class Predicting:
                 f"{self.outside:,}",
                 f"{self.proteins:,}",
             )
+
+    def _corrected(self, said: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        wanted = self._request.prevalence
+        return said if wanted is None else self.head.at_prevalence(said, wanted)
 
     def _most(self, labels: int) -> int:
         if self._request.top_k is not None:

@@ -83,6 +83,7 @@ class PredictRequest:
         shown="1, or all with --min-probability",
     )
     min_probability: opts.MinProbability = None
+    prevalence: opts.Prevalence = None
     model: opts.HeadModel = None
     vectors_model: opts.VectorsModel = None
     device: opts.Device = "auto"

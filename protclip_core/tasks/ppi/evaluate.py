@@ -18,7 +18,7 @@ from protclip_core.heads.pair_scores import PairScorer
 from protclip_core.measure.metrics import RESAMPLES, Estimate, measure_classes, measure_labels
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.ppi.leaks import CLASSES, LeakReport, TrainedOn, seen_partners
-from protclip_core.tasks.ppi.negatives import draw_negatives
+from protclip_core.tasks.ppi.negatives import ACROSS, draw_negatives, two_groups
 from protclip_core.tasks.ppi.pairs import PairCounts, PairSet, read_pair_set, targets_of
 from protclip_core.tasks.ppi.request import EvaluateRequest
 from protclip_core.tasks.ppi.vectors import PairProteins, load_proteins
@@ -39,7 +39,8 @@ class Measured:
     Attributes
     ----------
     figures
-        Name to figure, of ``"all"`` pairs and of those of each class of `CLASSES` that occurs.
+        Name to figure, of ``"all"`` pairs, of those that are ``"unseen"`` where the training had
+        others, and of those of each class of `CLASSES` that occurs.
     pairs, positives
         How many there are, by the same names.
     truth, said
@@ -96,9 +97,11 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
     head, where = load_pair_head(request.head)
     like = embedding_input(head.card.input, where)
     proteins = load_proteins(request.vectors, progress, like)
-    pairs = read_pair_set(request.pairs, proteins.find, names=proteins.ids)
+    pairs = read_pair_set(
+        request.pairs, proteins.find, names=proteins.ids, least_score=request.min_score
+    )
     report = EvaluateReport(counts=pairs.counts, head=head)
-    listed = pairs.codes()
+    listed, sides = pairs.codes(), two_groups(pairs.a, pairs.b, len(proteins))
     if pairs.splits is not None:
         pairs = pairs.part("test")
         _log.warning("the list has splits: its %s test pairs are measured", f"{len(pairs):,}")
@@ -107,11 +110,12 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
                 "has no pair of split test", code="input.nothing_to_measure", where=pairs.name
             )
     trained = TrainedOn.of_card(head.card, where)
-    pairs = _answered(request, head, pairs, listed, trained, proteins, report)
+    pairs = _answered(request, head, pairs, (listed, sides), trained, proteins, report)
     if len(trained.proteins):
         report.leaks = LeakReport.of(
             trained, proteins.keys, pairs.a, pairs.b, by_sequence=proteins.by_sequence
         )
+        report.leaks.warn("test")
     else:
         _log.warning("%s: does not say what it was trained on: no report of leaks", where)
     report.measured = measure_pairs(head, proteins, pairs, trained, request.resamples)
@@ -122,14 +126,15 @@ def _answered(
     request: EvaluateRequest,
     head: Head,
     pairs: PairSet,
-    listed: npt.NDArray[np.int64],
+    known: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None],
     trained: TrainedOn,
     proteins: PairProteins,
     report: EvaluateReport,
 ) -> PairSet:
     """See that the pairs have answers of the head's kind; draw negatives where there are none.
 
-    None of these is ``listed`` in the file, in other splits neither, or was in the training.
+    None of these is ``known``, listed in the file, in other splits neither, or was in the training;
+    the other thing that is known are the sides of `two_groups`.
     """
     if head.card.multilabel:
         if pairs.types is None:
@@ -145,6 +150,9 @@ def _answered(
         return pairs
     labels = np.ones(len(pairs), bool) if pairs.labels is None else pairs.labels
     if labels.all() and request.ratio:
+        listed, sides = known
+        if sides is not None:
+            _log.warning(ACROSS, pairs.name)
         held = (~trained.has(proteins.keys)).astype(np.int64)
         report.drawn = round(request.ratio * len(pairs))
         a, b = draw_negatives(
@@ -154,6 +162,7 @@ def _answered(
             parts=held,
             rule=request.negatives,
             seed=request.seed,
+            sides=sides,
             refused=lambda x, y: trained.has_pairs(proteins.keys[x], proteins.keys[y]),
         )
         labels = np.concatenate([labels, np.zeros(len(a), bool)])
@@ -197,6 +206,9 @@ def measure_pairs(
     truth = targets_of(pairs, names).table.astype(bool)
     seen = seen_partners(trained, proteins.keys, pairs.a, pairs.b)
     chosen = {"all": np.ones(len(pairs), bool)}
+    known = trained.has_pairs(proteins.keys[pairs.a], proteins.keys[pairs.b])
+    if known.any() and not known.all():
+        chosen["unseen"] = ~known
     if len(trained.proteins) and len(np.unique(seen)) > 1:
         for number, name in enumerate(CLASSES):
             if (seen == 2 - number).any():

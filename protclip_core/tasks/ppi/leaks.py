@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from protclip_core.heads.card import HeadCard
 from protclip_core.heads.seen import pack_keys, unpack_keys
 from protclip_core.tasks.ppi.pairs import codes_of
 
+_log = logging.getLogger(__name__)
 __all__ = ["CLASSES", "LeakReport", "TrainedOn"]
 
 #: Pairs by how many of their proteins training has seen: 2, 1, 0.
@@ -167,6 +169,22 @@ class LeakReport:
             proteins_seen=len(seen),
             other_names=others,
             by_sequence=by_sequence,
+        )
+
+    def warn(self, part: str) -> None:
+        """Warn where pairs of a part were in the training."""
+        total = sum(self.classes.values())
+        if not self.pairs_seen:
+            return
+        what = (
+            "nothing new is measured" if self.pairs_seen == total else "see 'unseen' for the others"
+        )
+        _log.warning(
+            "%s of %s %s pairs are training pairs, in either order: %s",
+            f"{self.pairs_seen:,}",
+            f"{total:,}",
+            part,
+            what,
         )
 
     def lines(self, part: str = "test") -> Iterator[str]:

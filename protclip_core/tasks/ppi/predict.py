@@ -108,6 +108,7 @@ class Prediction:
         _check(request)
         self.head, self.head_path = load_pair_head(request.head)
         self.scorer = PairScorer(self.head, self.head_path)
+        self._corrected(np.zeros((1, self.scorer.answers), np.float32))  # refuses before any work
         like = embedding_input(self.head.card.input, self.head_path)
         self.proteins = load_proteins(request.vectors, self._progress, like)
         self.proteins.leave_out(self.head)
@@ -158,7 +159,11 @@ class Prediction:
         reasons: list[str] = []
         self.scorer.keep(self.proteins.vectors)
         read = read_pair_blocks(
-            path, _LINES, names_only=True, is_known=self.proteins.rows.__contains__
+            path,
+            _LINES,
+            names_only=True,
+            is_known=self.proteins.rows.__contains__,
+            least_score=self.request.min_score,
         )
         blocks = (self._look_up(block, found, missing) for block in read)
         self._progress.start("predicting", 0, "pairs")
@@ -207,8 +212,14 @@ class Prediction:
     def _score(self, work: _Work) -> Predicted:
         said = np.full((len(work.a), self.scorer.answers), np.nan, np.float32)
         asked = np.flatnonzero(work.a >= 0)
-        said[asked] = self.scorer.listed(self.proteins.vectors, work.a[asked], work.b[asked])
+        scores = self.scorer.listed(self.proteins.vectors, work.a[asked], work.b[asked])
+        said[asked] = self._corrected(scores)
         return Predicted(work.block.a, work.block.b, said, work.notes)
+
+    def _corrected(self, said: Floats) -> Floats:
+        """Correct probabilities ``(M, C)`` to the prevalence of the request, if it has one."""
+        wanted = self.request.prevalence
+        return said if wanted is None else self.head.at_prevalence(said, wanted)
 
     def _remark(self, work: _Work, notes: dict[int, str], seen: dict[int, int]) -> None:
         """Note what is odd about pairs that have an answer."""
@@ -255,18 +266,25 @@ class Prediction:
         )
 
     def _named(self, path: str) -> Rows:
-        """Read names, one a line; those that are not there are told and left out."""
+        """Read names, one a line, or of FASTA; those that are not there are told and left out."""
         name = source_name(path)
         rows: dict[int, None] = {}
-        count = 0
+        count, is_fasta = 0, False
+        is_embedded = path in self.request.vectors.inputs
         with open_input(path) as stream:
             for number, text in lines_of(stream, name):
                 if not count:
+                    is_fasta = text.startswith(">")
+                if not count and not is_fasta:
                     refuse_foreign(text, name, "a list of names")
-                if text.startswith("#"):
+                if text.startswith("#") or (is_fasta and not text.startswith(">")):
                     continue
                 count += 1
                 own = text.split("\t")[0].strip()
+                if is_fasta:
+                    number, own = count, "".join(text[1:].split()[:1])
+                if is_embedded and own not in self.proteins.rows:
+                    continue  # told when it was embedded
                 found: int | str = "is not UTF-8"
                 if is_decoded(own):
                     found = self.proteins.find(own)
@@ -314,7 +332,7 @@ class Prediction:
                     at = start + number - first
                     chosen = np.arange(len(own)) != at if top is not None else slice(at + 1, None)
                     own, places = own[chosen], places[chosen]
-                found.append((ids[row], *self._chosen(own, places)))
+                found.append((ids[row], *self._chosen(self._corrected(own), places)))
             return found
 
         pairs = len(one) * (len(one) - 1) // 2 if same else len(one) * len(other)
@@ -365,6 +383,10 @@ def _check(request: PredictRequest) -> None:
             code="usage.conflicting_options",
             hint="drop it",
         )
+    if request.min_score is not None and request.pairs is None:
+        raise UsageError(
+            "--min-score is for a list of pairs", code="usage.conflicting_options", hint="drop it"
+        )
     if request.top_k is not None and request.top_k < 1:
         raise UsageError(
             f"--top-k {request.top_k} gives none",
@@ -378,6 +400,21 @@ def _check(request: PredictRequest) -> None:
             code="usage.bad_value",
             hint="use 0 to 1",
         )
-    read = [request.pairs, *(request.bipartite or ()), *request.vectors.inputs]
+    read = [request.pairs, *(request.bipartite or ()), *request.inputs]
+    if not request.inputs and not (request.bipartite and all(map(_is_fasta, request.bipartite))):
+        raise UsageError(
+            "no vectors and no sequences of the proteins",
+            code="usage.no_input",
+            hint="give a store or FASTA files with --embeddings, or two FASTA files to --bipartite",
+        )
     if read.count("-") > 1:
         raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
+
+
+def _is_fasta(path: str) -> bool:
+    """Tell by the first line; standard input, which can be read once only, is taken for a list."""
+    if path == "-":
+        return False
+    with open_input(path) as stream:
+        first = next(lines_of(stream, source_name(path)), (0, ""))
+    return first[1].startswith(">")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -73,6 +73,7 @@ class TrainRequest(_Embedded):
         "c2", "Splitting scheme for validation if PAIRS has no split; see protclip ppi split."
     )
     valid_share: float = opt(0.15, "Share of pairs to hold out for validation.")
+    min_score: opts.MinScore = None
     ratio: opts.Ratio = 1.0
     negatives: opts.Negatives = "uniform"
     max_pairs: int = opt(
@@ -101,14 +102,35 @@ class PredictRequest(_Embedded):
         None, "List of pairs; '-': standard input.", metavar="PAIRS", argument=True
     )
     head: Head = None
+    inputs: opts.Vectors = opt(
+        (),
+        "A store, or FASTA files (repeatable), or '-'.",
+        "--embeddings",
+        metavar="STORE|FASTA",
+        shown="the FASTA files of --bipartite",
+    )
     bipartite: tuple[str, str] | None = opt(
-        None, "Each protein of list A with each of list B; one id a line.", metavar="A B"
+        None,
+        "Each protein of A with each of B: FASTA files, or lists with one id a line.",
+        metavar="A B",
     )
     every: bool = opt(False, "Each protein with each other protein.", "--all", panel=opts.INPUT)
     top_k: int | None = opt(
         None, "List the K best partners of each protein.", metavar="K", old=("--top-partners",)
     )
     min_probability: opts.MinProbability = None
+    min_score: opts.MinScore = None
+    prevalence: opts.Prevalence = None
+
+    @property
+    def vectors(self) -> VectorOptions:
+        """Where the vectors come from."""
+        found = super().vectors
+        return (
+            found
+            if found.inputs
+            else replace(found, inputs=(*dict.fromkeys(self.bipartite or ()),))
+        )
 
     @property
     def blocks(self) -> int:
@@ -124,6 +146,7 @@ class EvaluateRequest(_Embedded):
 
     pairs: opts.Pairs
     head: Head = None
+    min_score: opts.MinScore = None
     ratio: opts.Ratio = 1.0
     negatives: opts.Negatives = "uniform"
     seed: opts.Seed = 0
@@ -143,6 +166,7 @@ class SplitRequest:
         "Sequences of the proteins: identical ones under two names count as one.",
         metavar="FASTA",
     )
+    min_score: opts.MinScore = None
     seed: opts.Seed = 0
 
     @property

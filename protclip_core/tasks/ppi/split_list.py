@@ -65,7 +65,7 @@ def split_list(request: SplitRequest) -> SplitReport:
                 code="usage.needs_sequences",
                 hint="give a FASTA file with --sequences",
             )
-        pairs = read_pair_set(request.pairs)
+        pairs = read_pair_set(request.pairs, least_score=request.min_score)
         names = pairs.proteins
         keys = keys_of_texts(names)
         groups = np.arange(len(names), dtype=np.int64)
@@ -79,7 +79,7 @@ def split_list(request: SplitRequest) -> SplitReport:
         def find(name: str) -> int | str:
             return rows.get(name, f"no protein {printable(name)!r} in {where}")
 
-        pairs = read_pair_set(request.pairs, find, names=names)
+        pairs = read_pair_set(request.pairs, find, names=names, least_score=request.min_score)
         keys = keys_of_texts(sequences.values())
         groups = np.unique(keys, return_inverse=True)[1].astype(np.int64)
         if request.settings.method == "cluster":

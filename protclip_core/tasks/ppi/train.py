@@ -24,7 +24,7 @@ from protclip_core.measure.metrics import Estimate
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.tasks.ppi.evaluate import Measured, measure_pairs
 from protclip_core.tasks.ppi.leaks import PAIRS, LeakReport, TrainedOn
-from protclip_core.tasks.ppi.negatives import draw_negatives
+from protclip_core.tasks.ppi.negatives import ACROSS, draw_negatives, two_groups
 from protclip_core.tasks.ppi.pairs import PairCounts, PairSet, read_pair_set, targets_of
 from protclip_core.tasks.ppi.request import TrainRequest
 from protclip_core.tasks.ppi.split import split_pairs
@@ -49,8 +49,8 @@ class TrainReport:
         Of the list; and of the others by name.
     parts
         Pairs and negatives among them, by part.
-    drawn
-        Negatives that were drawn, by part.
+    drawn, across
+        Negatives that were drawn, by part; ``across``: each has a protein of either column.
     unused
         Pairs between the parts of a split, and beyond ``most_pairs``.
     split
@@ -59,19 +59,21 @@ class TrainReport:
         Figures by part, ``valid`` and ``test``.
     leaks
         Of each of these parts.
-    kind, features
-        Of the head.
+    kind, features, thresholds
+        Of the head; thresholds as `protclip_core.heads.prevalence.Threshold` has them.
     """
 
     counts: dict[str, PairCounts] = field(default_factory=dict)
     parts: dict[str, tuple[int, int]] = field(default_factory=dict)
     drawn: dict[str, int] = field(default_factory=dict)
+    across: bool = False
     unused: int = 0
     split: str = ""
     measured: dict[str, Measured] = field(default_factory=dict)
     leaks: dict[str, LeakReport] = field(default_factory=dict)
     kind: str = ""
     features: str = ""
+    thresholds: list[dict[str, float]] = field(default_factory=list)
 
 
 def train(request: TrainRequest, progress: Progress | None = None) -> TrainReport:
@@ -96,6 +98,7 @@ def train(request: TrainRequest, progress: Progress | None = None) -> TrainRepor
     names = _type_names(parts["train"]) if task == "types" else ()
     fitted = _fit(request, proteins, parts, names)
     report.kind = str(fitted.fit["kind"])
+    report.thresholds = fitted.fit.get("thresholds", [])
     trained = TrainedOn.of(proteins.keys, parts["train"].a, parts["train"].b)
     keys, pairs = trained.pack()
     card = fitted.card(
@@ -161,7 +164,7 @@ def _parts(
     """Read the lists, split, and draw negatives; nothing of a test goes into a training."""
     lists = {"pairs": request.pairs, "valid": request.valid, "test": request.test}
     sets = {
-        name: read_pair_set(path, proteins.find, names=proteins.ids)
+        name: read_pair_set(path, proteins.find, names=proteins.ids, least_score=request.min_score)
         for name, path in lists.items()
         if path is not None
     }
@@ -180,11 +183,16 @@ def _parts(
     parts = dict(_split(request, own, sets, proteins, report))
     if task == "interaction":
         held = _held(parts, len(proteins))
-        known = np.concatenate([p.codes() for p in (*sets.values(),)])
+        every = (*sets.values(),)
+        known = np.concatenate([part.codes() for part in every])
+        a, b = (np.concatenate([getattr(part, end) for part in every]) for end in "ab")
+        sides = two_groups(a, b, len(proteins))
         for name, part in parts.items():
-            parts[name] = _with_negatives(request, part, held, known, name, report)
+            parts[name] = _with_negatives(request, part, held, (known, sides), name, report)
             # What is drawn for one part must not be drawn for another.
             known = np.concatenate([known, parts[name].codes()])
+        if report.across:
+            _log.warning(ACROSS, own.name)
     if len(parts["train"]) > request.max_pairs:
         drawn = np.random.default_rng(request.seed).permutation(len(parts["train"]))
         _log.warning(
@@ -248,7 +256,7 @@ def _with_negatives(
     request: TrainRequest,
     part: PairSet,
     held: np.ndarray,
-    known: np.ndarray,
+    known: tuple[np.ndarray, np.ndarray | None],
     name: str,
     report: TrainReport,
 ) -> PairSet:
@@ -260,12 +268,14 @@ def _with_negatives(
     a, b = draw_negatives(
         (part.a, part.b),
         count,
-        known=known,
+        known=known[0],
+        sides=known[1],
         parts=held,
         rule=request.negatives,
         seed=request.seed + ("train", "valid", "test").index(name),
     )
     report.drawn[name] = count
+    report.across |= known[1] is not None
     labels = np.concatenate([np.ones(len(part), bool), np.zeros(count, bool)])
     return PairSet(
         part.name,
@@ -350,6 +360,7 @@ def _measure(
                 by_sequence=proteins.by_sequence,
                 train_proteins=own,
             )
+            report.leaks[name].warn(name)
 
 
 def _figures(report: TrainReport) -> dict[str, float]:
@@ -365,9 +376,9 @@ def _figures(report: TrainReport) -> dict[str, float]:
 def _rule(request: TrainRequest, report: TrainReport) -> str:
     if not report.drawn:
         return "the list's own"
-    return (
-        f"drawn, {request.negatives}, {request.ratio:g} for each interaction, seed {request.seed}"
-    )
+    across = ", across two groups" if report.across else ""
+    how = f"{request.negatives}{across}, {request.ratio:g} for each interaction"
+    return f"drawn, {how}, seed {request.seed}"
 
 
 def _sha256(part: PairSet, proteins: PairProteins, names: tuple[str, ...]) -> str:

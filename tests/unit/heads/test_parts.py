@@ -11,7 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.heads import Targets
 from protclip_core.heads.calibration import HeadCalibration, log_odds
-from protclip_core.heads.fit_calibration import expected_error, fit_calibration, log_loss
+from protclip_core.heads.fit_calibration import (
+    expected_error,
+    fit_calibration,
+    log_loss,
+    told_and_right,
+)
 from protclip_core.heads.folds import deal, group_numbers, strata
 from protclip_core.heads.form import HeadForm
 from protclip_core.heads.seen import keys_of_digests, keys_of_texts, pack_keys, unpack_keys
@@ -69,6 +74,22 @@ def test_a_calibration_finds_back_what_was_distorted():
     calibrated = found.apply(said, multilabel=False)
     assert expected_error(calibrated, targets) < 0.02 < expected_error(said, targets)
     assert log_loss(calibrated, targets) < log_loss(said, targets)
+
+
+def test_the_error_of_two_classes_is_that_of_the_second():
+    """Of rare positives that are said too often, where the likelier class looks right."""
+    truth = np.arange(1000) < 10
+    said = np.where(np.arange(1000) % 2 == 0, 0.45, 0.05)
+    targets = Targets.of_classes(["yes" if t else "no" for t in truth])
+    assert targets.names == ("no", "yes")
+    own = np.stack([1 - said, said], axis=1)
+    shown, right = told_and_right(targets, own)
+    assert (shown == said).all() and (right == truth).all()
+    assert expected_error(own, targets) == pytest.approx((0.44 + 0.04) / 2)
+    three = Targets.of_classes(["a", "b", "c"] * 2)
+    table = np.tile([[0.5, 0.3, 0.2]], (6, 1))
+    shown, right = told_and_right(three, table)
+    assert shown.tolist() == [0.5] * 6 and right.tolist() == [True, False, False] * 2
 
 
 def test_each_label_is_calibrated_as_by_a_logistic_regression():

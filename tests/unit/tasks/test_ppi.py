@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -37,6 +39,7 @@ IDS = ids_of(COUNT)
 VECTORS = vectors_of(COUNT, seed=11)
 A, B = all_pairs(COUNT)
 LABELS = true_labels(VECTORS, A, B).astype(int)
+IDS_OF_BOTH = ids_of(60)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +161,65 @@ def test_an_evaluation_draws_no_negative_that_is_known(place, tmp_path):
                 evaluate(request)
 
 
+def two_proteomes(folder, rng):
+    """Two groups of proteins that look unlike each other, and pairs of both at random."""
+    vectors = rng.normal(size=(60, VECTORS.shape[1])).astype(np.float32)
+    vectors[:20, 0] += 4
+    vectors[20:, 0] -= 4
+    write_store(folder / "two.h5", vectors)
+    a, b = (side.ravel() for side in np.meshgrid(np.arange(20), np.arange(20, 60)))
+    order = rng.permutation(len(a))
+    return [(IDS_OF_BOTH[a[n]], IDS_OF_BOTH[b[n]]) for n in order]
+
+
+def test_negatives_of_two_groups_are_drawn_across_them(tmp_path, caplog):
+    pairs = two_proteomes(tmp_path, np.random.default_rng(5))
+    yes = write_pairs(tmp_path / "yes.tsv", pairs[:200])
+    more = write_pairs(tmp_path / "more.tsv", pairs[200:300])
+    given = {"inputs": (str(tmp_path / "two.h5"),)}
+    request = asked(tmp_path, yes, tmp_path / "t.head", split="random", **given)
+    report = train(request)
+    assert report.across and sum(report.drawn.values()) == 200
+    head = load_head(tmp_path / "t.head")
+    assert "across two groups" in head.card.fit["negatives"]
+    firsts = {a for a, _ in pairs}
+    trained = TrainedOn.of_card(head.card, "x")
+    proteins = load_proteins(VectorOptions(**given), SilentProgress())
+    first = np.isin(trained.proteins, proteins.keys[[id in firsts for id in proteins.ids]])
+    low, high = np.divmod(trained.pairs, len(trained.proteins))
+    assert (first[low] != first[high]).all() and len(low) == sum(report.parts["train"][:1])
+    assert caplog.text.count("no protein is in both columns") == 1
+    caplog.clear()
+    found = evaluate(EvaluateRequest(pairs=str(more), **given, head=tmp_path / "t.head"))
+    auroc = found.measured.figures["unseen"]["auroc"]
+    assert auroc.low < 0.5 < auroc.high  # there is nothing to know of these pairs
+    assert found.drawn == 100 and "no protein is in both columns" in caplog.text
+
+
+def test_pairs_of_the_training_are_warned_of_in_either_order(place, tmp_path, caplog):
+    header = "protein_a\tprotein_b\tlabel"
+    rows = [(IDS[a], IDS[b], label) for a, b, label in zip(A, B, LABELS, strict=True)]
+    turned = [(b, a, label) for a, b, label in rows[:40]]
+    lists = {
+        "pairs": write_pairs(tmp_path / "p.tsv", rows[:300], header),
+        "valid": write_pairs(tmp_path / "v.tsv", rows[300:400], header),
+        "test": write_pairs(tmp_path / "t.tsv", [*turned, *rows[500:]], header),
+    }
+    given = asked(place, lists["pairs"], tmp_path / "t.head")
+    report = train(replace(given, valid=str(lists["valid"]), test=str(lists["test"])))
+    assert report.measured["test"].pairs["unseen"] == len(rows) - 500
+    assert "unseen" not in report.measured["valid"].pairs
+    alone = write_pairs(tmp_path / "u.tsv", rows[500:], header)
+    known = write_pairs(tmp_path / "k.tsv", turned, header)
+    asked_of = {"head": tmp_path / "t.head", **options(place)}
+    figures = evaluate(EvaluateRequest(pairs=str(alone), **asked_of)).measured.figures["all"]
+    assert report.measured["test"].figures["unseen"] == figures
+    warned = [one.getMessage() for one in caplog.records if "training pairs" in one.getMessage()]
+    assert len(warned) == 1 and warned[0].startswith(f"40 of {40 + len(rows) - 500} test")
+    seen = evaluate(EvaluateRequest(pairs=str(known), **asked_of))
+    assert seen.measured.pairs == {"all": 40} and "40 of 40 test" in caplog.text
+
+
 def test_types_of_interaction(place, tmp_path):
     table = pair_features(*(unit_rows(VECTORS)[r] for r in (A, B)), RECIPES["squares"])[:, :3] > 0
     names = [";".join(np.array(TYPES)[row]) for row in table]
@@ -171,7 +233,8 @@ def test_types_of_interaction(place, tmp_path):
     assert report.measured["test"].figures["all"]["micro_f1"].value > 0.8
     found = evaluate(EvaluateRequest(pairs=str(pairs), **options(place), head=tmp_path / "t.head"))
     assert found.leaks.pairs_seen == report.parts["train"][0]
-    assert found.measured.pairs == {"all": len(A)}
+    unseen = len(A) - report.parts["train"][0]
+    assert found.measured.pairs == {"all": len(A), "unseen": unseen}
 
 
 def test_an_evaluation_tells_pairs_apart_by_what_training_saw(place, tmp_path):
@@ -187,7 +250,7 @@ def test_an_evaluation_tells_pairs_apart_by_what_training_saw(place, tmp_path):
     wanted = {"c1": 25 * 24 // 2, "c2": 25 * 15, "c3": 15 * 14 // 2}
     assert report.leaks.classes == wanted
     assert report.leaks.pairs_seen == 270
-    assert report.measured.pairs == {"all": len(A)} | wanted
+    assert report.measured.pairs == {"all": len(A), "unseen": len(A) - 270} | wanted
     assert set(report.measured.figures["c3"]) >= {"auroc", "aupr", "accuracy"}
 
 

@@ -11,7 +11,7 @@ from protclip_core.heads.card import HeadCard
 from protclip_core.heads.pair_features import RECIPES, pair_input
 from protclip_core.io.pairs.lists import SPLITS
 from protclip_core.tasks.ppi.leaks import PAIRS, LeakReport, TrainedOn
-from protclip_core.tasks.ppi.negatives import draw_negatives
+from protclip_core.tasks.ppi.negatives import draw_negatives, two_groups
 from protclip_core.tasks.ppi.pairs import codes_of
 from protclip_core.tasks.ppi.request import SplitRequest
 from protclip_core.tasks.ppi.split import METHODS, SplitSettings, split_pairs
@@ -167,6 +167,33 @@ def test_negatives_are_new_pairs_of_the_proteins_of_their_part(rule):
     assert (again[0] == x).all() and (again[1] == y).all()
     other = draw_negatives((a[own], b[own]), 300, **options, seed=2)
     assert set(zip(*other, strict=True)) != set(zip(x, y, strict=True))
+
+
+@pytest.mark.parametrize("rule", ["uniform", "degree"])
+def test_negatives_of_two_groups_have_a_protein_of_each(rule):
+    rng = np.random.default_rng(7)
+    a, b = np.divmod(rng.permutation(3 * 50)[:100], 50)
+    b += 3
+    sides = two_groups(a, b, 60)
+    assert sides.tolist() == [n in set(b.tolist()) for n in range(60)]
+    options = {"known": codes_of(a, b, 60), "parts": np.zeros(60, int), "rule": rule}
+    left = 3 * len(set(b.tolist())) - 100
+    x, y = draw_negatives((a, b), left, **options, sides=sides)
+    assert len(set(zip(x.tolist(), y.tolist(), strict=True))) == left
+    assert (sides[x] != sides[y]).all()
+    assert not np.isin(codes_of(x, y, 60), codes_of(a, b, 60)).any()
+    with refused("input.too_few_negatives", f"{left} pairs"):
+        draw_negatives((a, b), left + 1, **options, sides=sides)
+
+
+def test_two_groups_are_told_from_chance():
+    a, b = np.arange(20), np.arange(20, 40)
+    assert two_groups(a, b, 40) is None  # each protein once: no group can be told
+    a, b = np.repeat(np.arange(4), 5), np.tile(np.arange(4, 9), 4)
+    assert two_groups(a, b, 9).sum() == 5
+    assert two_groups(a[:8], b[:8], 9) is None  # 9 bits
+    assert two_groups(np.append(a, 4), np.append(b, 5), 9) is None
+    assert two_groups(np.append(a, 0), np.append(b, 0), 9) is None  # with itself
 
 
 def test_degrees_are_kept_by_the_rule_for_them():
