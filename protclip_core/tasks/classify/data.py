@@ -175,16 +175,16 @@ def resolve_task(asked: str, proteins: LabelledProteins, table: LabelTable) -> t
     if len(several) < _FEW * len(proteins):
         first = proteins.labelled[several[0]]
         _log.warning(
-            "%s: only %s of %s proteins have several labels, such as %s (%s), so each label is a "
-            "yes or no of its own; say --task labels if that is right, else give each protein one "
-            "label and say --task classes",
+            "%s: %s of %s proteins with several labels, such as %s (%s), make each label a yes or "
+            "no of its own; if that is right, say --task labels, else correct them and say --task "
+            "classes",
             table.name,
             f"{len(several):,}",
             f"{len(proteins):,}",
             printable(proteins.ids[several[0]]),
             ", ".join(map(printable, first.labels[:_SHOWN])),
         )
-    return LABELS, f"{len(several):,} of {len(proteins):,} proteins have several labels"
+    return LABELS, f"proteins with several labels: {len(several):,} of {len(proteins):,}"
 
 
 def as_targets(
@@ -254,7 +254,7 @@ def with_number(proteins: LabelledProteins, where: str) -> tuple[LabelledProtein
         except InputError as error:
             keep[row] = False
             reason = error.message
-            failures.append(Failure(where, labelled.place, id, reason, "record.not_a_number"))
+            failures.append(Failure(where, labelled.place, id, reason, code="record.not_a_number"))
     return proteins.take(keep), failures
 
 
