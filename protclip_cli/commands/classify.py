@@ -79,6 +79,7 @@ def evaluate(
 
 def _tell_fit(report: FitReport, output: Path, terminal: Terminal) -> None:
     train, valid, test = report.counts
+    terminal.tell(f"task: {report.truth.task} ({report.reason})")
     fitted = report.card.fit
     chosen = ", ".join(f"{name} {value:g}" for name, value in fitted["parameters"].items())
     terminal.tell(

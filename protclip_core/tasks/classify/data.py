@@ -6,15 +6,16 @@ Legend: N proteins, D width of a vector.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from protclip_core.errors import InputError
 from protclip_core.heads.targets import CLASSES, LABELS, VALUES, Targets
 from protclip_core.io.labels import Labelled, LabelTable
-from protclip_core.records import printable
+from protclip_core.records import Failure, printable
 from protclip_core.vectors.block import VectorBlock
 from protclip_core.vectors.named import NamedRows
 
@@ -26,10 +27,18 @@ __all__ = [
     "keep_known",
     "resolve_task",
     "with_label",
+    "with_number",
 ]
 
 _log = logging.getLogger(__name__)
 _SHOWN = 5
+#: Of all proteins: with fewer that have several labels, these may be mistakes.
+_FEW = 0.05
+#: The largest value that a head can hold, which computes in float32.
+_LARGEST = float(np.finfo(np.float32).max)
+#: How programs write that a value is not known.
+_MISSING = {"na", "nan", "n/a", "#n/a", "null", "none"}
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +121,7 @@ def join(table: LabelTable, block: VectorBlock, where: str) -> LabelledProteins:
                 where=f"{table.name}:line {labelled.place}",
             )
         both = list(dict.fromkeys([*earlier.labels, *labelled.labels]))
-        found[row] = Labelled(both, earlier.split, earlier.place)
+        found[row] = replace(earlier, labels=both)
     lacking = [id for number, id in enumerate(block.ids) if number not in found]
     _tell(missing, f"of {len(table.proteins):,} labelled proteins are not in {where}")
     _tell(lacking, f"of {len(block.ids):,} proteins of {where} have no label")
@@ -141,11 +150,41 @@ def join(table: LabelTable, block: VectorBlock, where: str) -> LabelledProteins:
     )
 
 
-def resolve_task(asked: str, proteins: LabelledProteins) -> str:
-    """Give the task: ``"auto"`` is labels where a protein has several, else classes."""
-    if asked == "auto":
-        return LABELS if any(len(p.labels) > 1 for p in proteins.labelled) else CLASSES
-    return VALUES if asked == "regression" else asked
+def resolve_task(asked: str, proteins: LabelledProteins, table: LabelTable) -> tuple[str, str]:
+    """Give the task and why: ``"auto"`` is labels where a protein has several, else classes.
+
+    Warns where few proteins decide, and where labels seem to have another mark between them.
+    """
+    if asked == "regression":
+        return VALUES, "--task regression"
+    if mark := table.likely_separator():
+        _log.warning(
+            "%s: most labels hold %r and are taken whole; if it divides labels: "
+            "--label-separator '%s'",
+            table.name,
+            mark,
+            mark,
+        )
+    if asked != "auto":
+        return asked, f"--task {asked}"
+    if table.is_wide:
+        return LABELS, "each label has a column of 0 and 1"
+    several = [n for n, p in enumerate(proteins.labelled) if len(p.labels) > 1]
+    if not several:
+        return CLASSES, "each protein has one label"
+    if len(several) < _FEW * len(proteins):
+        first = proteins.labelled[several[0]]
+        _log.warning(
+            "%s: %s of %s proteins with several labels, such as %s (%s), make each label a yes or "
+            "no of its own; if that is right, say --task labels, else correct them and say --task "
+            "classes",
+            table.name,
+            f"{len(several):,}",
+            f"{len(proteins):,}",
+            printable(proteins.ids[several[0]]),
+            ", ".join(map(printable, first.labels[:_SHOWN])),
+        )
+    return LABELS, f"proteins with several labels: {len(several):,} of {len(proteins):,}"
 
 
 def as_targets(
@@ -187,12 +226,36 @@ def as_targets(
 
 
 def with_label(proteins: LabelledProteins, task: str) -> LabelledProteins:
-    """Leave out proteins whose cell is empty; in a task of labels they have none of them."""
+    """Leave out proteins whose cell is empty; in a task of labels they have none of them.
+
+    In a regression, NA and NaN are empty cells as well.
+    """
+    if task == LABELS:
+        return proteins
+    if task == VALUES:
+        proteins.labelled[:] = [
+            replace(p, labels=[text for text in p.labels if text.lower() not in _MISSING])
+            for p in proteins.labelled
+        ]
     bare = [id for id, p in zip(proteins.ids, proteins.labelled, strict=True) if not p.labels]
-    if task == LABELS or not bare:
+    if not bare:
         return proteins
     _tell(bare, "proteins have an empty label and are left out")
     return proteins.take(np.array([bool(p.labels) for p in proteins.labelled]))
+
+
+def with_number(proteins: LabelledProteins, where: str) -> tuple[LabelledProteins, list[Failure]]:
+    """Leave out proteins whose value cannot be used, and say which and why."""
+    failures = list[Failure]()
+    keep = np.ones(len(proteins), bool)
+    for row, (id, labelled) in enumerate(zip(proteins.ids, proteins.labelled, strict=True)):
+        try:
+            _number(labelled, where)
+        except InputError as error:
+            keep[row] = False
+            reason = error.message
+            failures.append(Failure(where, labelled.place, id, reason, code="record.not_a_number"))
+    return proteins.take(keep), failures
 
 
 def keep_common(
@@ -227,6 +290,12 @@ def keep_common(
     for labelled, counts_too in zip(proteins.labelled, fitted_on.tolist(), strict=True):
         for label in labelled.labels:
             counts[label] = counts.get(label, 0) + counts_too
+    if len(counts) == 1:
+        raise InputError(
+            f"all labels are {printable(next(iter(counts)))!r}",
+            code="input.one_class",
+            hint="give proteins of a second class as well",
+        )
     rare = {label: count for label, count in counts.items() if count < least}
     if len(counts) - len(rare) < 2:
         left = sorted(counts.keys() - rare.keys())
@@ -263,8 +332,7 @@ def _only(proteins: LabelledProteins, names: Iterable[str]) -> tuple[LabelledPro
     """Keep some labels, and no protein that had others alone: it is no example of having none."""
     known = set(names)
     fewer = [
-        Labelled([name for name in p.labels if name in known], p.split, p.place)
-        for p in proteins.labelled
+        replace(p, labels=[name for name in p.labels if name in known]) for p in proteins.labelled
     ]
     pairs = zip(fewer, proteins.labelled, strict=True)
     keep = np.array([bool(new.labels) or not old.labels for new, old in pairs], bool)
@@ -274,15 +342,27 @@ def _only(proteins: LabelledProteins, names: Iterable[str]) -> tuple[LabelledPro
 
 
 def _number(labelled: Labelled, where: str) -> float:
+    text = labelled.labels[0]
+    place = f"{where}:line {labelled.place}"
     try:
-        value = float(labelled.labels[0])
+        value = float(text)
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
         raise InputError(
-            f"{printable(labelled.labels[0])!r} is not a finite number",
+            f"{printable(text)!r} is not a finite number",
             code="input.not_a_number",
-            where=f"{where}:line {labelled.place}",
+            where=place,
+            hint="write a point, not a comma, before decimals"
+            if _DECIMAL_COMMA.fullmatch(text)
+            else "correct it, or leave such lines out with --on-error skip",
+        )
+    if abs(value) > _LARGEST:
+        raise InputError(
+            f"{printable(text)} is beyond what a head can hold, {_LARGEST:.2g}",
+            code="input.value_too_large",
+            where=place,
+            hint="use another unit or a logarithm, or leave the line out",
         )
     return value
 

@@ -16,7 +16,7 @@ from protclip_core.heads import Head, Targets, load_head
 from protclip_core.heads.form import HeadForm
 from protclip_core.heads.seen import keys_of_digests, unpack_keys
 from protclip_core.heads.targets import VALUES
-from protclip_core.io.labels import read_labels
+from protclip_core.io.labels import LabelTable, read_labels
 from protclip_core.measure.composition import COMPOSITION_WIDTH, composition
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure
@@ -27,6 +27,7 @@ from protclip_core.tasks.classify.data import (
     join,
     keep_known,
     with_label,
+    with_number,
 )
 from protclip_core.tasks.classify.request import EvaluateRequest
 from protclip_core.tasks.classify.sequences import with_sequences
@@ -52,7 +53,7 @@ class EvaluateReport:
     truth, said
         What the figures rest on: the answers, and what each predictor said.
     num_failures, first_failures
-        Proteins without a vector.
+        Proteins without a vector, or with a value that cannot be used.
     """
 
     head: Head
@@ -79,7 +80,7 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
     if request.labels == "-" and "-" in request.inputs:
         raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
     head = load_head(request.head)
-    table = read_labels(request.labels)
+    table = read_labels(request.labels, separator=request.label_separator)
     with open_vectors(
         request.inputs,
         like=head.card.input,
@@ -93,8 +94,11 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
         block = read_all(source, progress or SilentProgress())
     proteins = join(table, block, source.name)
     if table.has_splits:
-        proteins = _of_test(proteins, table.name)
+        proteins = _of_test(proteins, table)
     proteins = with_label(proteins, head.task)
+    failures = list[Failure]()
+    if head.task == VALUES and request.on_error == "skip":
+        proteins, failures = with_number(proteins, table.name)
     proteins, seen = _unseen(proteins, head, request)
     if head.task != VALUES:
         proteins, _kept = keep_known(proteins, head.card.labels)
@@ -112,12 +116,13 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
         seen=seen,
         truth=truth,
         said=said,
-        num_failures=source.num_failures,
-        first_failures=source.first_failures,
+        num_failures=source.num_failures + len(failures),
+        first_failures=[*source.first_failures, *failures],
     )
 
 
-def _of_test(proteins: LabelledProteins, where: str) -> LabelledProteins:
+def _of_test(proteins: LabelledProteins, table: LabelTable) -> LabelledProteins:
+    where = table.name
     rows = np.array([p.split == "test" for p in proteins.labelled])
     if not rows.any():
         raise InputError(
@@ -126,7 +131,13 @@ def _of_test(proteins: LabelledProteins, where: str) -> LabelledProteins:
             where=where,
             hint="take the column out to measure on all of them",
         )
-    _log.warning("%s: measured on its test, %s of %s proteins", where, f"{rows.sum():,}", len(rows))
+    _log.warning(
+        "%s: measured on the test of column %r, %s of %s proteins",
+        where,
+        table.split_column,
+        f"{rows.sum():,}",
+        f"{len(rows):,}",
+    )
     return proteins.take(rows)
 
 

@@ -17,7 +17,7 @@ from protclip_core.heads.domain import HeadDomain
 from protclip_core.heads.seen import keys_of_digests, pack_keys
 from protclip_core.heads.targets import VALUES
 from protclip_core.io.atomic import check_writable_target
-from protclip_core.io.labels import read_labels
+from protclip_core.io.labels import LabelTable, read_labels
 from protclip_core.io.outputs import check_outputs
 from protclip_core.measure.composition import composition
 from protclip_core.progress import Progress, SilentProgress
@@ -30,6 +30,7 @@ from protclip_core.tasks.classify.data import (
     keep_common,
     resolve_task,
     with_label,
+    with_number,
 )
 from protclip_core.tasks.classify.request import FitRequest
 from protclip_core.tasks.classify.sequences import with_sequences
@@ -59,8 +60,10 @@ class FitReport:
         Proteins in training, validation and test.
     truth, said
         What the figures rest on: the answers, and what each predictor said.
+    reason
+        Why the task is what it is.
     num_failures, first_failures
-        Proteins without a vector.
+        Proteins without a vector, or with a value that cannot be used.
     """
 
     card: HeadCard
@@ -69,6 +72,7 @@ class FitReport:
     counts: tuple[int, int, int]
     truth: Targets
     said: dict[str, np.ndarray]
+    reason: str
     num_failures: int
     first_failures: list[Failure]
 
@@ -86,7 +90,9 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
         As `open_vectors` and `protclip_core.heads.save_head`.
     """
     _check(request)
-    table = read_labels(request.labels)
+    table = read_labels(
+        request.labels, separator=request.label_separator, group_column=request.group_column
+    )
     with open_vectors(
         request.inputs,
         model=request.model,
@@ -102,8 +108,9 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
     proteins = join(table, block, source.name)
     if request.sequences is not None:
         proteins = with_sequences(proteins, request.sequences)
-    task = resolve_task(request.task, proteins)
-    proteins, targets, split = _prepared(proteins, task, table.name, request)
+    task, reason = resolve_task(request.task, proteins, table)
+    proteins, failures = _usable(proteins, task, table.name, request)
+    proteins, targets, split = _prepared(proteins, task, table, request)
     fitting = _Fitting(proteins, targets, split, request.settings)
     head = fitting.fit(proteins.vectors)
     said, baselines = fitting.baselines()
@@ -141,8 +148,9 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
         counts=(counts[0], counts[1], counts[2]),
         truth=truth,
         said=said,
-        num_failures=source.num_failures,
-        first_failures=source.first_failures,
+        reason=reason,
+        num_failures=source.num_failures + len(failures),
+        first_failures=[*source.first_failures, *failures],
     )
 
 
@@ -171,22 +179,36 @@ def _check(request: FitRequest) -> None:
         )
 
 
-def _prepared(
+def _usable(
     proteins: LabelledProteins, task: str, where: str, request: FitRequest
-) -> tuple[LabelledProteins, Targets, Split]:
-    """Give the proteins that are used, their answers, and the parts that they are in."""
-    proteins = with_label(proteins, task)
+) -> tuple[LabelledProteins, list[Failure]]:
+    """Give the proteins with a label, and those that are skipped because of theirs."""
+    proteins, failures = with_label(proteins, task), list[Failure]()
+    if task == VALUES and request.on_error == "skip":
+        proteins, failures = with_number(proteins, where)
     if not len(proteins):
         raise InputError("no protein has a label", code="input.no_labels", where=where)
-    targets = as_targets(task, proteins, where)
+    return proteins, failures
+
+
+def _prepared(
+    proteins: LabelledProteins, task: str, table: LabelTable, request: FitRequest
+) -> tuple[LabelledProteins, Targets, Split]:
+    """Give the proteins that are used, their answers, and the parts that they are in."""
+    targets = as_targets(task, proteins, table.name)
     split = split_proteins(
-        proteins, targets, request.split, test_share=request.test_share, seed=request.settings.seed
+        proteins,
+        targets,
+        request.split,
+        test_share=request.test_share,
+        seed=request.settings.seed,
+        table=table,
     )
     used = split.parts != DROPPED
     proteins, split = proteins.take(used), split.take(used)
     proteins, used = keep_common(proteins, task, split.parts == TRAIN, request.min_members)
     split = split.take(used)
-    return proteins, as_targets(task, proteins, where), split
+    return proteins, as_targets(task, proteins, table.name), split
 
 
 def _seen_keys(proteins: LabelledProteins, split: Split) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from protclip_core.heads import FitSettings
 
 __all__ = ["EvaluateRequest", "FitRequest", "PredictRequest"]
+_SEPARATOR = "Mark between the labels of a cell."
 _SEQUENCES = "Sequences of the proteins of a store, for the composition baseline and for clusters."
 Proteins = Annotated[opts.Sequences, Opt(_SEQUENCES, metavar="FASTA")]
 
@@ -36,6 +37,13 @@ class FitRequest:
         "diamond, and sequences); random; none: figures from folds. auto: the first of these "
         "that can be done.",
     )
+    group_column: str | None = opt(
+        None,
+        "Column of groups of proteins, such as families: no group is in two parts or folds.",
+        metavar="NAME",
+        shown="group, if there is one",
+    )
+    label_separator: str = opt(";", _SEPARATOR, metavar="MARK")
     test_share: float = opt(0.2, "Share of proteins to test on, where a split is made.")
     min_members: int = opt(5, "Leave out labels with fewer proteins than this to fit on.")
     class_weight: Literal["auto", "balanced", "none"] = opt(
@@ -99,6 +107,7 @@ class EvaluateRequest:
     inputs: opts.Inputs
     head: opts.HeadFile
     include_seen: bool = opt(False, "Also measure on proteins that the head was fitted on.")
+    label_separator: str = opt(";", _SEPARATOR, metavar="MARK")
     sequences: Proteins = None
     resamples: opts.Resamples = opts.RESAMPLES
     model: opts.HeadModel = None

@@ -12,9 +12,10 @@ import numpy as np
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.folds import deal, group_numbers, strata
-from protclip_core.heads.targets import Targets
-from protclip_core.io.clusters import COVERAGE, IDENTITY, similar_groups, some_aligner
-from protclip_core.io.labels import SPLITS
+from protclip_core.heads.targets import CLASSES, Targets
+from protclip_core.io.clusters import COVERAGE, IDENTITY, connected, similar_groups, some_aligner
+from protclip_core.io.labels import SPLITS, LabelTable
+from protclip_core.records import printable
 from protclip_core.tasks.classify.data import LabelledProteins
 
 __all__ = ["SPLIT_KINDS", "TEST", "TRAIN", "VALID", "Split", "split_proteins"]
@@ -54,7 +55,13 @@ class Split:
 
 
 def split_proteins(
-    proteins: LabelledProteins, targets: Targets, asked: str, *, test_share: float, seed: int
+    proteins: LabelledProteins,
+    targets: Targets,
+    asked: str,
+    *,
+    test_share: float,
+    seed: int,
+    table: LabelTable,
 ) -> Split:
     """Divide proteins.
 
@@ -71,6 +78,8 @@ def split_proteins(
         Of proteins that are made the test, between 0 and 1.
     seed
         Of what is drawn.
+    table
+        Where the labels are from: proteins of one of its groups are together, too.
 
     Raises
     ------
@@ -103,12 +112,12 @@ def split_proteins(
     kind = asked
     if asked == AUTO:
         kind = COLUMN if has_column else CLUSTER if aligner is not None else RANDOM
-    if kind == CLUSTER:
-        groups = _clusters(proteins, aligner)
-    else:
-        groups = sequences
+    groups = _clusters(proteins, aligner) if kind == CLUSTER else sequences
+    groups, of_groups = _with_groups(groups, proteins, table)
+    _tell_column(kind, table)
     if kind == COLUMN:
         parts, told = _by_column(proteins, sequences)
+        of_groups += _torn_groups(proteins, parts)
     elif kind == NONE:
         parts, told = np.full(len(proteins), TRAIN), ()
     else:
@@ -116,8 +125,62 @@ def split_proteins(
             deal(groups, [1 - test_share, test_share], seed, strata(targets)) == 0, TRAIN, TEST
         )
         told = (_repeats(sequences),)
-    _check_parts(parts, kind)
-    return Split(kind, parts, groups, (*told, _kinship(kind)))
+    _check_parts(parts, kind, groups, targets, test_share)
+    return Split(kind, parts, groups, (*told, *of_groups, _kinship(kind)))
+
+
+def _with_groups(
+    groups: np.ndarray, proteins: LabelledProteins, table: LabelTable
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Join what equal sequences, clusters and the groups of the table hold together."""
+    if not table.group_column:
+        return groups, ()
+    nodes: dict[object, int] = {}
+    links = list[tuple[int, int]]()
+    for row, protein in enumerate(proteins.labelled):
+        links.append((row, len(proteins) + int(groups[row])))
+        if protein.group:
+            node = nodes.setdefault(protein.group, 2 * len(proteins) + len(nodes))
+            links.append((row, node))
+    joined = connected(2 * len(proteins) + len(nodes), links)[: len(proteins)]
+    return group_numbers(joined.tolist()), (
+        f"the {len(nodes):,} groups of column {printable(table.group_column)!r} are kept whole",
+    )
+
+
+def _torn_groups(proteins: LabelledProteins, parts: np.ndarray) -> tuple[str, ...]:
+    """Tell of groups that the table itself puts in two parts."""
+    places: dict[str, set[int]] = {}
+    for protein, part in zip(proteins.labelled, parts.tolist(), strict=True):
+        if protein.group and part != DROPPED:
+            places.setdefault(protein.group, set()).add(part)
+    torn = [group for group, where in places.items() if len(where) > 1]
+    if not torn:
+        return ()
+    told = (
+        f"{len(torn):,} groups, such as {printable(torn[0])!r}, stand in two parts of the table's "
+        "own split, which flatters the figures"
+    )
+    _log.warning("%s", told)
+    return (told,)
+
+
+def _tell_column(kind: str, table: LabelTable) -> None:
+    """Warn where a column is taken as the split by its cells, or looks like one and is not."""
+    if kind == COLUMN and table.split_column.lower() != "split":
+        _log.warning(
+            "%s: column %r is taken as the split; --split random makes another",
+            table.name,
+            table.split_column,
+        )
+    elif table.passed_over:
+        _log.warning(
+            "%s: column %r is passed over: its cells are not train, valid and test; to keep its "
+            "proteins together: --group-column '%s'",
+            table.name,
+            table.passed_over[0],
+            table.passed_over[0],
+        )
 
 
 def _sequence_numbers(proteins: LabelledProteins) -> np.ndarray:
@@ -180,14 +243,25 @@ def _kinship(kind: str) -> str:
     return "similar sequences may stand in two parts, which flatters the figures"
 
 
-def _check_parts(parts: np.ndarray, kind: str) -> None:
+def _check_parts(
+    parts: np.ndarray, kind: str, groups: np.ndarray, targets: Targets, test_share: float
+) -> None:
     if not (parts == TRAIN).any():
         raise InputError(
             "no protein is left to fit on", code="input.nothing_to_fit", hint="see the column split"
         )
-    if kind in (CLUSTER, RANDOM) and not (parts == TEST).any():
+    if kind not in (CLUSTER, RANDOM) or (parts == TEST).any():
+        return
+    most = int(targets.counts().max()) if targets.task == CLASSES else 0
+    if len(targets.names) > 1 and len(np.unique(groups)) == len(groups) and most:
         raise InputError(
-            "too few groups of sequences for a test",
-            code="input.too_few_groups",
-            hint="use --split none, or give more data",
+            f"no class has more than {most:,} proteins, and a share of {test_share:g} of that "
+            "leaves none for a test",
+            code="input.small_classes",
+            hint="give more proteins for each class, a larger --test-share, or --split none",
         )
+    raise InputError(
+        "too few groups of sequences for a test",
+        code="input.too_few_groups",
+        hint="use --split none, or give more data",
+    )

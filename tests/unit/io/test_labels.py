@@ -58,3 +58,61 @@ def test_splits_and_other_ways_to_write_a_file(table):
 def test_what_is_wrong_is_named(table, text, message):
     with pytest.raises(InputError, match=message):
         table(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'protein_id,label\np1,a\np2,"b, or c"\n',
+        "protein_id;label\np1;a\np2;b, or c\n",
+        '"protein_id"\t"label"\n"p1"\t"a"\np2\t"b, or c"\n',
+    ],
+)
+def test_columns_are_divided_as_in_the_header(table, text):
+    assert said(table(text)) == {"p1": (["a"], "", 2), "p2": (["b, or c"], "", 3)}
+
+
+def test_a_quotation_mark_may_stand_for_itself(table):
+    found = table('protein_id\tlabel\np1\t5" end\np2\t"open\n')
+    assert [one.labels for one in found.proteins.values()] == [['5" end'], ['"open']]
+
+
+def test_a_column_of_another_heading_is_the_split_if_its_cells_are(table):
+    found = table("protein_id\tlabel\tSet\np1\ta\ttraining\np2\tb\ttest\n")
+    assert [one.split for one in found.proteins.values()] == ["train", "test"]
+    assert (found.split_column, found.passed_over) == ("Set", ())
+    found = table("protein_id\tlabel\tfold\np1\ta\t1\np2\tb\t2\n")
+    assert (found.has_splits, found.split_column, found.passed_over) == (False, "", ("fold",))
+
+
+def test_groups_are_read_by_their_heading(table, tmp_path):
+    text = "protein_id\tlabel\tgroup\tfamily\np1\ta\tg\tf\np2\tb\t\tf\n"
+    assert [one.group for one in table(text).proteins.values()] == ["g", ""]
+    found = read_labels(tmp_path / "l.tsv", group_column="Family")
+    assert [one.group for one in found.proteins.values()] == ["f", "f"]
+    with pytest.raises(InputError) as caught:
+        read_labels(tmp_path / "l.tsv", group_column="clan")
+    assert caught.value.code == "input.missing_column" and "family" in caught.value.hint
+    with pytest.raises(InputError) as caught:
+        table(text + "p1\ta\tother\tf\n")
+    assert caught.value.code == "input.two_splits" and caught.value.where.endswith("line 4")
+
+
+def test_a_column_of_0_and_1_for_each_label(table):
+    found = table("protein_id\tnucleus\tmass\tcytosol\np1\t1\t5.5\t0\np2\t1\t6\t1\np3\t0\t7\t0\n")
+    assert said(found) == {
+        "p1": (["nucleus"], "", 2),
+        "p2": (["nucleus", "cytosol"], "", 3),
+        "p3": ([], "", 4),
+    }
+    assert found.is_wide
+    with pytest.raises(InputError) as caught:
+        table("protein_id\tnucleus\tcytosol\np1\t1\t2\np2\t0\t0\n")
+    assert caught.value.code == "input.missing_column"
+
+
+def test_separators_of_labels(table, tmp_path):
+    assert table("protein_id\tlabel\np1\ta,b\np2\ta\np3\tb,c\n").likely_separator() == ","
+    found = read_labels(tmp_path / "l.tsv", separator=",")
+    assert [one.labels for one in found.proteins.values()] == [["a", "b"], ["a"], ["b", "c"]]
+    assert table("protein_id\tlabel\np1\ta,b\np2\ta\np3\tb\n").likely_separator() == ""

@@ -208,7 +208,7 @@ def test_fasta_and_store_give_the_same(run, classes, place, tmp_path, tiny_bundl
 
 def test_what_cannot_be_fitted_is_said(run, classes, labels, place, tmp_path):
     for table, problem, value in (
-        (labels("P000\ta", "P001\ta", name="one.tsv"), "too_few_labels", "1 labels"),
+        (labels("P000\ta", "P001\ta", name="one.tsv"), "one_class", "'a'"),
         (labels("Q1\ta", "Q2\tb", name="other.tsv"), "unknown_protein", "2 proteins"),
         (labels("P000\t", name="bare.tsv"), "no_labels", "bare.tsv"),
     ):

@@ -1,0 +1,207 @@
+"""Inputs that users bring to ``classify``, ``ppi`` and ``similarity``."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.cases import Case, copied
+from tests.support.inprocess import run_here
+
+QUICK = "-o h.head --overwrite --resamples 0 --no-search"
+
+
+def fit(table, options="--split random", vectors="l75.h5"):
+    return f"classify fit {table} --embeddings {vectors} {QUICK} {options}"
+
+
+CLASSIFY = [
+    Case("20", fit("c20_labels_comma.csv"), said=("3 labels", "task: classes", "61 proteins")),
+    Case(
+        "22",
+        fit("c22_value_beyond_float32.tsv", "--task regression --split none"),
+        3,
+        "input.value_too_large",
+        ("line 6", "1e39"),
+    ),
+    Case(
+        "22-skip",
+        fit("c22_value_beyond_float32.tsv", "--task regression --split none --on-error skip"),
+        6,
+        said=("L1381", "1e39", "74 proteins to fit on"),
+    ),
+    Case(
+        "23",
+        fit("c23_values_some_missing.tsv", "--task regression --split random"),
+        said=("2 proteins", "L1381, L1256", "59 proteins to fit on"),
+    ),
+    Case(
+        "24",
+        fit("c24_values_decimal_comma.tsv", "--task regression --split random"),
+        3,
+        "input.not_a_number",
+        ("line 2", "'40,0'", "a comma"),
+    ),
+    Case(
+        "24-skip",
+        fit("c24_values_decimal_comma.tsv", "--task regression --split random --on-error skip"),
+        3,
+        "input.no_labels",
+    ),
+    Case(
+        "26",
+        fit("c26_column_named_set.tsv", ""),
+        said=("column 'set'", "56 proteins to fit on", "19 to measure on (split: column)"),
+    ),
+    Case(
+        "26-random",
+        fit("c26_column_named_set.tsv"),
+        said=("14 to measure on (split: random)",),
+        unsaid=("column 'set'",),
+    ),
+    Case("27", fit("c27_group_column.tsv"), said=("15 groups of column 'group'", "60 proteins")),
+    Case(
+        "27-none",
+        fit("c27_group_column.tsv", "--split random --group-column clan"),
+        3,
+        "input.missing_column",
+        ("'clan'", "protein_id, label, group"),
+    ),
+    Case(
+        "29",
+        fit("c29_one_contradiction.tsv"),
+        said=("1 of 75", "L1133 (Mitochondrion, Nucleus)", "--task classes", "task: labels"),
+    ),
+    Case(
+        "29-labels",
+        fit("c29_one_contradiction.tsv", "--split random --task labels"),
+        said=("task: labels",),
+        unsaid=("--task classes",),
+    ),
+    Case(
+        "29-classes",
+        fit("c29_one_contradiction.tsv", "--split random --task classes"),
+        3,
+        "input.several_labels",
+        ("L1133",),
+    ),
+    Case("30", fit("c30_one_class.tsv"), 3, "input.one_class", ("'Nucleus'",)),
+    Case(
+        "31",
+        fit("c31_two_of_each_class.tsv", "--split random --min-members 1"),
+        3,
+        "input.small_classes",
+        ("2 proteins", "0.2"),
+    ),
+    Case("33", fit("c33_wide_multilabel.tsv"), said=("task: labels", "head of 3 labels")),
+    Case(
+        "34",
+        fit("c34_multilabel_commas.tsv", "--split random --task labels"),
+        said=("--label-separator ','", "head of 6 labels"),
+    ),
+    Case(
+        "34-separator",
+        fit("c34_multilabel_commas.tsv", "--split random --label-separator ,"),
+        said=("task: labels", "head of 5 labels"),
+    ),
+    Case(
+        "40",
+        fit("l75.tsv", vectors="c40_uniprot_per-protein.h5"),
+        4,
+        "model.unknown_vectors",
+        ("c40_uniprot_per-protein.h5", "--vectors-model"),
+    ),
+]
+
+OTHERS = [
+    Case(
+        "06",
+        "ppi predict c06_string_prefix_pairs.txt --embeddings c06_string_prefix.fa --format tsv",
+        said=("9606.ENSP00000000233\t9606.ENSP00000211287\t0.", "15 of 15 pairs"),
+    ),
+    Case(
+        "07",
+        "ppi predict c07_intact_mitab25.txt --embeddings p60_uniprot.fa --format tsv",
+        said=("P10000\tP10001\t0.",),
+    ),
+    Case(
+        "09",
+        "ppi predict c09_biogrid_tab3.txt --embeddings p60_uniprot.fa --format tsv",
+        said=("20 genetic interactions", "P10"),
+    ),
+    Case(
+        "12",
+        "ppi predict c12_sequences_instead_of_names.csv --embeddings l75.h5 --format tsv",
+        3,
+        "input.sequences_for_names",
+        ("line 2", "FASTA"),
+    ),
+    Case(
+        "17",
+        "ppi predict pairs10.tsv --embeddings p60.fa -o out.tsv.gz",
+        2,
+        "usage.output_suffix",
+        ("out.tsv.gz",),
+    ),
+    Case(
+        "44",
+        "similarity c44_vectors.npz --top-k 1 --format tsv",
+        said=("L1133\tL1291\t0.6312", "L1676\tL2117\t0.6547"),
+    ),
+    Case(
+        "45",
+        "similarity c45_vectors.csv --top-k 1 --format tsv",
+        said=("L1133\tL1291\t0.6312", "L1676\tL2117\t0.6547"),
+    ),
+    Case(
+        "46",
+        "-q embed l75.fa -o own.tsv && similarity own.tsv --top-k 1 --format tsv",
+        said=("L1133\tL1176\t0.9999", "L1255\tL1125\t0.9998"),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = copied("ppi", tmp_path_factory.mktemp("cases"))
+    done = run_here("-q", "embed", "l75.fa", cwd=folder)
+    assert done.rc == 0, done.err
+    return folder
+
+
+@pytest.mark.parametrize("case", CLASSIFY, ids=lambda case: case.id)
+def test_classify(case, folder, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # an aligner would split by clusters
+    case.check(folder)
+
+
+@pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.id)
+def test_ppi_and_similarity(case, folder):
+    case.check(folder)
+
+
+def test_a_group_is_in_one_part_and_in_one_fold(folder, monkeypatch):
+    """The groups of the table, with equal sequences, decide which proteins are together."""
+    from protclip_core.tasks.classify.fit import fit as fit_head
+    from protclip_core.tasks.classify.request import FitRequest
+
+    monkeypatch.setenv("PATH", "")
+    report = fit_head(
+        FitRequest(
+            labels=str(folder / "c27_group_column.tsv"),
+            inputs=[str(folder / "l75.h5")],
+            output=folder / "g.head",
+            split="random",
+            search=False,
+            resamples=0,
+        )
+    )
+    lines = (folder / "c27_group_column.tsv").read_text().splitlines()[1:]
+    family = dict(line.split("\t")[::2] for line in lines)
+    ids = [line.split()[0][1:] for line in (folder / "l75.fa").read_text().splitlines()[::2]]
+    assert len(set(family.values())) == 15 and len(ids) == len(report.split.parts) == 75
+    for of in (report.split.parts, report.split.groups):
+        places: dict[str, set[int]] = {}
+        for id, number in zip(ids, of.tolist(), strict=True):
+            places.setdefault(family[id], set()).add(number)
+        assert all(len(numbers) == 1 for numbers in places.values())
+    assert len(set(report.split.groups.tolist())) == 15
