@@ -137,7 +137,7 @@ def verify(
         to.write(sound, ["file", "state"])
     if problems:
         raise ModelError(
-            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found",
+            f"{counted(len(problems), 'problem')} found",
             code="model.damaged",
             hint="restore from a copy or embed again",
             details=problems[:5],

@@ -25,7 +25,7 @@ from protclip_core.models.loading import load_model, resolve_device
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings, resolve_settings
 from protclip_core.progress import Progress
-from protclip_core.records import Failure, RecordFlag
+from protclip_core.records import Failure, RecordFlag, counted
 from protclip_core.store.spool import Spool, SpooledRecord
 from protclip_core.vector_spec import VectorSpec
 from protclip_core.vectors.embed_input import InputReport, read_inputs
@@ -290,7 +290,7 @@ def _apply_long_policy(request: EmbedRequest, settings: EmbedSettings, spool: Sp
     count = spool.count_longer_than(limit)
     if count == 0:
         return
-    what = f"{count:,} protein{'s' if count > 1 else ''} of more than {limit:,} residues"
+    what = f"{counted(count, 'protein')} of more than {limit:,} residues"
     if request.long == "error":
         place, length = next(spool.longer_than(limit))
         raise InputError(
