@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from protclip_cli.boundary import EXIT_PARTIAL, say
 from protclip_cli.logs import set_up_logs
 from protclip_core.errors import UsageError
-from protclip_core.records import printable
+from protclip_core.records import counted, printable
 
 if TYPE_CHECKING:
     from protclip_cli.progress import BarProgress, LineProgress
@@ -82,7 +82,7 @@ def list_left_out(count: int, first: Sequence[Failure]) -> None:
     """Name the first records that were left out, and how many there are."""
     for failure in first:
         say(f"warning: {failure.where}: {failure.reason}")
-    say(f"warning: {count:,} record{'s' if count > 1 else ''} left out")
+    say(f"warning: {counted(count, 'record')} left out")
 
 
 def end_partial(count: int, first: Sequence[Failure]) -> None:

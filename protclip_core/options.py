@@ -217,7 +217,15 @@ VectorsModel = Annotated[
 ]
 Space = Literal["encoder", "joint"]
 Device = Annotated[str, Opt("auto, cpu, cuda, cuda:N or mps.", panel=COMPUTE)]
-Workers = Annotated[int | None, Opt("CPU workers.", min=1, panel=COMPUTE, shown="one per core")]
+Workers = Annotated[
+    int | None,
+    Opt(
+        "CPU workers.",
+        min=1,
+        panel=COMPUTE,
+        shown="one per core, at most OMP_NUM_THREADS or SLURM_CPUS_PER_TASK",
+    ),
+]
 Threads = Annotated[int, Opt("Threads for fitting.", min=1, panel=COMPUTE)]
 Seed = Annotated[int, Opt("Random seed.", min=0)]
 Resamples = Annotated[

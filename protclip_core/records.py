@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntFlag
 
-__all__ = ["Failure", "ProteinRecord", "RecordFlag"]
+__all__ = ["Failure", "ProteinRecord", "RecordFlag", "counted"]
 
 
 class RecordFlag(IntFlag):
@@ -100,3 +100,14 @@ def printable(text: str, limit: int = 60) -> str:
     """Return ``text`` safe for a terminal: escapes for control characters, cut at ``limit``."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun, for a message.
+
+    Examples
+    --------
+    >>> counted(1, "record"), counted(1200, "record"), counted(0, "copy", "copies")
+    ('1 record', '1,200 records', '0 copies')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

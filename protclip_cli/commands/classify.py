@@ -16,6 +16,7 @@ from protclip_cli.figures import (
 from protclip_cli.groups import Entry, new_group
 from protclip_cli.output import Format, Results, begun, write_rows
 from protclip_cli.terminal import Terminal, end_partial
+from protclip_core.records import counted
 from protclip_core.tasks.classify.request import EvaluateRequest, FitRequest, PredictRequest
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def predict(terminal: Terminal, request: PredictRequest, results: Results) -> No
         else:
             to.write(rows, ("protein_id", "label", "probability", "rank", "note"))
     what = "a value" if predicting.is_regression else "labels"
-    terminal.tell(f"{what} for {predicting.listed:,} of {predicting.proteins:,} proteins")
+    terminal.tell(f"{what} for {predicting.listed:,} of {counted(predicting.proteins, 'protein')}")
     if request.prevalence:
         tell_prevalence(predicting.head, request.prevalence, terminal)
     end_partial(predicting.num_failures, predicting.first_failures)
@@ -83,7 +84,7 @@ def _tell_fit(report: FitReport, output: Path, terminal: Terminal) -> None:
     fitted = report.card.fit
     chosen = ", ".join(f"{name} {value:g}" for name, value in fitted["parameters"].items())
     terminal.tell(
-        f"{train:,} proteins to fit on, {valid:,} to choose by, {test:,} to measure on "
+        f"{counted(train, 'protein')} to fit on, {valid:,} to choose by, {test:,} to measure on "
         f"(split: {report.split.kind})"
     )
     for line in report.split.leakage:

@@ -12,6 +12,7 @@ from protclip_cli.output import Target, Value, split_suffix, target, write_rows,
 from protclip_cli.terminal import Terminal, list_left_out
 from protclip_core.errors import UsageError
 from protclip_core.options import OUTPUT, Opt
+from protclip_core.records import counted
 from protclip_core.vectors.embed_request import EmbedRequest
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ EPILOG = """\
 Examples:
   protclip embed proteins.fasta                  writes proteins.h5
   zcat x.fa.gz | protclip embed - -o x.h5        from a pipe
+  protclip embed proteomes/ -o all.h5            the FASTA files of a folder
+  ls */*.faa | protclip embed @- -o all.h5       the files of a list
   protclip embed x.fa -o - | cut -f 1-4          vectors as TSV:
     protein_id  length  flags  e1
     P69905      142     0      -0.0123"""
@@ -49,9 +52,12 @@ def embed(
     ] = False,
 ) -> None:
     """Embed proteins: FASTA in, vectors out, nothing lost."""
+    from protclip_core.io.inputs import expand_inputs
+
     output = request.output
     suffix = "" if output is None else split_suffix(output)[0]
     if to_tsv or str(output) == "-" or suffix in _TABLES:
+        request = replace(request, inputs=expand_inputs(request.inputs))
         if dry_run:
             _show_plan(replace(request, output=None), terminal)
         else:
@@ -66,6 +72,7 @@ def embed(
         return
     if not (dry_run and output is None):
         request = replace(request, output=_store_path(output, request.inputs))
+    request = replace(request, inputs=expand_inputs(request.inputs))
     if dry_run:
         _show_plan(request, terminal)
     else:
@@ -97,16 +104,18 @@ def _store_path(output: Path | None, sources: tuple[str, ...]) -> Path:
         return output
     if sources == ("-",):
         raise UsageError("standard input has no name", code="usage.unnamed_output", hint=hint)
-    if len(sources) > 1:
+    if len(sources) > 1 or sources[0].startswith("@"):
         message = "several inputs need a name for the store"
         raise UsageError(message, code="usage.unnamed_output", hint=hint)
     path = Path(sources[0])
-    if not path.name:
-        message, hint = "is a directory", "name a file in it"
-        raise UsageError(message, code="usage.is_directory", where=sources[0], hint=hint)
+    if path.is_dir():
+        if path.name in ("", ".."):
+            message = "this folder does not name a store"
+            raise UsageError(message, code="usage.unnamed_output", where=sources[0], hint=hint)
+        return path.with_name(f"{path.name}.h5")
     # What a descriptor's path leads to may well be a plain file; its name does not name a store.
     descriptor = re.fullmatch(r"/dev/(stdin|fd/\d+)|/proc/\w+/fd/\d+", sources[0])
-    if descriptor or (path.exists() and not path.is_file() and not path.is_dir()):
+    if descriptor or (path.exists() and not path.is_file()):
         message = "is not a plain file"
         raise UsageError(message, code="usage.unnamed_output", where=sources[0], hint=hint)
     if path.suffix.lower() in (".gz", ".bz2", ".zst", ".xz"):
@@ -121,8 +130,8 @@ def _to_store(request: EmbedRequest, terminal: Terminal) -> None:
     rate = f" ({report.residues / report.seconds:,.0f} residues/s)" if report.computed else ""
     reused = f", {report.reused:,} reused" if report.reused else ""
     terminal.tell(
-        f"{request.output}: {report.records:,} proteins; {report.computed:,} sequences "
-        f"embedded in {report.seconds:.1f} s{rate}{reused}"
+        f"{request.output}: {counted(report.records, 'protein')}; "
+        f"{counted(report.computed, 'sequence')} embedded in {report.seconds:.1f} s{rate}{reused}"
     )
     _end_partial(report)
 

@@ -11,7 +11,7 @@ from protclip_cli.output import Results, Value, stdout
 from protclip_cli.terminal import Terminal
 from protclip_core.errors import ModelError
 from protclip_core.options import Opt
-from protclip_core.records import printable
+from protclip_core.records import counted, printable
 
 if TYPE_CHECKING:
     from protclip_core.models.importers import Imported
@@ -225,7 +225,7 @@ def verify(
     to.write(rows, ["model", "file", "state"])
     if problems:
         raise ModelError(
-            f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found",
+            f"{counted(len(problems), 'problem')} found",
             code="model.damaged",
             hint="pull or import such a model again with --force, or remove it",
             details=problems[:5],

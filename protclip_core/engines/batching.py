@@ -205,7 +205,11 @@ class BatchEngine:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: affinity and, in a container, the CPU quota."""
+    """Cores that this process may use.
+
+    The least of affinity, the CPU quota of a container, and what a user or scheduler has set in
+    ``OMP_NUM_THREADS`` or ``SLURM_CPUS_PER_TASK``.
+    """
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
@@ -216,4 +220,8 @@ def usable_cores() -> int:
             cores = min(cores, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
         pass
+    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
+        first = os.environ.get(name, "").split(",")[0].strip()  # OMP_NUM_THREADS=4,2: per level
+        if first.isascii() and first.isdigit() and int(first) > 0:
+            cores = min(cores, int(first))
     return cores

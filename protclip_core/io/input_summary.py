@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from protclip_core.records import ProteinRecord, RecordFlag
+from protclip_core.records import ProteinRecord, RecordFlag, counted
 
 __all__ = ["UNUSUAL_RESIDUES", "InputSummary"]
 
@@ -68,13 +68,13 @@ class InputSummary:
         >>> summary.describe()
         '1 record, 4 residues; unusual letters X 2 in 1 record'
         """
-        parts = [f"{_count(self.records, 'record')}, {_count(self.residues, 'residue')}"]
+        parts = [f"{counted(self.records, 'record')}, {counted(self.residues, 'residue')}"]
         if self.refused:
-            parts.append(f"{_count(self.refused, 'record')} refused")
+            parts.append(f"{counted(self.refused, 'record')} refused")
         if self.unusual:
             present = (letter for letter in UNUSUAL_RESIDUES if self.unusual[letter])
             letters = ", ".join(f"{letter} {self.unusual[letter]:,}" for letter in present)
-            parts.append(f"unusual letters {letters} in {_count(self.unusual_records, 'record')}")
+            parts.append(f"unusual letters {letters} in {counted(self.unusual_records, 'record')}")
         if self.stops_stripped:
             parts.append(f"trailing * stripped from {self.stops_stripped:,}")
         if self.lowercase_records:
@@ -82,7 +82,3 @@ class InputSummary:
         if self.nucleotide_like:
             parts.append(f"{self.nucleotide_like:,} made of A C G T U N only, like DNA or RNA")
         return "; ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -20,7 +20,7 @@ from protclip_core.ontology.evidence import KNOWN_EVIDENCE, evidence_codes
 from protclip_core.ontology.lines import foreign_content, text_lines
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.terms import Resolved
-from protclip_core.records import printable
+from protclip_core.records import counted, printable
 
 __all__ = ["read_annotation_pairs", "read_gaf"]
 
@@ -290,20 +290,19 @@ class _Reader:
             stands = how in ("alternative", "replaced")
             fate = "read as the terms they stand for" if stands else "left out"
             _log.warning(
-                "%s: %s lines of %s %s ids in GO release %s %s: %s",
+                "%s: %s of %s in GO release %s %s: %s",
                 self.name,
-                f"{counts.total():,}",
-                f"{len(counts):,}",
-                how,
+                counted(counts.total(), "line"),
+                counted(len(counts), f"{how} id"),
                 release,
                 fate,
                 shown_ids(counts),
             )
         if self.negated:
             _log.warning(
-                "%s: %s lines with NOT left out, the first: %s %s",
+                "%s: %s with NOT left out, the first: %s %s",
                 self.name,
-                f"{len(self.negated):,}",
+                counted(len(self.negated), "line"),
                 *self.negated[0],
             )
         if self.other:

@@ -24,7 +24,7 @@ from protclip_core.io.atomic import open_atomic
 from protclip_core.ontology.annotations import Annotations
 from protclip_core.ontology.evidence import KNOWN_EVIDENCE
 from protclip_core.ontology.ontology import Ontology
-from protclip_core.records import printable
+from protclip_core.records import counted, printable
 
 __all__ = ["GafRow", "GafStyle", "gaf_rows", "qualifiers", "uniprot_id", "write_gaf"]
 
@@ -170,8 +170,8 @@ def write_gaf(
             written += 1
     if left_out:
         _log.warning(
-            "%s annotations to binding or protein binding are left out of the GAF (GORULE:0000005)",
-            f"{left_out:,}",
+            "%s to binding or protein binding left out of the GAF (GORULE:0000005)",
+            counted(left_out, "annotation"),
         )
     return written
 

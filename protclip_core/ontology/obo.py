@@ -26,7 +26,7 @@ from protclip_core.ontology.obo_values import (
 )
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.terms import NAMESPACES, RELATIONS, ROOTS, Obsolete, check_relations
-from protclip_core.records import printable
+from protclip_core.records import counted, printable
 
 __all__ = ["MAX_EDGES", "MAX_TERMS", "MAX_USED_BYTES", "read_obo"]
 
@@ -371,19 +371,17 @@ class _Reader:
             )
         if self.odd:
             _log.warning(
-                "%s: %s definitions have a list of references that breaks the format, as one with "
-                "a space in it does; nothing of it is used",
+                "%s: the references of %s break the format (a space in one, for example); they "
+                "are not used",
                 self.name,
-                f"{self.odd:,}",
+                counted(self.odd, "definition"),
             )
         if self.foreign:
             _log.warning(
-                "%s: %s terms of other ontologies are left out", self.name, f"{self.foreign:,}"
+                "%s: %s of other ontologies left out", self.name, counted(self.foreign, "term")
             )
         if self.unread:
-            _log.warning(
-                "%s: %s lines that are not used are not UTF-8", self.name, f"{self.unread:,}"
-            )
+            _log.warning("%s: %s not UTF-8, and not used", self.name, counted(self.unread, "line"))
 
     def _refuse(
         self, message: str, number: int, hint: str, code: str = "", *, id: str = ""

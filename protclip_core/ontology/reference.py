@@ -20,7 +20,7 @@ from protclip_core.ontology.annotations import Annotations
 from protclip_core.ontology.gaf import OnError, read_annotation_pairs, read_gaf
 from protclip_core.ontology.lines import text_lines
 from protclip_core.ontology.ontology import Ontology
-from protclip_core.records import printable
+from protclip_core.records import counted, printable
 
 __all__ = ["Carried", "accession_of", "carried_by", "read_annotations"]
 
@@ -122,8 +122,8 @@ def carried_by(
     first = np.unique(places, return_index=True)[1]
     rows = np.sort(first[places[first] >= 0])
     if repeated := int((places >= 0).sum()) - len(rows):
-        text = "%s: %s further records of annotated proteins, which are there already, are left out"
-        _log.warning(text, where, f"{repeated:,}")
+        what = counted(repeated, "further record")
+        _log.warning("%s: %s of annotated proteins left out: already there", where, what)
     rows = rows[counts[places[rows]] > 0]
     source = annotations.provenance.source
     if not len(rows):
@@ -135,8 +135,8 @@ def carried_by(
             hint="give annotations that name the proteins by the same ids or accessions",
         )
     level = logging.INFO if len(rows) == len(ids) else logging.WARNING
-    text = "%s: %s of %s proteins are annotated in %s"
-    _log.log(level, text, where, f"{len(rows):,}", f"{len(ids):,}", source)
+    text, count = "%s: %s of %s annotated in %s", counted(len(ids), "protein")
+    _log.log(level, text, where, f"{len(rows):,}", count, source)
     chosen = places[rows]
     sizes = counts[chosen]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -20,7 +20,7 @@ from protclip_core.ontology import graph
 from protclip_core.ontology.assemble import GO_ID
 from protclip_core.ontology.lines import text_lines
 from protclip_core.ontology.ontology import Ontology
-from protclip_core.records import printable
+from protclip_core.records import counted, printable
 
 __all__ = ["SlimMap", "map_to_slim", "read_slim"]
 
@@ -167,10 +167,10 @@ def _found(ids: list[str], ontology: Ontology, name: str) -> np.ndarray:
         )
     if lost:
         _log.warning(
-            "%s: %d of %d terms are obsolete or unknown in release %s: %s%s",
+            "%s: %d of %s obsolete or unknown in release %s: %s%s",
             name,
             len(lost),
-            len(ids),
+            counted(len(ids), "term"),
             release,
             ", ".join(lost[:5]),
             " …" if len(lost) > 5 else "",

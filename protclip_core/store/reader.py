@@ -11,6 +11,7 @@ N proteins, D width of an embedding, L residues of a protein.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -109,11 +110,14 @@ class EmbeddingStore:
         except (OSError, RuntimeError, ValueError) as error:
             with path.open("rb") as handle:
                 kind = looks_like(handle.read(2048))
+            hint = "restore it from a copy or compute it again"
+            if kind == "a FASTA file":
+                hint = f"make a store of it first: protclip embed {shlex.quote(str(path))}"
             raise ModelError(
                 f"cannot be read as HDF5: it looks like {kind}",
                 code="model.not_hdf5",
                 where=str(path),
-                hint="restore it from a copy or compute it again",
+                hint=hint,
             ) from error
         try:
             return cls(path, h5, _layout(h5, str(path), sealed=sealed))

@@ -1,6 +1,7 @@
-"""Check, join and export embedding stores.
+"""Check, join and cut embedding stores.
 
-See `protclip_core.store.reader` for reading and `protclip_core.store.format` for the format.
+See `protclip_core.store.reader` for reading, `protclip_core.store.export` for other forms and
+`protclip_core.store.format` for the format.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import InputError, ModelError, UsageError
-from protclip_core.io.atomic import open_atomic
-from protclip_core.records import printable
+from protclip_core.io.protein_names import ProteinNames
+from protclip_core.io.streams import open_input, source_name
+from protclip_core.io.text_rows import lines_of, refuse_foreign
+from protclip_core.records import Failure, counted, printable
 from protclip_core.store.format import (
     FORMAT,
     FORMAT_VERSION,
@@ -29,7 +32,7 @@ from protclip_core.store.format import (
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.writer import StoreWriter
 
-__all__ = ["MERGE_KEYS", "export_npy", "iter_tsv_rows", "merge_stores", "verify_store"]
+__all__ = ["MERGE_KEYS", "merge_stores", "pick_rows", "subset_store", "verify_store"]
 
 _log = logging.getLogger(__name__)
 
@@ -176,6 +179,113 @@ def merge_stores(
     return sum(len(rows) for rows in chosen)
 
 
+def subset_store(
+    path: str | Path,
+    rows: npt.ArrayLike,
+    out: str | Path,
+    *,
+    attributes: Mapping[str, str | int | float] | None = None,
+    layout: str = "packed",
+) -> int:
+    """Copy some proteins of a store into a new one, with their residues where there are any.
+
+    Parameters
+    ----------
+    path
+        The store.
+    rows
+        Row numbers ``(n)``, each at most once; ``out`` has their order.
+    out
+        Target; replaced once it is complete.
+    attributes
+        Provenance to add to how the vectors were made, as in `merge_stores`.
+    layout
+        Layout of ``out``.
+
+    Returns
+    -------
+    int
+        Proteins in ``out``.
+
+    Raises
+    ------
+    ModelError, BusyError, ResourceError
+        As `EmbeddingStore` and `StoreWriter`.
+    """
+    chosen = np.asarray(rows, np.int64)
+    common, per_residue, dim, dtype = _agreed([path])
+    provenance = {**common, **(attributes or {})}
+    with (
+        EmbeddingStore.open(path) as store,
+        StoreWriter(
+            out,
+            dim,
+            dtype,
+            provenance,
+            per_residue=per_residue,
+            layout=layout,
+            num_proteins=len(chosen),
+        ) as writer,
+    ):
+        _copy(store, chosen, writer)
+    return len(chosen)
+
+
+def pick_rows(
+    store: EmbeddingStore, source: str, *, on_error: str = "fail"
+) -> tuple[list[int], list[Failure]]:
+    """Return the rows of the proteins that a list names, and the names that fit none or several.
+
+    Parameters
+    ----------
+    store
+        Where they are looked up, as `protclip_core.io.protein_names.ProteinNames` does.
+    source
+        File with a name a line, or a table with the names in its first column (a header
+        ``protein_id`` or ``id`` is passed over); ``-``: standard input. Repeated ones count once.
+    on_error
+        ``"fail"``: a name that does not fit is an error; ``"skip"``: it is returned.
+
+    Raises
+    ------
+    InputError
+        No such file, no name that fits, or with ``"fail"`` one that does not.
+    """
+    where, known = source_name(source), ProteinNames(store.ids, str(store.path))
+    rows: dict[int, None] = {}
+    lacking: list[Failure] = []
+    with open_input(source) as stream:
+        for number, line in lines_of(stream, where):
+            name = line.split("\t", 1)[0].strip()
+            if number == 1:
+                refuse_foreign(line, where, "a list of ids")
+            match = known.find(name)
+            if match.id is not None:
+                rows[store.row(match.id)] = None
+            elif number > 1 or name not in ("protein_id", "id"):
+                lacking.append(Failure(source, number, name, match.reason, "record.unknown_id"))
+    if lacking and (on_error == "fail" or not rows):
+        code = "input.unknown_id"
+        if len(lacking) == 1:
+            first = lacking[0]
+            hint = "correct it, or leave it out with --on-error skip"
+            raise InputError(
+                first.reason, code=code, where=f"{where}:line {first.number}", hint=hint
+            )
+        raise InputError(
+            f"{counted(len(lacking), 'id')} cannot be found in {store.path}",
+            code=code,
+            where=where,
+            hint="correct them, or leave them out with --on-error skip",
+            details=[f"{where}:line {one.number}: {one.reason}" for one in lacking[:5]],
+        )
+    if not rows:
+        raise InputError(
+            "holds no ids", code="input.empty", where=where, hint="check what wrote it"
+        )
+    return list(rows), lacking
+
+
 def _agreed(paths: Sequence[str | Path]) -> tuple[dict[str, Any], bool, int, np.dtype[Any]]:
     """Return what all stores have in common; UsageError where a key differs."""
     with EmbeddingStore.open(paths[0]) as store:
@@ -246,7 +356,9 @@ def _choose(paths: Sequence[str | Path]) -> list[npt.NDArray[np.int64]]:
                         hint="rename one of the two, or leave it out",
                     )
         if n_repeated:
-            _log.warning("%s: %d proteins were in an earlier store; kept once", path, n_repeated)
+            _log.warning(
+                "%s: %s also in an earlier store: kept once", path, counted(n_repeated, "protein")
+            )
         chosen.append(np.array(rows, np.int64))
     return chosen
 
@@ -280,52 +392,3 @@ def _blocks(costs: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         stop = min(max(fits, start + 1), start + _BLOCK_ROWS, len(costs))
         yield start, stop
         start = stop
-
-
-def iter_tsv_rows(store: EmbeddingStore) -> Iterator[list[str | int | float]]:
-    """Yield the rows of a table of embeddings: a header, then one row per protein.
-
-    The columns are ``protein_id``, ``length``, ``flags`` and ``e1`` to ``eD``; the numbers need
-    9 digits to read back as the same float32. An empty store yields the header only.
-    """
-    yield ["protein_id", "length", "flags", *(f"e{i}" for i in range(1, store.dim + 1))]
-    for rows, vectors in _blocks_to_export(store, 256):
-        facts = (store.ids[rows], store.lengths[rows].tolist(), store.flags[rows].tolist())
-        numbers = vectors.astype(np.float32, copy=False).tolist()
-        for id, length, flags, vector in zip(*facts, numbers, strict=True):
-            yield [id, length, flags, *vector]
-
-
-def export_npy(store: EmbeddingStore, path: str | Path) -> None:
-    """Write the embeddings ``(N, D)`` as a NumPy ``.npy`` file, in the float type of the store.
-
-    Rows are in the order of ``store.ids``. The file appears whole or not at all, and memory use
-    does not depend on N.
-
-    Raises
-    ------
-    ResourceError, UsageError
-        As `protclip_core.io.atomic.write_atomic`.
-    """
-    header = {
-        "descr": np.lib.format.dtype_to_descr(store.dtype),
-        "fortran_order": False,
-        "shape": (len(store), store.dim),
-    }
-    with open_atomic(path) as handle:
-        np.lib.format.write_array_header_1_0(handle, header)
-        for _, vectors in _blocks_to_export(store, _BLOCK_ROWS):
-            handle.write(vectors.tobytes())
-
-
-def _blocks_to_export(store: EmbeddingStore, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Yield rows and their vectors; at the end warn about those that are not finite."""
-    bad = 0
-    for start in range(0, len(store), size):
-        rows = slice(start, start + size)
-        vectors = store.read_stored(rows)
-        bad += int((~np.isfinite(vectors).all(axis=1)).sum())
-        yield rows, vectors
-    if bad:
-        what = f"{bad:,} of {len(store):,} vectors hold NaN or infinity"
-        _log.warning("%s: %s, and are exported as they are", store.path, what)

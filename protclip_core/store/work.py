@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.io.atomic import disk_error, fsync_folder
+from protclip_core.records import counted
 from protclip_core.store.spool import Spool
 from protclip_core.store.spool_file import SpoolFile
 
@@ -289,8 +290,8 @@ class Work(Spool):
         ).rowcount
         if kept:
             _log.warning(
-                "%s finished records of %s that the input does not name are kept",
-                f"{kept:,}",
+                "%s of %s kept that the input does not name",
+                counted(kept, "finished record"),
                 self.folder,
             )
         self._file.run("DROP TABLE earlier")
@@ -304,9 +305,9 @@ class Work(Spool):
         ]
         if bad:
             _log.warning(
-                "%s: the vectors of %s proteins do not match their sha256; they are computed again",
+                "%s: the vectors of %s do not match their sha256; they are computed again",
                 self.folder,
-                f"{len(bad):,}",
+                counted(len(bad), "protein"),
             )
             self._file.run_for_each("UPDATE sequences SET row = NULL WHERE key = ?", bad)
 

@@ -10,7 +10,7 @@ from itertools import islice
 from protclip_core.errors import InputError
 from protclip_core.io.fasta import InputSummary, read_fasta
 from protclip_core.progress import Progress
-from protclip_core.records import Failure
+from protclip_core.records import Failure, counted
 from protclip_core.store.spool import Spool
 
 __all__ = ["InputReport", "read_inputs"]
@@ -69,16 +69,11 @@ def read_inputs(
     if found.summary.unusual or found.summary.stops_stripped or found.summary.lowercase_records:
         _log.warning("%s", found.summary.describe())
     if found.summary.nucleotide_like:
-        count = found.summary.nucleotide_like
-        _log.warning(
-            "%s record%s like DNA or RNA", f"{count:,}", " looks" if count == 1 else "s look"
-        )
+        looks = counted(found.summary.nucleotide_like, "record looks", "records look")
+        _log.warning("%s like DNA or RNA", looks)
     if spool.num_repeated:
-        _log.warning(
-            "%s repeated records (same id, same sequence) are kept once: %s",
-            f"{spool.num_repeated:,}",
-            found.first_repeat,
-        )
+        what = counted(spool.num_repeated, "repeated record")
+        _log.warning("%s (same id, same sequence) kept once: %s", what, found.first_repeat)
     return found
 
 

@@ -12,19 +12,20 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from protclip_core.engines.local import OUT_OF_MEMORY, LocalEngine
 from protclip_core.errors import InputError, ModelError, ResourceError, UsageError
+from protclip_core.io.inputs import expand_inputs
 from protclip_core.models.info import ModelInfo, describe_model, require_protein_encoder
 from protclip_core.models.loading import load_model, resolve_device
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings, resolve_settings
 from protclip_core.progress import Progress
-from protclip_core.records import Failure, RecordFlag
+from protclip_core.records import Failure, RecordFlag, counted
 from protclip_core.store.spool import Spool, SpooledRecord
 from protclip_core.vector_spec import VectorSpec
 from protclip_core.vectors.embed_input import InputReport, read_inputs
@@ -226,6 +227,7 @@ def prepare(
     """
     info = describe_model(request.model)
     early = _check_options(request, info)
+    request = replace(request, inputs=expand_inputs(request.inputs))
     with spool as opened:
         on_error = "skip" if count_only else request.on_error
         found = read_inputs(request.inputs, opened, on_error, progress)
@@ -288,7 +290,7 @@ def _apply_long_policy(request: EmbedRequest, settings: EmbedSettings, spool: Sp
     count = spool.count_longer_than(limit)
     if count == 0:
         return
-    what = f"{count:,} protein{'s' if count > 1 else ''} of more than {limit:,} residues"
+    what = f"{counted(count, 'protein')} of more than {limit:,} residues"
     if request.long == "error":
         place, length = next(spool.longer_than(limit))
         raise InputError(

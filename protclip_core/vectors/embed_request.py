@@ -28,7 +28,8 @@ class EmbedRequest:
     inputs: Annotated[
         tuple[str, ...],
         Opt(
-            "FASTA files, plain or gz, bz2, zst, xz; '-', or nothing and a pipe: standard input.",
+            "FASTA files, plain or gz, bz2, zst, xz; folders of them; @FILE: the paths that FILE "
+            "lists, one a line; '-', or nothing and a pipe: standard input.",
             metavar="INPUT",
             argument=True,
             pipe=True,

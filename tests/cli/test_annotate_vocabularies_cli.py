@@ -49,7 +49,7 @@ def test_all_of_them_from_a_pipe(annotate, fasta, tmp_path):
         assert row["name"]
     assert {row["term"] for row in rows if row["aspect"] == "my"} == {"a", "b"}
     (warning,) = [line for line in done.err.splitlines() if line.startswith("warning: ")]
-    assert "my.txt, --label has no calibration for model protclip-mini" in warning
+    assert "my.txt and --label for model protclip-mini" in warning
     assert f"{len(rows)} terms of 4 of 4 proteins" in done.err
     # Alone, it is what it is together with others.
     assert annotate("--ec", "--top-k", "2", stdin=text).out == "".join(

@@ -161,7 +161,7 @@ def test_several_inputs_in_order(embed, fasta, tmp_path):
     done = embed("b.fa", "a.fa", "-", "-o", "x.h5", stdin=data)
     assert done.rc == 0
     assert read(tmp_path / "x.h5")[0] == ["b0", "b1", "a0", "a1", "a2"]
-    assert "warning: 2 repeated records (same id, same sequence) are kept once: " in done.err
+    assert "warning: 2 repeated records (same id, same sequence) kept once: " in done.err
     assert "<stdin>:record 1 (b0) repeats b.fa:record 1" in done.err
     one_error(embed("a.fa", "b.fa"), 2, "several inputs need a name", "-o OUT.h5")
 

@@ -63,7 +63,7 @@ def test_show(store, made):
     with EmbeddingStore.open(made) as opened:
         norm = float(np.linalg.norm(opened.get("p3")))
     assert float(table(done.out)[1]["norm"]) == pytest.approx(norm, rel=1e-6)
-    one_error(store("show", "x.h5", "zz"), 3, "x.h5: no protein 'zz' among its 30")
+    one_error(store("show", "x.h5", "zz"), 3, "x.h5", "'zz'", code="input.unknown_id")
 
 
 def test_verify(store, made, tmp_path):
@@ -187,3 +187,108 @@ def test_nothing_asked_shows_the_help_on_standard_error(protclip, arguments):
     done = protclip(*arguments)
     assert (done.rc, done.out) == (2, "")
     assert done.err.startswith("Usage: protclip ")
+
+
+def test_show_takes_accessions_where_they_are_unique(protclip, store, tiny_bundle, tmp_path):
+    (tmp_path / "x.fa").write_text(">sp|P1|A_X\nMKTAYIAK\n>sp|P2|B_X\nMSLLTEVE\n>tr|P2|C_X\nMKV\n")
+    assert protclip("embed", "x.fa", "--model", tiny_bundle, cwd=tmp_path).rc == 0
+    done = store("show", "x.h5", "P1", "sp|P2|B_X")
+    assert [row["protein_id"] for row in table(done.out)] == ["sp|P1|A_X", "sp|P2|B_X"]
+    one_error(store("show", "x.h5", "P2"), 3, "sp|P2|B_X, tr|P2|C_X", code="input.unknown_id")
+
+
+def test_list(store, made, tmp_path):
+    with EmbeddingStore.open(made) as opened:
+        expected = [(id, str(n), "") for id, n in zip(opened.ids, opened.lengths, strict=True)]
+    done = store("list", "x.h5")
+    rows = [(row["protein_id"], row["length"], row["flags"]) for row in table(done.out)]
+    assert (done.rc, done.err, rows) == (0, "", expected)
+    assert store("list", "x.h5", "-o", "ids.tsv").rc == 0
+    assert (tmp_path / "ids.tsv").read_text() == done.out
+
+
+@pytest.mark.parametrize("residues", [False, True])
+@pytest.mark.parametrize("layout", ["packed", "per-protein"])
+def test_subset_in_the_order_of_the_list(
+    protclip, store, tiny_bundle, fasta, tmp_path, layout, residues
+):
+    fasta(30)
+    also = ["--per-residue"] if residues else []
+    assert protclip("embed", "x.fa", "--model", tiny_bundle, *also, cwd=tmp_path).rc == 0
+    (tmp_path / "ids.txt").write_text("protein_id\tlength\np7\t1\n\np3\t2\np7\t3\n")
+    done = store("subset", "x.h5", "--ids", "ids.txt", "-o", "s.h5", "--layout", layout)
+    assert (done.rc, done.out, done.err) == (0, "", "s.h5: 2 proteins\n")
+    with EmbeddingStore.open(tmp_path / "x.h5") as a, EmbeddingStore.open(tmp_path / "s.h5") as b:
+        assert (b.ids, b.layout, b.per_residue) == (["p7", "p3"], layout, residues)
+        rows = [a.row("p7"), a.row("p3")]
+        assert (a.read(rows) == b.read(slice(None))).all()
+        assert (a.lengths[rows] == b.lengths).all() and (a.digests[rows] == b.digests).all()
+        if residues:
+            assert (a.residues("p3") == b.residues("p3")).all()
+        assert b.attributes["weights_sha256"] == a.attributes["weights_sha256"]
+        assert b.attributes["command"].startswith("protclip store subset x.h5")
+    assert store("verify", "s.h5").rc == 0
+
+
+def test_subset_with_ids_that_are_missing(store, made, tmp_path):
+    (tmp_path / "ids.txt").write_text("p1\nzz\nyy\np2\n")
+    done = store("subset", "x.h5", "--ids", "ids.txt", "-o", "s.h5")
+    assert (done.rc, (tmp_path / "s.h5").exists()) == (3, False)
+    assert done.err.splitlines()[-1].endswith("[input.unknown_id]")
+    done = store("subset", "x.h5", "--ids", "ids.txt", "-o", "s.h5", "--on-error", "skip")
+    assert done.rc == 6
+    assert "ids.txt:record 2 (zz)" in done.err and "ids.txt:record 3 (yy)" in done.err
+    with EmbeddingStore.open(tmp_path / "s.h5") as opened:
+        assert opened.ids == ["p1", "p2"]
+    one_error(
+        store("subset", "x.h5", "--ids", "-", "-o", "t.h5", stdin=b"zz\n"),
+        3,
+        "<stdin>:line 1",
+        code="input.unknown_id",
+    )
+    one_error(store("subset", "x.h5", "--ids", "-", "-o", "t.h5", stdin=b""), 3, code="input.empty")
+    one_error(store("subset", "x.h5", "--ids", "x.fa", "-o", "t.h5"), 3, code="input.other_format")
+    for refused in ("ids.txt", "x.h5"):
+        one_error(
+            store("subset", "x.h5", "--ids", "ids.txt", "-o", refused, "--overwrite"),
+            2,
+            code="usage.output_is_input",
+        )
+
+
+def test_export_of_residues(protclip, store, tiny_bundle, fasta, tmp_path):
+    fasta(5)
+    one_error(store("export", "x.h5", "--residues"), 4, code="model.not_found")
+    done = protclip("embed", "x.fa", "--model", tiny_bundle, "--per-residue", cwd=tmp_path)
+    assert done.rc == 0
+    with EmbeddingStore.open(tmp_path / "x.h5") as opened:
+        ids, lengths = opened.ids, opened.lengths
+        residues = np.concatenate([opened.residues(id) for id in ids])
+        vectors = opened.read(slice(None))
+    rows = table(store("export", "x.h5", "--residues").out)
+    assert [row["protein_id"] for row in rows] == list(np.repeat(ids, lengths))
+    assert [int(row["position"]) for row in rows] == [n + 1 for x in lengths for n in range(x)]
+    values = np.array([[row[f"e{i + 1}"] for i in range(64)] for row in rows], np.float32)
+    assert (values == residues).all()
+    assert store("export", "x.h5", "--residues", "-o", "r.npz").rc == 0
+    with np.load(tmp_path / "r.npz") as found:
+        assert found["ids"].tolist() == ids
+        assert (np.diff(found["offsets"]) == lengths).all()
+        assert (found["residues"] == residues).all()
+    assert store("export", "x.h5", "-o", "x.npz").rc == 0
+    with np.load(tmp_path / "x.npz") as found:
+        assert (found["ids"].tolist(), (found["embeddings"] == vectors).all()) == (ids, True)
+    one_error(store("export", "x.h5", "--residues", "-o", "r.npy"), 2, code="usage.output_suffix")
+    one_error(store("export", "x.h5", "--residues", "-o", "r.npz"), 2, code="usage.output_exists")
+
+
+def test_export_of_residues_that_a_store_lacks(store, made, tmp_path):
+    for more in ((), ("-o", "r.npz"), ("-o", "r.tsv")):
+        done = store("export", "x.h5", "--residues", *more)
+        one_error(done, 2, "x.h5", code="usage.no_residues")
+    assert not (tmp_path / "r.npz").exists() and not (tmp_path / "r.tsv").exists()
+
+
+def test_a_fasta_file_for_a_store_is_answered_with_embed(store, fasta):
+    fasta(2)
+    one_error(store("info", "x.fa"), 4, "x.fa", "protclip embed x.fa", code="model.not_hdf5")

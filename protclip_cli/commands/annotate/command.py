@@ -19,6 +19,7 @@ from protclip_cli.output import Output, begun, rows_form, target, write_rows
 from protclip_cli.terminal import Terminal, end_partial
 from protclip_core.errors import UsageError
 from protclip_core.options import OUTPUT, Opt, Overwrite
+from protclip_core.records import counted
 from protclip_core.tasks.annotate.request import AnnotateRequest
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def _tell_summary(annotation: Annotation, terminal: Terminal) -> None:
     ontology = annotation.index.ontology
     release = f"; GO release {annotation.index.release}" if ontology.is_go else ""
     terminal.tell(
-        f"{report.terms:,} terms of {report.with_terms:,} of {report.proteins:,} proteins "
+        f"{counted(report.terms, 'term')} of {report.with_terms:,} of "
+        f"{counted(report.proteins, 'protein')} "
         f"({annotation.rule}{release})"
     )

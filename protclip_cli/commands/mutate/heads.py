@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from protclip_cli.commands.mutate.score import end_unanswered
 from protclip_cli.output import Format, Results, Value, defined, write_rows
 from protclip_cli.terminal import Terminal
+from protclip_core.records import counted
 from protclip_core.tasks.mutate.request import FitRequest, PredictRequest
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def predict(terminal: Terminal, request: PredictRequest, results: Results) -> No
     rows = fitness.predictions(terminal.progress(to.screen))
     to.write(rows, PREDICT_COLUMNS, predicted_fitness="fitness")
     done = fitness.rows - fitness.unpredicted
-    terminal.tell(f"{done:,} of {fitness.rows:,} variants predicted")
+    terminal.tell(f"{done:,} of {counted(fitness.rows, 'variant')} predicted")
     if fitness.unpredicted:
         what = "not predicted, see column reason"
         end_unanswered(fitness.unpredicted, fitness.first_reasons, what)

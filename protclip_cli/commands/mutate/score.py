@@ -12,6 +12,7 @@ from protclip_cli.output import Results, Value, check_picture, write_json, write
 from protclip_cli.terminal import Terminal, inputs_or_pipe
 from protclip_core.errors import UsageError
 from protclip_core.options import OUTPUT, Opt
+from protclip_core.records import counted
 from protclip_core.report.figures import plot_form
 from protclip_core.tasks.mutate.request import MutateRequest
 
@@ -188,8 +189,8 @@ def _end(mutation: Mutation, terminal: Terminal) -> None:
     """Sum up, and end with the code for rows without a score."""
     report = mutation.report
     terminal.tell(
-        f"{report.scored:,} of {report.rows:,} variants scored by {mutation.request.method} of "
-        f"{' + '.join(mutation.models)}; no effect classes: no calibration"
+        f"{report.scored:,} of {counted(report.rows, 'variant')} scored by "
+        f"{mutation.request.method} of {' + '.join(mutation.models)}; no effect classes: no calibration"
     )
     if report.unscored:
         end_unanswered(report.unscored, report.first_reasons, "not scored, see column reason")
@@ -199,5 +200,5 @@ def end_unanswered(count: int, reasons: Iterable[str], what: str) -> None:
     """Name rows without an answer, and end with the code for it."""
     for reason in reasons:
         say(f"warning: {reason}")
-    say(f"warning: {count:,} variant{'s' if count > 1 else ''} {what}")
+    say(f"warning: {counted(count, 'variant')} {what}")
     raise SystemExit(EXIT_PARTIAL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from protclip_cli.boundary import EXIT_PARTIAL, say
 from protclip_cli.output import Results, begun
 from protclip_cli.terminal import Terminal
+from protclip_core.records import counted
 from protclip_core.tasks.similarity.request import EvaluateRequest
 
 COLUMNS = ("reference", "aspect", "method", "pairs", "proteins", "spearman", "low", "high")
@@ -36,5 +37,5 @@ def evaluate(terminal: Terminal, request: EvaluateRequest, results: Results) -> 
         for line in report.first_failures:
             say(f"warning: {line}")
         count = report.num_failures
-        say(f"warning: {count:,} pair{'s' if count > 1 else ''} or proteins left out")
+        say(f"warning: {counted(count, 'pair or protein', 'pairs or proteins')} left out")
         raise SystemExit(EXIT_PARTIAL)

@@ -17,7 +17,7 @@ from protclip_core.io.protein_names import ProteinNames
 from protclip_core.io.text_rows import Line, made_visible
 from protclip_core.io.variants.columns import Role, find_columns, holds_variant, role_of
 from protclip_core.io.variants.rows import RowParts
-from protclip_core.records import printable
+from protclip_core.records import counted, printable
 from protclip_core.variants import Variant, read_variant
 
 __all__ = ["Wanted", "table_parts"]
@@ -274,7 +274,7 @@ def _rows(
             continue
         yield _parts(row, fields, layout)
     if comments:
-        _log.warning("%s: passed over %s lines that start with '#'", name, f"{comments:,}")
+        _log.warning("%s: passed over %s starting with '#'", name, counted(comments, "line"))
 
 
 def _parts(row: RowParts, fields: list[str], layout: _Layout) -> RowParts:

@@ -27,7 +27,7 @@ from protclip_core.measure.calibration import LEAST_PROBABILITY, logit, sigmoid
 from protclip_core.measure.false_discovery import FalseDiscovery
 from protclip_core.ontology.terms import ASPECTS
 from protclip_core.progress import Progress, SilentProgress
-from protclip_core.records import printable
+from protclip_core.records import counted, printable
 from protclip_core.tasks.annotate.organisms import Organisms
 from protclip_core.tasks.annotate.report import AnnotateReport
 from protclip_core.tasks.annotate.request import AnnotateRequest
@@ -253,9 +253,8 @@ class Annotation:
         """Say once which proteins have no probabilities."""
         if self.report.outside and any(v.index.calibration for v in self.vocabularies):
             _log.warning(
-                "%d proteins have no probability: they are unlike those that probabilities were "
-                "fitted on (%s)",
-                self.report.outside,
+                "%s no probability: unlike the proteins that probabilities were fitted on (%s)",
+                counted(self.report.outside, "protein has", "proteins have"),
                 printable(self.report.first_outside, 120),
             )
 

@@ -15,7 +15,7 @@ from protclip_core.io.text_rows import is_decoded, made_visible
 from protclip_core.measure.calibration import logit
 from protclip_core.models.info import ModelInfo
 from protclip_core.ontology.slims import SlimMap, map_to_slim, read_slim
-from protclip_core.records import printable
+from protclip_core.records import counted, printable
 from protclip_core.tasks.annotate.request import AnnotateRequest
 from protclip_core.terms.index import GoIndex
 from protclip_core.terms.index_file import find_go_index
@@ -148,7 +148,7 @@ def _phrases_of(labels: Sequence[str]) -> list[Phrase]:
                 hint="use a UTF-8 locale",
             )
     if len(found) < len(labels):
-        _log.warning("%d labels are there twice, and taken once", len(labels) - len(found))
+        _log.warning("%s kept once", counted(len(labels) - len(found), "repeated label"))
     return [Phrase(label, label) for label in found]
 
 
@@ -170,9 +170,8 @@ def _refuse_uncalibrated(
                 hint="ask for the best of each aspect with --top-k",
             )
     _log.warning(
-        "%s has no calibration for model %s: no probabilities, the %d terms of the highest "
-        "cosine in each aspect are listed",
-        ", ".join(index.source for index in without),
+        "no calibration of %s for model %s, so no probabilities: the best %s of each aspect",
+        " and ".join(index.source for index in without),
         info.name,
-        request.top_k or DEFAULT_TOP_K,
+        counted(request.top_k or DEFAULT_TOP_K, "term"),
     )

@@ -19,7 +19,7 @@ from protclip_core.heads.targets import VALUES
 from protclip_core.io.labels import LabelTable, read_labels
 from protclip_core.measure.composition import COMPOSITION_WIDTH, composition
 from protclip_core.progress import Progress, SilentProgress
-from protclip_core.records import Failure
+from protclip_core.records import Failure, counted
 from protclip_core.report.head_report import Score, measure_all, say
 from protclip_core.tasks.classify.data import (
     LabelledProteins,
@@ -132,11 +132,11 @@ def _of_test(proteins: LabelledProteins, table: LabelTable) -> LabelledProteins:
             hint="take the column out to measure on all of them",
         )
     _log.warning(
-        "%s: measured on the test of column %r, %s of %s proteins",
+        "%s: measured on the test of column %r, %s of %s",
         where,
         table.split_column,
         f"{rows.sum():,}",
-        f"{len(rows):,}",
+        counted(len(rows), "protein"),
     )
     return proteins.take(rows)
 
@@ -162,7 +162,7 @@ def _unseen(
             where=request.labels,
             hint="give others, or measure nonetheless with --include-seen",
         )
-    _log.warning("%s of %s proteins are left out: the head was fitted on them", count, of)
+    _log.warning("%s of %s proteins left out: the head was fitted on them", count, of)
     return proteins.take(~seen), int(seen.sum())
 
 

@@ -16,7 +16,7 @@ from protclip_core.errors import UsageError
 from protclip_core.heads import load_head
 from protclip_core.heads.targets import VALUES
 from protclip_core.progress import Progress, SilentProgress
-from protclip_core.records import Failure
+from protclip_core.records import Failure, counted
 from protclip_core.tasks.classify.request import PredictRequest
 from protclip_core.vectors.source import open_vectors
 
@@ -155,9 +155,9 @@ class Predicting:
 
         if self.outside:
             _log.warning(
-                "%s of %s proteins are unlike those the head was fitted on: no answer for them",
+                "no answer for %s of %s: unlike the proteins the head was fitted on",
                 f"{self.outside:,}",
-                f"{self.proteins:,}",
+                counted(self.proteins, "protein"),
             )
 
     def _corrected(self, said: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

@@ -12,10 +12,17 @@ import numpy as np
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.folds import deal, group_numbers, strata
+<<<<<<< HEAD
 from protclip_core.heads.targets import CLASSES, Targets
 from protclip_core.io.clusters import COVERAGE, IDENTITY, connected, similar_groups, some_aligner
 from protclip_core.io.labels import SPLITS, LabelTable
 from protclip_core.records import printable
+=======
+from protclip_core.heads.targets import Targets
+from protclip_core.io.clusters import COVERAGE, IDENTITY, similar_groups, some_aligner
+from protclip_core.io.labels import SPLITS
+from protclip_core.records import counted
+>>>>>>> w2-tests
 from protclip_core.tasks.classify.data import LabelledProteins
 
 __all__ = ["SPLIT_KINDS", "TEST", "TRAIN", "VALID", "Split", "split_proteins"]
@@ -220,8 +227,8 @@ def _by_column(
     told = "no sequence stands in two parts"
     if torn.any():
         told = (
-            f"{int(torn.sum()):,} proteins are left out of train and valid, because their "
-            "sequences stand in a part that is measured on"
+            f"{counted(int(torn.sum()), 'protein')} left out of train and valid: the same "
+            "sequence is in a part that is measured on"
         )
         _log.warning("%s", told)
     return np.where(torn, DROPPED, parts), (told,)
@@ -229,7 +236,8 @@ def _by_column(
 
 def _repeats(sequences: np.ndarray) -> str:
     repeated = len(sequences) - len(np.unique(sequences))
-    return f"{repeated:,} proteins repeat the sequence of another, and are in its part"
+    what = counted(repeated, "protein has", "proteins have")
+    return f"{what} the sequence of another, and the same part"
 
 
 def _kinship(kind: str) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from protclip_core.records import counted
 from protclip_core.tasks.doctor.checks import OK, WARN, Check, gigabytes
 
 __all__ = ["available_memory", "machine_checks"]
@@ -31,7 +32,9 @@ def machine_checks() -> Iterator[Check]:
         status=OK,
         found=f"{processor_name()}, {usable} of {cores} cores usable"
         + (f" ({', '.join(flags)})" if flags else ""),
-        advice="a CPU quota or affinity holds cores back" if usable < cores else "",
+        advice="limited by affinity, a CPU quota, OMP_NUM_THREADS or SLURM_CPUS_PER_TASK"
+        if usable < cores
+        else "",
     )
     kernels = choose_cpu_kernels()
     yield Check(
@@ -50,7 +53,7 @@ def machine_checks() -> Iterator[Check]:
     yield Check(
         name="threads",
         status=OK,
-        found=f"{usable} workers of one thread each for embed; PyTorch itself uses "
+        found=f"{counted(usable, 'worker')} of one thread each for embed; PyTorch itself uses "
         f"{torch.get_num_threads()} (OMP_NUM_THREADS={variable})",
     )
     yield from _gpus()

@@ -13,7 +13,7 @@ import numpy as np
 from protclip_core._version import __version__
 from protclip_core.io.atomic import write_atomic
 from protclip_core.io.input_summary import InputSummary
-from protclip_core.records import RecordFlag, printable
+from protclip_core.records import RecordFlag, counted, printable
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.spool import Spool, SpooledRecord
 from protclip_core.store.work import Work
@@ -125,13 +125,11 @@ def _account(blocks: _Blocks, earlier: EmbeddingStore | None) -> tuple[str, Inpu
         kept += record.key < 0
         found += earlier is not None and record.id in earlier
     if earlier is not None and kept:
-        _log.warning(
-            "%s records of %s that the input does not name are kept", f"{kept:,}", earlier.path
-        )
+        what = counted(kept, "record")
+        _log.warning("%s of %s kept that the input does not name", what, earlier.path)
     if earlier is not None and (lost := len(earlier) - found):
-        what = f"{lost:,} record{' of' if lost == 1 else 's of'} {earlier.path}"
-        how = "is" if lost == 1 else "are"
-        _log.warning("%s %s left out now, since the input's record of that id failed", what, how)
+        what = f"{counted(lost, 'record')} of {earlier.path}"
+        _log.warning("%s left out now, since the input's record of that id failed", what)
     return digest.hexdigest(), summary
 
 

@@ -11,6 +11,7 @@ from protclip_core.engines.local import LocalEngine, Problem
 from protclip_core.errors import UsageError
 from protclip_core.models.protein import Embedded
 from protclip_core.progress import Progress
+from protclip_core.records import counted
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.spool import PendingSequence
 from protclip_core.store.work import Work
@@ -35,7 +36,7 @@ def compute_parts(
         work.mark_stored(earlier.digests)
     report.reused = work.count_done()
     if report.reused:
-        _log.info("%s finished sequences are reused", f"{report.reused:,}")
+        _log.info("%s reused", counted(report.reused, "finished sequence"))
     pending, residues = work.count_pending()
     progress.start("embedding", residues, "residues")
     started = time.perf_counter()

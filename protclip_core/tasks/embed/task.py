@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import check_writable_target, file_lock, require_space
+from protclip_core.io.inputs import expand_inputs
 from protclip_core.io.outputs import check_outputs, lock_name
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.store.reader import EmbeddingStore
@@ -63,6 +65,7 @@ def embed_to_store(request: EmbedRequest, progress: Progress | None = None) -> E
     progress = progress or SilentProgress()
     output = request.output
     assert output is not None
+    request = replace(request, inputs=expand_inputs(request.inputs))
     with prepare(request, progress, _claimed(request, output)) as run:
         work = run.spool
         assert isinstance(work, Work)

@@ -18,6 +18,7 @@ from protclip_core.io.fasta import read_fasta
 from protclip_core.io.streams import open_input, source_name
 from protclip_core.io.variants.columns import Role, role_of
 from protclip_core.io.variants.files import Form, ProteinNames, VariantRow, read_variants
+from protclip_core.records import counted
 from protclip_core.variants import Change, Kind, Variant, best_offset
 from protclip_core.variants.residues import LETTERS, NUM_STANDARD
 
@@ -107,7 +108,8 @@ class Proteins:
                 repeated += 1
         repeated -= len(self.sequences)
         if repeated:
-            _log.warning("%d repeated records (same id, same sequence) are kept once", repeated)
+            what = counted(repeated, "repeated record")
+            _log.warning("%s (same id, same sequence) kept once", what)
         self.names = ProteinNames(self.sequences)
 
     def __len__(self) -> int:
@@ -187,10 +189,10 @@ def match_rows(
         matched.append(asked)
     if others := sum("other-sequence" in asked.flags for asked in matched):
         _log.warning(
-            "%s: %s variants make another sequence than their row gives: they are scored as they"
-            " are written (flag other-sequence)",
+            "%s: %s another sequence than given in the same row; scored as written "
+            "(flag other-sequence)",
             source_name(path),
-            f"{others:,}",
+            counted(others, "variant makes", "variants make"),
         )
     _suggest_offset(matched, offset)
     return matched

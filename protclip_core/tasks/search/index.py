@@ -27,6 +27,7 @@ from protclip_core.errors import ResourceError, UsageError
 from protclip_core.io.atomic import file_lock, open_temp, publish, require_space, write_atomic
 from protclip_core.measure.nearest import Nearest, Neighbours, nearest, usable_rows
 from protclip_core.progress import Progress
+from protclip_core.records import counted
 from protclip_core.store.format import USER_BLOCK, UserBlock
 from protclip_core.tasks.search.queries import Queries
 from protclip_core.vectors.store_model import StoreVectors
@@ -162,7 +163,7 @@ def _build(vectors: StoreVectors, path: Path, progress: Progress) -> _Card:
         )
     dim, cells = sample.shape[1], min(_cells(n), max(1, len(sample) // 39))
     require_space(path, n * (dim + 8) + 4 * cells * dim + (1 << 20))
-    _log.warning("%s: building this index once, from %s proteins", path, f"{n:,}")
+    _log.warning("%s: building this index once, from %s", path, counted(n, "protein"))
     index = faiss.IndexIVFScalarQuantizer(
         faiss.IndexFlatIP(dim),
         dim,

@@ -20,7 +20,7 @@ from protclip_core.errors import InputError, UsageError
 from protclip_core.io.phrases import Phrase, read_phrases
 from protclip_core.measure.nearest import Nearest, Neighbours, block_rows, nearest, usable_rows
 from protclip_core.progress import Progress, SilentProgress
-from protclip_core.records import printable
+from protclip_core.records import counted, printable
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.search.index import choose_backend, search_index
 from protclip_core.tasks.search.queries import Queries, protein_queries, read_texts
@@ -275,7 +275,7 @@ def _tell_left_out(store: AnyStore, count: int, first: int) -> None:
     _log.warning(
         "%s: %s left out, whose vector is zero or not finite (%s%s)",
         store.path,
-        "1 protein" if count == 1 else f"{count:,} proteins",
+        counted(count, "protein"),
         id,
         "" if count == 1 else " is the first",
     )
@@ -286,4 +286,4 @@ def _tell_without_hits(without: int, count: int, min_cosine: float | None) -> No
         what = f"{without:,} of {count:,} queries" if count > 1 else "the query"
         _log.warning("%s found nothing of cosine %g or more", what, min_cosine)
     elif without:
-        _log.warning("%s of %s queries found nothing", f"{without:,}", f"{count:,}")
+        _log.warning("%s of %s found nothing", f"{without:,}", counted(count, "query", "queries"))

@@ -207,12 +207,26 @@ def test_leaving_early_ends_the_workers(tiny_model):
 
 def test_usable_cores_follows_affinity_and_quota(monkeypatch, tmp_path):
     monkeypatch.setattr(batching.os, "sched_getaffinity", lambda _pid: set(range(6)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     quota = tmp_path / "cpu.max"
     monkeypatch.setattr(batching, "Path", lambda _path: quota)
     assert usable_cores() == 6
     for text, cores in [("max 100000", 6), ("250000 100000", 2), ("50000 100000", 1), ("x", 6)]:
         quota.write_text(text)
         assert usable_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("omp", "slurm", "cores"),
+    [("1", "", 1), ("", "2", 2), ("4", "2", 2), ("3,2", "", 3), ("64", "", 6), ("0", "x", 6)],
+)
+def test_usable_cores_follows_the_scheduler(monkeypatch, tmp_path, omp, slurm, cores):
+    monkeypatch.setattr(batching.os, "sched_getaffinity", lambda _pid: set(range(6)), raising=False)
+    monkeypatch.setattr(batching, "Path", lambda _path: tmp_path / "none")
+    monkeypatch.setenv("OMP_NUM_THREADS", omp)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", slurm)
+    assert usable_cores() == cores
 
 
 def test_memory_settings_take_effect_where_glibc_is():

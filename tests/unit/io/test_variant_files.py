@@ -173,7 +173,7 @@ def test_what_was_detected_is_logged(read, caplog):
     read("Entry\tscore\tHGVS.p\n# a note\nP1\t1\tp.Ala42Gly\n")
     assert [message.split(": ", 1)[1] for message in caplog.messages] == [
         "tab-separated table with a header: variant in column 'HGVS.p', protein in column 'Entry'",
-        "passed over 1 lines that start with '#'",
+        "passed over 1 line starting with '#'",
     ]
     caplog.clear()
     read("what,score\nA42G,0.53\n")

@@ -92,10 +92,10 @@ def test_every_line_is_taken_or_counted(tmp_path, caplog):
     assert counted == found.lines == len(lines)
     for said in (
         "2 of 11 lines cannot be used, the first: ",
-        "1 lines of 1 alternative ids in GO release 2024-01-17 read as the terms they stand for",
+        "1 line of 1 alternative id in GO release 2024-01-17 read as the terms they stand for",
         "2 lines of 2 obsolete ids in GO release 2024-01-17 left out: GO:0000011, GO:0000020",
-        "1 lines of 1 unknown ids in GO release 2024-01-17 left out: GO:0007777",
-        "1 lines with NOT left out, the first: P4 GO:0000005",
+        "1 line of 1 unknown id in GO release 2024-01-17 left out: GO:0007777",
+        "1 line with NOT left out, the first: P4 GO:0000005",
     ):
         assert said in caplog.text
 

@@ -71,7 +71,7 @@ def test_terms_come_with_their_ancestors_and_without_roots(tmp_path, caplog):
         wanted = ontology.propagate(numbers, roots=False).tolist()
         got = found.terms[found.offsets[place] : found.offsets[place + 1]]
         assert np.sort(got).tolist() == wanted
-    assert "x.fa: 3 of 5 proteins are annotated in" in caplog.text
+    assert "x.fa: 3 of 5 proteins annotated in" in caplog.text
 
 
 def test_a_protein_that_is_there_twice_counts_once(tmp_path, caplog):

@@ -62,7 +62,7 @@ def test_a_slim_is_an_obo_file_or_a_list(tmp_path, caplog):
                     "GO:0000009\nGO:0000011\nGO:7777777\n")  # fmt: skip
     found = {ontology.ids[term] for term in read_slim(path, ontology)}
     assert found == {go_id(12), go_id(2), go_id(1)}
-    assert "2 of 6 terms are obsolete or unknown in release 2024-01-17" in caplog.text
+    assert "2 of 6 terms obsolete or unknown in release 2024-01-17" in caplog.text
     assert "GO:0000011, GO:7777777" in caplog.text
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import ModelError, ProtclipError
+from protclip_core.store.export import export_npy, iter_tsv_rows
 from protclip_core.store.format import attributes_sha256, ids_sha256
 from protclip_core.store.reader import EmbeddingStore
-from protclip_core.store.tools import export_npy, iter_tsv_rows, merge_stores, verify_store
+from protclip_core.store.tools import merge_stores, verify_store
 
 IDS = ["a", "b", "c"]
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import BusyError, InputError, ModelError, UsageError
+from protclip_core.store.export import export_npy, iter_tsv_rows
 from protclip_core.store.format import USER_BLOCK, UserBlock, id_to_key, key_to_id
 from protclip_core.store.reader import EmbeddingStore
-from protclip_core.store.tools import export_npy, iter_tsv_rows, merge_stores, verify_store
+from protclip_core.store.tools import merge_stores, verify_store
 from protclip_core.store.writer import StoreWriter
 
 DIM = 8
@@ -402,7 +403,7 @@ def test_merge(tmp_path, layout, per_residue, caplog):
     a = save(tmp_path / "a.h5", first, attributes={**ATTRIBUTES, "input": "x"}, layout=layout)
     b = save(tmp_path / "b.h5", second, attributes={**ATTRIBUTES, "input": "y"})
     assert merge_stores([a, b], a, attributes={"command": "merge"}, layout=layout) == 4
-    assert "1 proteins were in an earlier store" in caplog.text
+    assert "1 protein also in an earlier store" in caplog.text
     assert verify_store(a) == []
     with EmbeddingStore.open(a) as store:
         assert store.ids == ["a", "b", "c", "d"]

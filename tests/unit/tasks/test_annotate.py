@@ -333,7 +333,7 @@ def test_without_a_calibration_cosines_are_listed(bundle, stores, tmp_path, capl
     path = tmp_path / "bare.npz"
     write_go_index(index_of(bundle, calibrated=False), path)
     found, annotation = run(stores["joint"], model=bundle, go_index=path, top_k=2)
-    assert "has no calibration for model dual: no probabilities, the 2 terms" in caplog.text
+    assert "for model dual, so no probabilities: the best 2 terms" in caplog.text
     for protein in found:
         assert [one.rank for one in protein.terms] == [1, 2] * 3
         assert all(one.probability is None for one in protein.terms)

@@ -204,7 +204,7 @@ def test_it_is_said_who_has_no_homolog(place, on_path, caplog):
     on_path()
     run(place)
     assert "4 of 7 proteins have no annotated relative" in caplog.text
-    assert "9 of 10 proteins are annotated in" in caplog.text
+    assert "9 of 10 proteins annotated in" in caplog.text
 
 
 def test_the_best_of_each_aspect_and_a_false_discovery_rate(place, on_path):

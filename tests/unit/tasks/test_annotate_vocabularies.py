@@ -130,8 +130,8 @@ def test_labels_and_files_are_compared_by_cosine(run, bundle, proteins, tmp_path
     labels = ("zinc", "kinase", "of  the zinc", "kinase")
     with caplog.at_level(logging.WARNING):
         found, annotation = run(vocabulary_files=(str(file),), labels=labels)
-    assert "1 labels are there twice" in caplog.text
-    assert "has no calibration for model dual: no probabilities" in caplog.text
+    assert "1 repeated label kept once" in caplog.text
+    assert "for model dual, so no probabilities" in caplog.text
     assert [v.name for v in annotation.vocabularies] == ["my", "LABEL"]
     sequences = [sequence for _, sequence in random_proteins(20, seed=4)]
     model = load_model(str(bundle), device="cpu")

@@ -129,7 +129,7 @@ def test_equal_sequences_are_on_one_side_and_what_was_seen_is_known(run, classes
     assert np.isin(keys, seen).sum() == report.counts[0]
     (line, _kin) = report.split.leakage
     repeated = len(PROTEINS) - len(set(keys.tolist()))
-    assert line.startswith(f"{repeated} proteins repeat the sequence") and repeated > 0
+    assert line.startswith(f"{repeated} proteins have the sequence of another") and repeated > 0
     request = {"labels": classes, "inputs": (str(place / "x.h5"),), "head": tmp_path / "x.head"}
     fresh = evaluate(EvaluateRequest(**request, sequences=str(place / "x.fa"), resamples=0))
     assert fresh.seen == report.counts[0] and len(fresh.truth) == report.counts[2]
