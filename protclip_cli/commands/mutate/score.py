@@ -190,7 +190,8 @@ def _end(mutation: Mutation, terminal: Terminal) -> None:
     report = mutation.report
     terminal.tell(
         f"{report.scored:,} of {counted(report.rows, 'variant')} scored by "
-        f"{mutation.request.method} of {' + '.join(mutation.models)}; no effect classes: no calibration"
+        f"{mutation.request.method} of {' + '.join(mutation.models)}; "
+        "no effect classes: no calibration"
     )
     if report.unscored:
         end_unanswered(report.unscored, report.first_reasons, "not scored, see column reason")

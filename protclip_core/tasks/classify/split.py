@@ -12,17 +12,10 @@ import numpy as np
 
 from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.folds import deal, group_numbers, strata
-<<<<<<< HEAD
 from protclip_core.heads.targets import CLASSES, Targets
 from protclip_core.io.clusters import COVERAGE, IDENTITY, connected, similar_groups, some_aligner
 from protclip_core.io.labels import SPLITS, LabelTable
-from protclip_core.records import printable
-=======
-from protclip_core.heads.targets import Targets
-from protclip_core.io.clusters import COVERAGE, IDENTITY, similar_groups, some_aligner
-from protclip_core.io.labels import SPLITS
-from protclip_core.records import counted
->>>>>>> w2-tests
+from protclip_core.records import counted, printable
 from protclip_core.tasks.classify.data import LabelledProteins
 
 __all__ = ["SPLIT_KINDS", "TEST", "TRAIN", "VALID", "Split", "split_proteins"]
