@@ -148,8 +148,11 @@ def test_refusals(annotate, protclip, dual, tmp_path):
     one_error(annotate("x.fa", "--plot", "x"), 2, "without an ending")
     one_error(annotate("x.fa", "--plot", "no/x.png"), 2, "no")
     one_error(annotate("x.fa", *png), 2, "--protein 'p0'", code="usage.several_proteins")
-    missing = annotate("x.fa", *png, "--protein", "p99")
-    assert missing.rc == 3 and missing.err.endswith(" [input.unknown_protein]\n")
+    for given in (("x.fa",), ("x.fa", "--explain"), ("-",), ("x.fa", "--format", "gaf")):
+        stdin = (tmp_path / "x.fa").read_bytes()
+        missing = annotate(*given, *png, "--protein", "p99", stdin=stdin)
+        assert (missing.rc, missing.out) == (3, "")
+        assert missing.err.splitlines()[-1].endswith("[input.unknown_protein]")
     (tmp_path / "there.png").write_text("kept")
     one_error(annotate("one.fa", "--plot", "there.png"), 2, "there.png", code="usage.output_exists")
     assert (tmp_path / "there.png").read_text() == "kept"

@@ -91,12 +91,18 @@ class Explaining:
     def proteins(self, annotation: Annotation, progress: Progress) -> Iterator[ProteinTerms]:
         """Yield what `Annotation.proteins` does, and keep the residues.
 
+        Nothing is yielded before the protein to draw is found, so that an error leaves no rows
+        behind; until then memory holds the terms of all proteins before it.
+
         Raises
         ------
+        InputError
+            The protein to draw is not in the input.
         UsageError
-            Several proteins, and no name for the picture.
+            Several proteins, and no name for the picture; or no term of it is listed.
         """
         from protclip_core.tasks.annotate.explain import explained_proteins
+        from protclip_core.tasks.annotate.plot import check_drawable
 
         only = None if self.columns else self.protein
         proteins: Iterable[ExplainedProtein] = explained_proteins(annotation, progress, only=only)
@@ -110,13 +116,26 @@ class Explaining:
                     hint=f"name it, as in --protein '{first[0].protein_id}'",
                 )
             proteins = chain(first, proteins)
+        waiting: list[ProteinTerms] = []
         for one in proteins:
             if self.plot is not None and self.protein in (None, one.protein_id):
+                check_drawable(self.plot, one)
                 self._drawn = one
             for found, residues in zip(one.found, one.residues):
                 if self.columns:
                     self._waiting.extend(residues)
-                yield found
+                waiting.append(found)
+            if self.plot is None or self._drawn is not None:
+                yield from waiting
+                waiting.clear()
+        if self.plot is not None and self._drawn is None:
+            named = "no protein" if self.protein is None else f"no protein {self.protein!r}"
+            raise InputError(
+                f"{named} was annotated, so there is none to draw",
+                code="input.unknown_protein",
+                where=str(self.plot),
+                hint="give the id as the first column has it",
+            )
 
     def add_to(self, rows: Iterable[dict[str, Value]]) -> Iterator[dict[str, Value]]:
         """Add the columns to the rows of the terms of `proteins`, in their order."""
@@ -135,22 +154,12 @@ class Explaining:
 
         Raises
         ------
-        InputError
-            The protein is not in the input.
         UsageError, ResourceError
             As `protclip_core.tasks.annotate.plot.save_plot`.
         """
-        if self.plot is None:
+        if self.plot is None or self._drawn is None:
             return
         from protclip_core.tasks.annotate.plot import save_plot
 
-        if self._drawn is None:
-            named = "no protein" if self.protein is None else f"no protein {self.protein!r}"
-            raise InputError(
-                f"{named} was annotated, so there is none to draw",
-                code="input.unknown_protein",
-                where=str(self.plot),
-                hint="give the id as the first column has it",
-            )
         ontologies = [vocabulary.index.ontology for vocabulary in annotation.vocabularies]
         save_plot(self.plot, self._drawn, ontologies, model=annotation.info.name)

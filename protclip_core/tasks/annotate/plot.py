@@ -68,6 +68,23 @@ class Track:
     residues: TermResidues
 
 
+def check_drawable(path: Path, protein: ExplainedProtein) -> None:
+    """Refuse a protein of which nothing can be drawn.
+
+    Raises
+    ------
+    UsageError
+        It has no listed term.
+    """
+    if all(own is None for residues in protein.residues for own in residues):
+        raise UsageError(
+            f"no term is listed for {protein.protein_id}, so there is nothing to draw",
+            code="usage.nothing_to_draw",
+            where=str(path),
+            hint="list its best terms with --top-k 3",
+        )
+
+
 def tracks_of(protein: ExplainedProtein, ontologies: Sequence[Ontology]) -> list[Track]:
     """Choose what is drawn of a protein: its terms, or the best of them where there are many.
 
@@ -130,13 +147,7 @@ def save_plot(
     """
     form = plot_form(path)
     tracks = tracks_of(protein, ontologies)
-    if not tracks:
-        raise UsageError(
-            f"no term is listed for {protein.protein_id}, so there is nothing to draw",
-            code="usage.nothing_to_draw",
-            where=str(path),
-            hint="list its best terms with --top-k 3",
-        )
+    check_drawable(path, protein)
     caption = f"{len(protein.sequence):,} residues"
     listed = sum(len(part.terms) for part in protein.found)
     if len(tracks) < listed:
