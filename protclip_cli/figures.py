@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from protclip_core.report.head_report import Score
 
 __all__ = [
+    "CLASS_COLUMNS",
     "SCORE_COLUMNS",
     "Curves",
+    "PerClass",
     "check_folder",
+    "class_rows",
     "draw",
     "score_rows",
     "tell_prevalence",
@@ -29,6 +32,16 @@ __all__ = [
 ]
 
 SCORE_COLUMNS = ("predictor", "metric", "value", "low", "high", "part", "proteins")
+#: With figures of each class.
+CLASS_COLUMNS = (*SCORE_COLUMNS, "label", "predicted")
+PerClass = Annotated[
+    bool,
+    Opt(
+        "Also give precision, recall, F1 and support of each class, and the confusion matrix.",
+        "--per-class",
+        panel=OUTPUT,
+    ),
+]
 Curves = Annotated[
     Path | None,
     Opt(
@@ -51,6 +64,24 @@ def score_rows(scores: Iterable[Score]) -> Iterator[dict[str, Value]]:
             "high": defined(score.estimate.high),
             "part": score.part,
             "proteins": score.proteins,
+        }
+
+
+def class_rows(truth: Targets, said: np.ndarray, part: str) -> Iterator[dict[str, Value]]:
+    """Give a row of `CLASS_COLUMNS` for each figure of a class; a regression has none."""
+    from protclip_core.report.per_class import figures_per_class
+
+    if truth.task == "values":
+        return
+    for one in figures_per_class(truth, said):
+        yield {
+            "predictor": "head",
+            "metric": one.metric,
+            "value": defined(one.value),
+            "part": part,
+            "proteins": len(truth),
+            "label": one.label,
+            "predicted": one.predicted,
         }
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from protclip_cli.figures import (
+    CLASS_COLUMNS,
     SCORE_COLUMNS,
     Curves,
+    PerClass,
     check_folder,
+    class_rows,
     draw,
     score_rows,
     tell_prevalence,
     tell_thresholds,
 )
 from protclip_cli.groups import Entry, new_group
-from protclip_cli.output import Format, Results, begun, write_rows
+from protclip_cli.output import Format, Results, Value, begun, write_rows
 from protclip_cli.terminal import Terminal, end_partial
 from protclip_core.records import counted
 from protclip_core.tasks.classify.request import EvaluateRequest, FitRequest, PredictRequest
@@ -22,11 +27,17 @@ from protclip_core.tasks.classify.request import EvaluateRequest, FitRequest, Pr
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from protclip_core.tasks.classify.evaluate import EvaluateReport
     from protclip_core.tasks.classify.fit import FitReport
 
 
 def fit(
-    terminal: Terminal, request: FitRequest, *, plot: Curves = None, format: Format = "auto"
+    terminal: Terminal,
+    request: FitRequest,
+    *,
+    per_class: PerClass = False,
+    plot: Curves = None,
+    format: Format = "auto",
 ) -> None:
     """Fit a head to labels, and measure it next to baselines."""
     from protclip_core.tasks.classify.fit import fit as run
@@ -34,7 +45,7 @@ def fit(
     read = (request.labels, *request.inputs, request.sequences)
     check_folder(plot, read, is_regression=request.task == "regression")
     report = run(request, terminal.progress())
-    write_rows(score_rows(report.scores), SCORE_COLUMNS, format)
+    write_rows(*_figures(report, per_class=per_class), format)
     _tell_fit(report, request.output, terminal)
     if plot is not None:
         title = f"{request.output.name}, {report.scores[0].part}"
@@ -62,7 +73,12 @@ def predict(terminal: Terminal, request: PredictRequest, results: Results) -> No
 
 
 def evaluate(
-    terminal: Terminal, request: EvaluateRequest, *, plot: Curves = None, results: Results
+    terminal: Terminal,
+    request: EvaluateRequest,
+    *,
+    per_class: PerClass = False,
+    plot: Curves = None,
+    results: Results,
 ) -> None:
     """Measure a head on labels that it has not seen."""
     from protclip_core.tasks.classify.evaluate import evaluate as run
@@ -71,11 +87,22 @@ def evaluate(
     check_folder(plot, read)
     to = results.target(*read)
     report = run(request, terminal.progress())
-    to.write(score_rows(report.scores), SCORE_COLUMNS)
+    to.write(*_figures(report, per_class=per_class))
     if plot is not None:
         title = f"{request.head.name}, {request.labels}"
         draw(plot, report.truth, report.said, title, terminal)
     end_partial(report.num_failures, report.first_failures)
+
+
+def _figures(
+    report: FitReport | EvaluateReport, *, per_class: bool
+) -> tuple[Iterator[dict[str, Value]], tuple[str, ...]]:
+    """Give rows of figures and their columns."""
+    rows = score_rows(report.scores)
+    if not per_class:
+        return rows, SCORE_COLUMNS
+    of_classes = class_rows(report.truth, report.said["head"], report.scores[0].part)
+    return chain(rows, of_classes), CLASS_COLUMNS
 
 
 def _tell_fit(report: FitReport, output: Path, terminal: Terminal) -> None:

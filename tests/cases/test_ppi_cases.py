@@ -104,6 +104,26 @@ CLASSIFY = [
         said=("task: labels", "head of 5 labels"),
     ),
     Case(
+        "38",
+        fit("l75.tsv", "--split random --per-class"),
+        said=(
+            "head\tsupport\t5\t\t\ttest\t14\tExtracellular\t",
+            "head\tconfusion\t5\t\t\ttest\t14\tExtracellular\tExtracellular",
+        ),
+    ),
+    Case(
+        "38-evaluate",
+        fit("l75.tsv", "--split random") + " && classify evaluate l75.tsv l75.h5 --head h.head "
+        "--resamples 0 --include-seen --per-class",
+        said=("head\tsupport\t22\t\t\ttest\t75\tNucleus\t",),
+    ),
+    Case(
+        "38-regression",
+        fit("c23_values_some_missing.tsv", "--task regression --split random --per-class"),
+        said=("spearman",),
+        unsaid=("precision",),
+    ),
+    Case(
         "40",
         fit("l75.tsv", vectors="c40_uniprot_per-protein.h5"),
         4,
