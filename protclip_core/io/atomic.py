@@ -85,6 +85,8 @@ def open_atomic(path: str | Path) -> Iterator[BinaryIO]:
             except OSError as error:
                 # Any other error of the block may concern another file: it goes out as it came.
                 if error.errno in _FULL:
+                    with suppress(OSError):  # what waits in the buffer has no room either
+                        handle.close()
                     raise disk_error(error, target) from error
                 raise
             # While it is open, it is locked: nobody takes it for the file of a killed writer.

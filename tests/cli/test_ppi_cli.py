@@ -367,3 +367,12 @@ def test_what_two_groups_need(ppi, two_groups, tmp_path):
     assert "1 line left out" in skipped.err
     same = ppi("predict", "--bipartite", one, bad, "--on-error", "skip")
     assert same.rc == 6 and len(table(same.out)) == 9  # equal records are one protein
+
+
+@pytest.mark.parametrize("name", ["o.tsv", "o.tsv.gz"])
+def test_a_full_disk_is_said_of_the_file(ppi, tmp_path, name):
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+    given = ("--embeddings", "x.h5", "--head", "x.head", "-o", tmp_path / name)
+    done = ppi("predict", "--all", *given, prelude=limit)
+    one_error(done, 5, str(tmp_path / name), code="resource.disk_full")
+    assert not list(tmp_path.iterdir())
