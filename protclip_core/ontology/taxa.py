@@ -22,7 +22,15 @@ from protclip_core.ontology.ontology import Ontology
 __all__ = ["Organism", "eukaryotic_components", "organism_of"]
 
 #: Nucleus, endoplasmic reticulum, mitochondrion, Golgi apparatus, endosome, cilium, plastid.
-_EUKARYOTIC = "GO:0005634 GO:0005783 GO:0005739 GO:0005794 GO:0005768 GO:0005929 GO:0009536"
+#: Their main parts follow, as not every index has the part_of edges of GO: nucleoplasm, lumen,
+#: envelope, membrane, chromosome, nucleolus, body and pore of the nucleus; membranes, envelope and
+#: matrix of mitochondria; membranes and lumen of the others.
+_EUKARYOTIC = """
+GO:0005634 GO:0005783 GO:0005739 GO:0005794 GO:0005768 GO:0005929 GO:0009536
+GO:0005654 GO:0031981 GO:0005635 GO:0031965 GO:0000228 GO:0005730 GO:0016604 GO:0005643
+GO:0005740 GO:0031966 GO:0005743 GO:0005741 GO:0005759
+GO:0005789 GO:0005788 GO:0000139 GO:0010008 GO:0009535 GO:0009570 GO:0009941
+"""
 #: Bacteria and archaea, Escherichia coli and its strains, Salmonella, Bacillus, Staphylococcus,
 #: Streptococcus, Mycobacterium, Pseudomonas, Helicobacter, Haemophilus, Vibrio, Neisseria,
 #: Mycoplasma, Synechocystis, Thermotoga, Thermus, Deinococcus, Caulobacter, Listeria; then

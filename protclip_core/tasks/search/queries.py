@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from protclip_core.errors import InputError
 from protclip_core.io.phrases import Phrase, read_phrases
+from protclip_core.io.protein_names import ProteinNames
 from protclip_core.io.streams import source_name
 from protclip_core.measure.nearest import usable_rows
 from protclip_core.progress import Progress
@@ -109,7 +110,13 @@ def protein_queries(
     """
     ids = [item for item in like if not is_fasta(item)]
     rows = find_rows(vectors.store, ids)
-    missing = next((id for id in ids if id not in rows), None)
+    missing = None
+    if unknown := [id for id in ids if id not in rows]:
+        stored = ProteinNames(vectors.store.ids, str(vectors.store.path))
+        meant = {id: stored.find(id).id for id in unknown}
+        missing = next((id for id, found in meant.items() if found is None), None)
+        known_rows = find_rows(vectors.store, [found for found in meant.values() if found])
+        rows |= {id: known_rows[found] for id, found in meant.items() if found}
     if missing is not None:
         raise InputError(
             f"no protein {printable(missing)!r} among its {len(vectors.store):,}",

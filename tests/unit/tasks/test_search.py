@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.resources import files
 
 import h5py
 import numpy as np
@@ -318,3 +319,15 @@ def test_ids_that_are_not_there(place):
         run(store=place / "joint.h5", like=("p1", "p99"))
     with pytest.raises(InputError, match="text 2: has no words"):
         run(store=place / "joint.h5", texts=("zinc", "  "), model=str(place / "dual"))
+
+
+def test_a_bare_accession_names_the_only_protein_that_has_it(tmp_path):
+    store = tmp_path / "x.h5"
+    path = str(files("protclip_core") / "bundled/example.fasta")
+    embed_to_store(EmbedRequest(inputs=(path,), output=store, device="cpu"))
+    found = list(search(SearchRequest(store=store, like=("P69905",), top_k=2)))
+    whole = list(search(SearchRequest(store=store, like=("sp|P69905|HBA_HUMAN",), top_k=2)))
+    assert [(one.id, one.cosine) for one in found] == [(one.id, one.cosine) for one in whole]
+    assert found[0].id == "sp|P68871|HBB_HUMAN"
+    with refused("input.unknown_protein", "Q00000"):
+        list(search(SearchRequest(store=store, like=("Q00000",))))
