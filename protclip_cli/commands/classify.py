@@ -128,8 +128,9 @@ classify_group = new_group(
         "fit": Entry(
             fit,
             """\
-LABELS has tab-separated columns: protein_id, label and, optionally, split (train,
-valid, test). A protein with several labels has several lines, or ';' between them.
+LABELS has the columns protein_id, label and, optionally, split (train, valid, test)
+and group, divided by tabs or commas. A protein with several labels has several lines,
+or ';' between them; or each label has a column of 0 and 1.
 
 Examples:
   protclip classify fit labels.tsv --embeddings x.fa -o place.head --plot curves

@@ -25,7 +25,7 @@ CASES = [
         "11-skip",
         "embed 11_gffread_dots.faa -o dots.h5 --on-error skip",
         6,
-        said=("1 proteins", "record 1 (g1.t1)", "dots.h5.failed.tsv"),
+        said=("dots.h5: 1 protein", "record 1 (g1.t1)", "dots.h5.failed.tsv"),
     ),
     Case(
         "12",

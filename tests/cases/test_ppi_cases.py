@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from tests.support.cases import Case, copied
@@ -156,13 +158,6 @@ OTHERS = [
         ("line 2", "FASTA"),
     ),
     Case(
-        "17",
-        "ppi predict pairs10.tsv --embeddings p60.fa -o out.tsv.gz",
-        2,
-        "usage.output_suffix",
-        ("out.tsv.gz",),
-    ),
-    Case(
         "44",
         "similarity c44_vectors.npz --top-k 1 --format tsv",
         said=("L1133\tL1291\t0.6312", "L1676\tL2117\t0.6547"),
@@ -197,6 +192,14 @@ def test_classify(case, folder, monkeypatch):
 @pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.id)
 def test_ppi_and_similarity(case, folder):
     case.check(folder)
+
+
+def test_an_output_that_ends_in_gz_is_compressed(folder):
+    """Case 17."""
+    command = "ppi predict pairs10.tsv --embeddings p60.fa -o"
+    Case("17", f"{command} out.tsv && {command} out.tsv.gz").check(folder)
+    with gzip.open(folder / "out.tsv.gz", "rb") as stream:
+        assert stream.read() == (folder / "out.tsv").read_bytes()
 
 
 def test_a_group_is_in_one_part_and_in_one_fold(folder, monkeypatch):
