@@ -180,7 +180,7 @@ def test_pairs_are_read_with_or_without_a_header(tmp_path, header, caplog):
         read = read_annotation_pairs(path, ontology)
     assert terms_of(read, ontology) == {"P1": {5}, "P2": {1}}
     assert (read.provenance.lines, read.provenance.taken) == (3, 2)
-    assert "1 obsolete ids" in caplog.text
+    assert "1 obsolete id " in caplog.text
     path.write_text(header + "P1\tGO:0000005\nP2\tGO:10\n\tGO:0000005\n")
     with pytest.raises(InputError, match="2 of 3 lines cannot be used"):
         read_annotation_pairs(path, ontology)

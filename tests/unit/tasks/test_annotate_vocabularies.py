@@ -163,7 +163,7 @@ def test_many_labels_are_listed_to_the_tenth(run):
 def test_a_vocabulary_that_the_bundle_lacks_is_made(run, caplog):
     with caplog.at_level(logging.WARNING):
         found, annotation = run("keywords", top_k=3)
-    assert "the 3 terms of the highest cosine" in caplog.text
+    assert "the best 3 terms of each aspect" in caplog.text
     assert {len(one.terms) for one in found} == {3}
     assert not annotation.vocabularies[0].is_calibrated
 

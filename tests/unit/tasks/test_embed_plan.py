@@ -130,7 +130,7 @@ def test_records_of_the_store_that_fail_now_are_told(run, tmp_path, caplog, how)
     assert report.num_failures == len(left_out)
     ids = read(tmp_path / "x.h5")[0]
     assert set(ids) == {id for id, _ in PROTEINS} - left_out
-    what = {1: "1 record of {} is", 2: "2 records of {} are"}[len(left_out)]
+    what = {1: "1 record of {}", 2: "2 records of {}"}[len(left_out)]
     assert f"{what.format(tmp_path / 'x.h5')} left out now" in caplog.text
 
 
