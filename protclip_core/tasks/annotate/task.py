@@ -118,7 +118,6 @@ class Annotation:
             homology = request.transfer is not None and request.transfer.homology is not None
             if homology or request.go:
                 stack.enter_context(rereadable(request.inputs))
-            self.organisms = Organisms(request.inputs if request.go else (), request.taxon)
             self.sequences = stack.enter_context(SequenceQueue()) if request.explain else None
             self._source = stack.enter_context(
                 open_vectors(
@@ -132,6 +131,7 @@ class Annotation:
             )
             self.info = self._source.info
             self.vocabularies = choose_vocabularies(request, self.info)
+            self.organisms = Organisms(request.inputs if request.go else (), request.taxon)
             self.transfer = self._prepare_transfer()
             self._stack = stack.pop_all()
         self.index = self.vocabularies[0].index
