@@ -46,7 +46,7 @@ class Chain:
         if self.backbone.shape != (length, len(BACKBONE), 3) or self.starts.shape != (length,):
             raise ValueError(f"{self.id}: {length} residues, coordinates of {self.backbone.shape}")
         if self.confidence is not None and self.confidence.shape != (length,):
-            raise ValueError(f"{self.id}: {length} residues, {len(self.confidence)} values of pLDDT")
+            raise ValueError(f"{self.id}: pLDDT of {len(self.confidence)} residues, not {length}")
 
     def __len__(self) -> int:
         return len(self.sequence)
