@@ -12,6 +12,7 @@ Legend: T tokens of the batch, D width, H heads, d width of one head.
 from __future__ import annotations
 
 import functools
+import mmap
 import platform
 import threading
 from collections.abc import Callable, Iterator
@@ -43,6 +44,8 @@ __all__ = [
 _SCORE_BLOCK_BYTES = 1_200_000
 #: Rows that the packed weights are laid out for; other row counts work as well.
 _PACKED_ROWS = 1024
+#: What oneDNN may need beside a product for its kernel and scratch.
+_KERNEL_BYTES = 8 << 20
 
 Linear = Callable[[Tensor], Tensor]
 
@@ -95,9 +98,19 @@ def packed_linear(weight: Tensor, bias: Tensor, kernel: str) -> Linear:
     """
     if kernel == "onednn":
         layout = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_ROWS)
-        product = torch.ops.mkldnn._linear_pointwise
-        return lambda x: product(x, layout, bias, "none", [], "")
+        return functools.partial(_onednn_linear, weight=layout, bias=bias)
     return lambda x: F.linear(x, weight, bias)
+
+
+def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    # oneDNN does not survive a lack of memory: a kernel that it could not write fails for ever, or
+    # crashes. So the room is asked for before (a mapping that is never touched: microseconds).
+    room = 4 * x.shape[0] * bias.shape[0] + _KERNEL_BYTES
+    try:
+        mmap.mmap(-1, room).close()
+    except OSError as error:
+        raise MemoryError(f"{room} bytes cannot be mapped") from error
+    return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], ""))
 
 
 def attend_runs(query: Tensor, key: Tensor, value: Tensor, batch: PackedTokens) -> Tensor:

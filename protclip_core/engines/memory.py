@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import mmap
 import sys
+from contextlib import suppress
 
 __all__ = ["give_back_memory", "is_out_of_memory", "keep_freed_memory"]
 
@@ -13,9 +15,16 @@ _log = logging.getLogger(__name__)
 # Parameter numbers of glibc's mallopt(3).
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 _THRESHOLD_BYTES = 1 << 30
 _OLD_LIMIT_BYTES = 32 << 20
 _DEFAULT_BYTES = 128 << 10  # of both, by glibc itself
+#: Address space, never written to, that is let go when memory runs out. oneDNN writes a kernel for
+#: each new shape into a mapping of its own; where the heap has taken all there is and cannot
+#: shrink, because something small lies at its end, proteins of a new length would fail however
+#: small their batch.
+_RESERVE_BYTES = 64 << 20
+_reserve: mmap.mmap | None = None
 
 
 def keep_freed_memory() -> bool:
@@ -36,6 +45,9 @@ def keep_freed_memory() -> bool:
     if libc is None:
         return False
     # Newer glibc takes any mmap threshold; older ones refuse more than half a heap, 32 MiB.
+    _keep_reserve()
+    # One heap for all threads: each more takes 64 MB of address space, and hoards what it frees.
+    libc.mallopt(_M_ARENA_MAX, 1)
     trim = libc.mallopt(_M_TRIM_THRESHOLD, _THRESHOLD_BYTES)
     return bool(trim) and any(
         libc.mallopt(_M_MMAP_THRESHOLD, size) for size in (_THRESHOLD_BYTES, _OLD_LIMIT_BYTES)
@@ -53,13 +65,25 @@ def give_back_memory() -> bool:
     bool
         Whether anything could be done, see `keep_freed_memory`.
     """
+    global _reserve
     libc = _glibc()
     if libc is None:
         return False
+    if _reserve is not None:
+        _reserve.close()
+        _reserve = None
     for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
         libc.mallopt(parameter, _DEFAULT_BYTES)
     libc.malloc_trim(0)
     return True
+
+
+def _keep_reserve() -> None:
+    global _reserve
+    if _reserve is None:
+        with suppress(OSError, ValueError):
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            _reserve = mmap.mmap(-1, _RESERVE_BYTES, flags=flags)
 
 
 def _glibc() -> ctypes.CDLL | None:

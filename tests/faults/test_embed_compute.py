@@ -44,7 +44,7 @@ def test_memory_that_suffices_for_smaller_batches_only(bench):
     assert bench.run("--workers", "1").rc == 0
     wanted = bench.read()
     arguments = ["--workers", "1", "--batch-tokens", "1000000", "--overwrite"]
-    for megabytes in (400, 200):
+    for megabytes in (400, 200, 150):
         done = bench.run(*arguments, prelude=LITTLE_MEMORY.format(megabytes=megabytes))
         assert done.rc == 0, done
         assert "warning: memory ran out: going on with batches of" in done.err
