@@ -24,7 +24,7 @@ from protclip_core.store.format import (
     reading,
 )
 
-__all__ = ["PackedLayout", "create_packed", "put_packed"]
+__all__ = ["PackedLayout", "create_packed", "put_packed", "read_rows"]
 
 # Most rows that one read covers, so that reading scattered rows stays within some megabytes.
 _SPAN_ROWS = 4096
@@ -100,6 +100,28 @@ def _extend(dataset: h5py.Dataset, rows: npt.NDArray[Any]) -> None:
         dataset[start:] = rows
 
 
+def read_rows(dataset: h5py.Dataset, rows: npt.NDArray[np.int64], where: str) -> npt.NDArray[Any]:
+    """Return rows of a matrix, in any order and as often as they are named."""
+    name = dataset.name.removeprefix("/")
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        # Whole stores are read so, block by block: no copy is worth making.
+        low, high = int(rows[0]), int(rows[-1]) + 1
+        with reading(f"{where}:{name}, rows {low} to {high - 1}"):
+            block: npt.NDArray[Any] = dataset[low:high]
+        return block
+    wanted, back = np.unique(rows, return_inverse=True)
+    vectors = np.empty((len(wanted), dataset.shape[1]), dataset.dtype)
+    start = 0
+    while start < len(wanted):
+        # One read covers the rows of a span; fancy indexing in HDF5 is far slower.
+        stop = int(np.searchsorted(wanted, wanted[start] + _SPAN_ROWS))
+        low, high = int(wanted[start]), int(wanted[stop - 1]) + 1
+        with reading(f"{where}:{name}, rows {low} to {high - 1}"):
+            vectors[start:stop] = dataset[low:high][wanted[start:stop] - low]
+        start = stop
+    return vectors if np.array_equal(wanted, rows) else vectors[back.reshape(-1)]
+
+
 class PackedLayout:
     """Reader of the packed layout.
 
@@ -168,23 +190,7 @@ class PackedLayout:
 
     def read_vectors(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return the vectors ``(n, D)`` of rows in any order, in the type of the file."""
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            # Whole stores are read so, block by block: no copy is worth making.
-            low, high = int(rows[0]), int(rows[-1]) + 1
-            with reading(f"{self._where}:embeddings, rows {low} to {high - 1}"):
-                block: npt.NDArray[Any] = self._embeddings[low:high]
-            return block
-        wanted, back = np.unique(rows, return_inverse=True)
-        vectors = np.empty((len(wanted), self.dim), self.dtype)
-        start = 0
-        while start < len(wanted):
-            # One read covers the rows of a span; fancy indexing in HDF5 is far slower.
-            stop = int(np.searchsorted(wanted, wanted[start] + _SPAN_ROWS))
-            low, high = int(wanted[start]), int(wanted[stop - 1]) + 1
-            with reading(f"{self._where}:embeddings, rows {low} to {high - 1}"):
-                vectors[start:stop] = self._embeddings[low:high][wanted[start:stop] - low]
-            start = stop
-        return vectors if np.array_equal(wanted, rows) else vectors[back.reshape(-1)]
+        return read_rows(self._embeddings, rows, self._where)
 
     def read_residues(self, row: int) -> npt.NDArray[Any]:
         """Return the residue embeddings ``(L, D)`` of one protein, in the type of the file."""

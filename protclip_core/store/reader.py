@@ -1,10 +1,10 @@
 """Read an embedding store; the format is specified in `protclip_core.store.format`.
 
-`EmbeddingStore` reads both layouts of the format and the per-protein files of UniProt, ProtTrans
-and bio_embeddings. Damage is an error that names the place, never a wrong number: numeric data
-and HDF5's own structures carry checksums, and the ids a sha256. See also `StoreWriter`
-(`protclip_core.store.writer`) and `verify_store`, `merge_stores` and the exports
-(`protclip_core.store.tools`).
+`EmbeddingStore` reads both layouts of the format, and of other programs files with one dataset for
+each protein (UniProt, ProtTrans, bio_embeddings) or with a matrix and names. Damage is an error
+that names the place, never a wrong number: numeric data and HDF5's own structures carry checksums,
+and the ids a sha256. See also `StoreWriter` (`protclip_core.store.writer`) and `verify_store`,
+`merge_stores` and the exports (`protclip_core.store.tools`).
 
 N proteins, D width of an embedding, L residues of a protein.
 """
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from protclip_core.errors import BusyError, InputError, ModelError
 from protclip_core.records import printable
+from protclip_core.store.foreign import MatrixLayout, open_foreign
 from protclip_core.store.format import (
     FORMAT,
     FORMAT_VERSION,
@@ -79,11 +80,13 @@ class EmbeddingStore:
 
     def __init__(self, path: Path, h5: h5py.File, layout: str) -> None:
         self.path, self.layout, self._h5 = path, layout, h5
-        self._data: PackedLayout | PerProteinLayout
+        self._data: PackedLayout | PerProteinLayout | MatrixLayout
         if layout == "packed":
             self._data = PackedLayout(h5, str(path))
+        elif layout == "per-protein":
+            self._data = PerProteinLayout(h5, str(path), own=True)
         else:
-            self._data = PerProteinLayout(h5, str(path), own=layout == "per-protein")
+            self._data = open_foreign(h5, str(path))
         self.dim: int = self._data.dim
         self.dtype: np.dtype[Any] = self._data.dtype
         self.per_residue: bool = self._data.per_residue

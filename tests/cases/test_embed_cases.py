@@ -57,6 +57,17 @@ CASES = [
         for way in ("models pull esm2-8m",)
         for name in ("facebook/esm2_t6_8M_UR50D", "esm2_t6_8M_UR50D", "esm2_t6_8M_UR50D.pt")
     ),
+    Case("21", "store show 21_matrix.h5 a", said=("a\t0\t\t8.33331",)),
+    Case(
+        "21-other-names",
+        "similarity 21_of_kinases.h5 --top-k 1 --vectors-model t5",
+        said=("P00533\tP04626\t0.90476",),
+    ),
+    Case("21-nameless", "store show 21_nameless.h5", 4, "model.not_embeddings", ("2 rows",)),
+    *(
+        Case(f"22-{name}", f"store show 22_{name}.h5ad", 4, "model.not_embeddings", ("AnnData",))
+        for name in ("cells", "before_0.7")
+    ),
     Case(
         "24",
         "embed 25_first.fa -o two.h5 && embed 25_second.fa -o two.h5 --resume && "
