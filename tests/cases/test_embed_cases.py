@@ -86,6 +86,16 @@ CASES = [
         said=("a\t1500\t\t",),
         unsaid=("window",),
     ),
+    *(
+        Case(f"29-{name}", f"embed 06_plain.fa {options}", 2, "usage.conflicting_options", said)
+        for name, options, said in (
+            ("layers", "--layer 0 --layer 1 -o x.h5", ("0 and as 1", "each --layer")),
+            ("models", "--model protclip-mini --model=esm2-8m -o x.h5", ("protclip-mini",)),
+            ("outputs", "-o x.h5 --output y.h5", ("x.h5 and as y.h5",)),
+        )
+    ),
+    Case("29-same", "embed 06_plain.fa --layer -1 --layer -1 -o same.h5", said=("2 proteins",)),
+    Case("29-list", "embed 06_plain.fa --layer 0,1 -o x.h5", 2, "usage.bad_option", ("0,1",)),
     Case("30", "embed 30_genes.gff3 -o x.h5", 3, "input.not_fasta", ("GFF", "gffread -y")),
     Case("34", "embed 34_pdb_seqres.txt -o x.h5", 3, "input.bad_records", ("100d_A", "1abc_A")),
     Case(
