@@ -28,7 +28,7 @@ _MODIFIED = re.compile(rb"[(\[{<_+]")
 _ENDS = re.compile(rb"(?:(?:Ac|Acetyl|H|Boc|Fmoc|Biotin|Suc|pGlu)-)?[A-Za-z]+(?:-(?:NH2|OH|NHMe))?")
 #: Accessions, one a line.
 _NAMES = re.compile(r"(?:(?=\S*\d)[\w.|:-]{4,40}(?:\n|$))+")
-_WITHOUT_GAPS = "remove gaps first: sed '/^>/!s/[-.]//g' IN > OUT"
+_WITHOUT_GAPS = "take out gaps: protclip embed --gaps strip, or first sed '/^>/!s/[-.]//g' IN > OUT"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ _FAULTS = {
     ".": Fault(
         code="record.stop_or_gap",
         hint="a stop codon, as gffread writes it: cut there or split the record; a gap of an "
-        "alignment: sed '/^>/!s/[.]//g' IN > OUT",
+        "alignment: protclip embed --gaps strip, or first sed '/^>/!s/[.]//g' IN > OUT",
     ),
     "*": Fault(code="record.stop_inside", hint="a stop codon: cut there, or split the record"),
     ">": Fault(code="record.no_newline", hint="a newline is missing before '>'"),
@@ -73,7 +73,8 @@ _THREE_LETTERS = Fault(
     code="record.three_letter_code", hint="write one letter for each residue, M for Met"
 )
 _SEVERAL_CHAINS = Fault(
-    code="record.several_chains", hint="several chains in one record: give each a record of its own"
+    code="record.several_chains",
+    hint="several chains in one record: protclip embed --chains split, or --chains join",
 )
 _MODIFICATION = Fault(
     code="record.modification",

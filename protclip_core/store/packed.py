@@ -30,7 +30,7 @@ __all__ = ["PackedLayout", "create_packed", "put_packed", "read_rows"]
 _SPAN_ROWS = 4096
 _IDS_TOGETHER = 65_536
 
-#: The datasets with the kinds of their types; the last two only per residue.
+#: The datasets with the kinds of their types; the last three only where a file has them.
 _KINDS = {
     "embeddings": "f",
     "ids": "OS",
@@ -39,6 +39,7 @@ _KINDS = {
     "sequence_sha256": "S",
     "offsets": "iu",
     "residues": "f",
+    "sequence_lengths": "iu",
 }
 
 
@@ -48,11 +49,13 @@ def create_packed(
     dtype: np.dtype[Any],
     *,
     per_residue: bool,
+    is_cut: bool = False,
     num_proteins: int | None = None,
 ) -> None:
     """Make the empty datasets in a new file.
 
-    ``num_proteins``, where known, keeps the chunks of a small store small.
+    ``is_cut`` makes the column of whole lengths; ``num_proteins``, where known, keeps the chunks of
+    a small store small.
     """
     most = max(1, num_proteins) if num_proteins is not None else None
     # HDF5 gives strings of variable length no fletcher32; the attribute ids_sha256 covers them.
@@ -63,6 +66,8 @@ def create_packed(
     _create(h5, "lengths", np.dtype("<i8"), most=most)
     _create(h5, "flags", np.dtype("<u2"), most=most)
     _create(h5, "sequence_sha256", np.dtype("S64"), most=most)
+    if is_cut:
+        _create(h5, "sequence_lengths", np.dtype("<i8"), most=most)
     if per_residue:
         _create(h5, "residues", dtype, dim)
         _create(h5, "offsets", np.dtype("<i8"))
@@ -76,6 +81,8 @@ def put_packed(h5: h5py.File, block: Block) -> None:
     _extend(h5["lengths"], block.lengths)
     _extend(h5["flags"], block.flags)
     _extend(h5["sequence_sha256"], block.hexes)
+    if block.sequence_lengths is not None:
+        _extend(h5["sequence_lengths"], block.sequence_lengths)
     if block.residues is not None:
         start = h5["residues"].shape[0]
         _extend(h5["residues"], block.residues)
@@ -142,7 +149,9 @@ class PackedLayout:
         self._h5, self._where = h5, where
         with reading(where):
             self.per_residue = bool(h5.attrs["per_residue"])
-            names = [*_KINDS] if self.per_residue else [*_KINDS][:-2]
+            names = [*_KINDS][:-1] if self.per_residue else [*_KINDS][:-3]
+            self._is_cut = "sequence_lengths" in h5
+            names += ["sequence_lengths"] * self._is_cut
             columns = {n: checked_dataset(h5, n, _KINDS[n], own=True) for n in names}
             self._embeddings = columns["embeddings"]
             shape, self.dtype = self._embeddings.shape, self._embeddings.dtype
@@ -186,6 +195,7 @@ class PackedLayout:
                 self._h5["lengths"][:].astype(np.int64, copy=False),
                 self._h5["flags"][:].astype(np.uint16, copy=False),
                 np.frombuffer(raw, np.uint8).reshape(self.n, 32),
+                self._h5["sequence_lengths"][:].astype(np.int64) if self._is_cut else None,
             )
 
     def read_vectors(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -215,6 +225,9 @@ class PackedLayout:
             found.append(f"ids: {len(ids) - len(set(ids))} occur twice")
         if (columns.lengths < 0).any():
             found.append("lengths: a negative length")
+        whole = columns.sequence_lengths
+        if whole is not None and ((whole < columns.lengths) & (whole != 0)).any():
+            found.append("sequence_lengths: less than was embedded")
         if offsets is not None:
             if offsets[0] != 0 or (np.diff(offsets) != columns.lengths).any():
                 found.append("offsets: do not follow from the lengths")

@@ -50,6 +50,8 @@ def put_per_protein(h5: h5py.File, block: Block, where: str) -> None:
         dataset.attrs["original_id"] = id
         dataset.attrs["length"] = block.lengths[i]
         dataset.attrs["flags"] = block.flags[i]
+        if block.sequence_lengths is not None:
+            dataset.attrs["sequence_length"] = block.sequence_lengths[i]
         # Of fixed length, because HDF5's checksums do not cover strings of variable length.
         dataset.attrs["sequence_sha256"] = block.hexes[i]
         if block.residues is not None:
@@ -123,6 +125,7 @@ class PerProteinLayout:
         lengths = np.zeros(self.n, np.int64)
         flags = np.zeros(self.n, np.uint16)
         digests = np.zeros((self.n, 32), np.uint8)
+        whole = np.zeros(self.n, np.int64)
         for row in range(self.n):
             with reading(self._place(row)):
                 if not self._own and not self.per_residue:
@@ -133,9 +136,10 @@ class PerProteinLayout:
                     flags[row] = dataset.attrs["flags"]
                     digest = bytes.fromhex(text_of(dataset.attrs["sequence_sha256"]))
                     digests[row] = np.frombuffer(digest, np.uint8).reshape(32)
+                    whole[row] = dataset.attrs.get("sequence_length", 0)
                 else:
                     lengths[row] = dataset.shape[0]
-        return Columns(lengths, flags, digests)
+        return Columns(lengths, flags, digests, whole if whole.any() else None)
 
     def read_vectors(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return the vectors ``(n, D)`` of rows in any order, in the type of the file."""

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import BusyError, InputError, ModelError
-from protclip_core.records import printable
+from protclip_core.records import RecordFlag, printable
 from protclip_core.store.foreign import MatrixLayout, open_foreign
 from protclip_core.store.format import (
     FORMAT,
@@ -197,8 +197,21 @@ class EmbeddingStore:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Residues of each sequence ``(N)``; 0 where a foreign file does not say."""
+        """Residues of each sequence that were embedded ``(N)``; 0 where a file does not say."""
         return self._columns.lengths
+
+    @cached_property
+    def sequence_lengths(self) -> npt.NDArray[np.int64]:
+        """Residues of each whole sequence ``(N)``, also of those that were cut; 0 if unknown."""
+        if self._columns.sequence_lengths is not None:
+            return self._columns.sequence_lengths
+        cut = (self.flags & np.uint16(RecordFlag.TRUNCATED)) != 0
+        return np.where(cut, 0, self.lengths)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the file has a column of its own for `sequence_lengths`."""
+        return self._columns.sequence_lengths is not None
 
     @property
     def flags(self) -> npt.NDArray[np.uint16]:

@@ -172,7 +172,15 @@ def merge_stores(
     common, per_residue, dim, dtype = _agreed(paths)
     chosen = _choose(paths)
     provenance = {**common, **(attributes or {})}
-    with StoreWriter(out, dim, dtype, provenance, per_residue=per_residue, layout=layout) as writer:
+    with StoreWriter(
+        out,
+        dim,
+        dtype,
+        provenance,
+        per_residue=per_residue,
+        layout=layout,
+        is_cut=common.get("long") == "truncate",
+    ) as writer:
         for path, rows in zip(paths, chosen, strict=True):
             with EmbeddingStore.open(path) as store:
                 _copy(store, rows, writer)
@@ -225,6 +233,7 @@ def subset_store(
             per_residue=per_residue,
             layout=layout,
             num_proteins=len(chosen),
+            is_cut=common.get("long") == "truncate",
         ) as writer,
     ):
         _copy(store, chosen, writer)
@@ -380,6 +389,7 @@ def _copy(store: EmbeddingStore, rows: npt.NDArray[np.int64], writer: StoreWrite
             store.flags[part],
             store.digests[part],
             residues,
+            store.sequence_lengths[part] if writer.is_cut else None,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.support.cases import Case, copied
@@ -10,7 +12,16 @@ CASES = [
     Case(
         "01",
         "embed 01_short_peptides.fasta -o short.h5 && store show short.h5 --format tsv",
-        said=("p0_M\t1\t", "p14_GHIKL\t5\t"),
+        said=("p0_M\t1\tuninformative", "p6_WW\t2\tuninformative", "p7_ACD\t3\t\t"),
+    ),
+    Case(
+        "01-unknown",
+        "embed 01_unknown_residues.fasta -o unknown.h5 && store list unknown.h5",
+        said=("unknown\t12\tunusual_residues,uninformative", "split\t5\tunusual_residues,unin"),
+        unsaid=("fine\t5\tunusual_residues,",),
+    ),
+    Case(
+        "01-said", "embed 01_unknown_residues.fasta -o unknown2.h5", said=("2 records that model",)
     ),
     Case("07-csv", "embed 06_plain.fa -o plain.csv"),
     *(
@@ -41,7 +52,28 @@ CASES = [
         6,
         said=("lower case", "5 records"),
     ),
-    Case("14", "embed 14_chains.fasta -o x.h5", 3, "input.bad_records", ("residue 14", "chains")),
+    Case(
+        "14",
+        "embed 14_chains.fasta -o x.h5",
+        3,
+        "input.bad_records",
+        ("--chains split",),
+    ),
+    Case(
+        "14-split",
+        "embed 14_chains.fasta --chains split -o chains.h5 && store list chains.h5",
+        said=("ab1_1\t13\tchains", "ab3_2\t13\tchains"),
+    ),
+    Case(
+        "14-join",
+        "embed 14_chains.fasta --chains join -o joined.h5 && store list joined.h5",
+        said=("ab1\t51\tchains", "ab3\t51\tchains"),
+    ),
+    Case(
+        "14-oligomers",
+        "embed 14_oligomers.fasta --chains split -o oligo.h5 && store list oligo.h5",
+        said=("swissmodel_2\t10\tchains", "stops_2\t11\tstop_stripped,chains", "one\t20\t\n"),
+    ),
     Case(
         "15-a3m",
         "embed 15_hits.a3m -o x.h5",
@@ -49,7 +81,34 @@ CASES = [
         "input.bad_records",
         ("record 2 (hitA/3-20)", "record 3 (hitB)", "sed '/^>/!s/[-.]//g'"),
     ),
-    Case("15-fasta", "embed 15_aligned.fasta -o x.h5", 3, "input.bad_records", ("chainB", "sed ")),
+    Case("15-fasta", "embed 15_aligned.fasta -o x.h5", 3, "input.bad_records", ("--gaps strip",)),
+    Case(
+        "15-skip",
+        "embed 15_aligned.fasta -o x.h5 --on-error skip",
+        3,
+        "input.bad_records",
+        ("none of the 2", "--gaps strip"),
+        ("--on-error",),
+    ),
+    Case(
+        "15-a3m-strip",
+        "embed 15_hits.a3m --gaps strip -o a3m.h5 && store list a3m.h5",
+        said=("query\t22\t\n", "hitA/3-20\t20\tlowercase,gaps_stripped", "hitB\t20\tgaps_str"),
+    ),
+    Case(
+        "15-fasta-strip",
+        "embed 15_aligned.fasta --gaps strip -o aligned.h5 && store list aligned.h5",
+        said=("chainA\t16\tgaps_stripped", "chainB\t11\tgaps_stripped"),
+    ),
+    Case(
+        "15-empty-row",
+        "embed 15_stockholm_like.afa --gaps strip --on-error skip -o afa.h5",
+        6,
+        said=("2 proteins", "record 3 (P3)"),
+    ),
+    Case(
+        "15-msf", "embed 15_msf_gaps.fasta --gaps strip -o x.h5", 3, "input.bad_residue", ("'~'",)
+    ),
     *(
         Case(
             f"19-{name}", f"embed 06_plain.fa --model {name} -o x.h5", 4, "model.not_found", (way,)
@@ -95,7 +154,7 @@ CASES = [
         )
     ),
     Case("29-same", "embed 06_plain.fa --layer -1 --layer -1 -o same.h5", said=("2 proteins",)),
-    Case("29-list", "embed 06_plain.fa --layer 0,1 -o x.h5", 2, "usage.bad_option", ("0,1",)),
+    Case("29-list", "embed 06_plain.fa --layer 0,1 -o x.h5", 2, "usage.bad_option", ("--layer",)),
     Case("30", "embed 30_genes.gff3 -o x.h5", 3, "input.not_fasta", ("GFF", "gffread -y")),
     Case("34", "embed 34_pdb_seqres.txt -o x.h5", 3, "input.bad_records", ("100d_A", "1abc_A")),
     Case(
@@ -107,7 +166,19 @@ CASES = [
     Case(
         "35",
         "embed 35_truncate.fa --long truncate -o cut.h5 && store show cut.h5 --format tsv",
-        said=("long5000\t4096\ttruncated",),
+        said=("long5000\t4096\ttruncated\t5000",),
+    ),
+    Case(
+        "35-layout",
+        "embed 35_truncate.fa 28_w1500.fa --long truncate --max-length 20 --layout per-protein "
+        "-o each.h5 && store merge each.h5 -o cut2.h5 && store list cut2.h5",
+        said=("long5000\t20\ttruncated\t5000", "a\t20\ttruncated\t1500"),
+    ),
+    Case(
+        "35-resume",
+        "embed 06_plain.fa --long truncate -o more.h5 && embed 35_truncate.fa --long truncate "
+        "-o more.h5 --resume && store list more.h5",
+        said=("a\t8\t\t8\n", "long5000\t4096\ttruncated\t5000"),
     ),
 ]
 
@@ -115,6 +186,15 @@ CASES = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return copied("embed", tmp_path_factory.mktemp("cases"))
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"])
+def test_the_number_of_workers_follows_the_variables(name, folder, monkeypatch):
+    """Case 32."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(6)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv(name, "1")
+    Case("32", "doctor --format tsv", said=("threads\tok\t1 worker ",)).check(folder)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
