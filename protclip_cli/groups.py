@@ -68,7 +68,8 @@ class _Command(typer.core.TyperCommand):
         """Let options have one value; by default the last of several would win without a word."""
         parser = super().make_parser(ctx)
         if not ctx.resilient_parsing:
-            for option in {*parser._long_opt.values(), *parser._short_opt.values()}:
+            options: set[Any] = {*parser._long_opt.values(), *parser._short_opt.values()}
+            for option in options:
                 if option.action == "store" and option.dest not in _OVERRIDDEN:
                     option.process = partial(_take_once, option, option.process)
         return parser
