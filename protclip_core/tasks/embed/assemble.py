@@ -44,6 +44,7 @@ def assemble_store(
         Records in the store.
     """
     settings, request = job.settings, job.request
+    _log.info("writing %s", output)
     size = 64 if settings.per_residue else 4096
     content, summary = work.content_sha256, found.summary
     if earlier is not None or work.resumed:
