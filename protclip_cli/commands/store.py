@@ -36,7 +36,9 @@ def info(terminal: Terminal, path: StorePath, *, results: Results) -> None:
             "per residue": "yes" if store.per_residue else "no",
             "residues": int(store.lengths.sum()),
         }
-        facts |= {n: v for n, v in store.attributes.items() if n not in _FORMAT_ATTRIBUTES}
+        for name, value in store.attributes.items():
+            if name not in _FORMAT_ATTRIBUTES:
+                facts[name] = value if isinstance(value, str | int | float) else str(value)
     rows = [{"what": what, "value": value} for what, value in facts.items()]
     to.write(rows, ["what", "value"])
 
