@@ -157,6 +157,15 @@ class Group(typer.core.TyperGroup):
         command.siblings = self.lines()
         return command.make_context(info_name, args, parent, **more)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Complete the options of the default command as well."""
+        found = super().shell_complete(ctx, incomplete)
+        if self.default is not None and incomplete.startswith("-"):
+            known = {one.value for one in found}
+            more = _build(str(ctx.info_name), self.default).shell_complete(ctx, incomplete)
+            found += [one for one in more if one.value not in known]
+        return found
+
     def invoke(self, ctx: Any) -> Any:
         """Keep a closed pipe out of typer's hands, which would end with code 1."""
         try:
