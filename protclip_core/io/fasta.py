@@ -54,6 +54,7 @@ _PROLOGUE = re.compile(rb"(?:[ \t\v\f]*\n|;[^\n]*\n)*")  # whole blank and comme
 _NO_FLAGS = RecordFlag.NONE  # the look-up costs as much as copying a sequence
 _NUCLEOTIDES = re.compile(rb"[ACGTUN]+")
 _LEAST_NUCLEOTIDES = 20
+_NUCLEIC_ACID = re.compile(rb"\|[DR]NA \((?:5'-|\d+-MER)")
 #: First letters of what may be nucleotides or three-letter codes; most proteins begin otherwise.
 _SUSPECT = CODES.union(
     *(map(bytes, itertools.product(b"ACGTUN", repeat=length)) for length in (1, 2, 3))
@@ -281,8 +282,10 @@ def _look_again(sequence: bytes, header: bytes, id: str, line: int) -> RecordFla
     if fault := three_letter_code(sequence):
         reason = f"the sequence on line {line + 1:,} is in three-letter code"
         raise _BadRecordError(id, reason, code=fault.code, hint=fault.hint)
-    if b" mol:na " in header:  # as the files of PDB write it
-        reason = f"header on line {line:,} says mol:na, a nucleic acid"
+    # As the files of PDB and of RCSB write it.
+    is_nucleic = _NUCLEOTIDES.fullmatch(sequence) and _NUCLEIC_ACID.search(header)
+    if b" mol:na " in header or is_nucleic:
+        reason = f"header on line {line:,} says that it is a nucleic acid"
         hint = "remove the record, as it is not a protein"
         raise _BadRecordError(id, reason, code="record.nucleotides", hint=hint)
     is_like = len(sequence) >= _LEAST_NUCLEOTIDES and _NUCLEOTIDES.fullmatch(sequence)

@@ -15,6 +15,11 @@ CASES = [
         said=("p0_M\t1\tuninformative", "p6_WW\t2\tuninformative", "p7_ACD\t3\t\t"),
     ),
     Case(
+        "01-compared",
+        "similarity 01_unknown_residues.fasta --format tsv",
+        said=("unknown\tsplit\t0.96", "flag uninformative"),
+    ),
+    Case(
         "01-unknown",
         "embed 01_unknown_residues.fasta -o unknown.h5 && store list unknown.h5",
         said=("unknown\t12\tunusual_residues,uninformative", "split\t5\tunusual_residues,unin"),
@@ -28,15 +33,31 @@ CASES = [
         Case(f"07-{form}", f"embed 06_plain.fa -o x.{form}", 2, "usage.output_suffix")
         for form in ("npy", "npz", "pt", "parquet")
     ),
+    Case("07-xlsx", "embed 06_plain.fa -o x.xlsx", 2, "usage.output_suffix", ("x.h5",)),
+    Case("07-folder", "embed 06_plain.fa -o .", 2, "usage.is_directory"),
     Case("08", "embed 08_bare_list.txt -o x.h5", 3, "input.sequence_list", ("line 1", "awk")),
+    *(
+        Case(f"08-{name}", f"embed 08_{name}.txt -o x.h5", 3, "input.sequence_list", ("awk",))
+        for name in ("blank_lines", "lower_case")
+    ),
     Case("09-csv", "embed 09_table.csv -o x.h5", 3, "input.table", ("id,sequence", "awk -F','")),
     Case("09-tsv", "embed 09_table.tsv -o x.h5", 3, "input.table", ("awk -F'\\t'",)),
+    Case("09-semicolon", "embed 09_semicolon.csv -o x.h5", 3, "input.table", ("awk -F';'",)),
+    Case("09-quoted", "embed 09_quoted.csv -o x.h5", 3, "input.table", ("$2; print $1",)),
     Case("11", "embed 11_gffread_dots.faa -o x.h5", 3, "input.stop_or_gap", ("residue 11",)),
     Case(
         "11-skip",
         "embed 11_gffread_dots.faa -o dots.h5 --on-error skip",
         6,
         said=("dots.h5: 1 protein", "record 1 (g1.t1)", "dots.h5.failed.tsv"),
+    ),
+    Case(
+        "11-stops",
+        "embed 11_stops.faa -o x.h5",
+        3,
+        "input.bad_records",
+        ("record 1 (m1): '.' at residue 4", "record 3 (m3): '*' at residue 6"),
+        ("(m2)",),
     ),
     Case(
         "12",
@@ -58,6 +79,14 @@ CASES = [
         3,
         "input.bad_records",
         ("--chains split",),
+    ),
+    Case(
+        "12-search-engines",
+        "embed 12_search_engines.fasta -o x.h5",
+        3,
+        "input.bad_records",
+        ("record 1 (prosit): '['", "(percolator): '.' at residue 2", "between the dots"),
+        ("gap", "stop"),
     ),
     Case(
         "14-split",
@@ -116,6 +145,16 @@ CASES = [
         for way in ("models pull esm2-8m",)
         for name in ("facebook/esm2_t6_8M_UR50D", "esm2_t6_8M_UR50D", "esm2_t6_8M_UR50D.pt")
     ),
+    *(
+        Case(
+            f"19-{name}", f"embed 06_plain.fa --model {name} -o x.h5", 4, "model.not_found", (way,)
+        )
+        for name, way in (
+            ("facebook/esm2_t33_650M_UR50D", "models pull esm2-650m"),
+            ("Rostlab/prot_bert", "models pull protbert"),
+            ("esm2_t36_3B_UR50D.pt", "models pull esm2-3b"),
+        )
+    ),
     Case("21", "store show 21_matrix.h5 a", said=("a\t0\t\t8.33331",)),
     Case(
         "21-other-names",
@@ -140,10 +179,32 @@ CASES = [
         said=("x1\t19\t", "x2\t19\t"),
     ),
     Case(
+        "24-three",
+        "embed 25_first.fa -o three.h5 && embed 25_second.fa -o three.h5 --resume && "
+        "embed 25_third.fa -o three.h5 --resume && store info three.h5 --format tsv",
+        said=("input\t25_first.fa 25_second.fa 25_third.fa", "3 records, 57 residues"),
+    ),
+    Case(
+        "25-order",
+        "embed 25_second.fa -o kept.h5 && embed 25_third.fa 25_first.fa -o kept.h5 --resume && "
+        "store list kept.h5",
+        said=("flags\nx2\t19\t\nx3\t19\t\nx1\t19\t\n",),
+    ),
+    Case(
         "28",
         "embed 28_w1500.fa -o long.h5 && store show long.h5 --format tsv",
         said=("a\t1500\t\t",),
         unsaid=("window",),
+    ),
+    Case(
+        "28-longer",
+        "embed 35_truncate.fa -o windows.h5 && store list windows.h5",
+        said=("long5000\t5000\twindowed\n",),
+    ),
+    Case(
+        "28-given",
+        "embed 28_w1500.fa --max-length 1022 -o given.h5 && store list given.h5",
+        said=("a\t1500\twindowed\n",),
     ),
     *(
         Case(f"29-{name}", f"embed 06_plain.fa {options}", 2, "usage.conflicting_options", said)
@@ -156,6 +217,14 @@ CASES = [
     Case("29-same", "embed 06_plain.fa --layer -1 --layer -1 -o same.h5", said=("2 proteins",)),
     Case("29-list", "embed 06_plain.fa --layer 0,1 -o x.h5", 2, "usage.bad_option", ("--layer",)),
     Case("30", "embed 30_genes.gff3 -o x.h5", 3, "input.not_fasta", ("GFF", "gffread -y")),
+    Case("30-gtf", "embed 30_genes.gtf -o x.h5", 3, "input.not_fasta", ("GTF", "gffread -y")),
+    Case("30-genbank", "embed 30_record.gb -o x.h5", 3, "input.not_fasta", ("GenBank",)),
+    Case(
+        "34-rcsb",
+        "embed 34_rcsb.fasta -o rcsb.h5 --on-error skip",
+        6,
+        said=("2 proteins", "record 1 (1BNA_1|Chains)", "record 3 (2TRA_1|Chain)"),
+    ),
     Case("34", "embed 34_pdb_seqres.txt -o x.h5", 3, "input.bad_records", ("100d_A", "1abc_A")),
     Case(
         "34-skip",
