@@ -76,6 +76,12 @@ def read_inputs(
     progress.finish()
     if spool.num_refused and (request.on_error == "fail" or spool.num_records == 0):
         raise _refusal(spool)
+    _tell(found, spool, uninformative, info.name)
+    return found
+
+
+def _tell(found: InputReport, spool: Spool, uninformative: int, model: str) -> None:
+    """Say what was noticed about the records that are used."""
     _log.log(
         logging.WARNING if found.summary.is_changed else logging.INFO,
         "%s",
@@ -86,7 +92,7 @@ def read_inputs(
             "%s that model %s cannot tell from others of the same length (flag uninformative): "
             "too short, or without a stretch of known residues",
             counted(uninformative, "record"),
-            info.name,
+            model,
         )
     if found.summary.nucleotide_like:
         looks = counted(found.summary.nucleotide_like, "record looks", "records look")
@@ -94,7 +100,6 @@ def read_inputs(
     if spool.num_repeated:
         what = counted(spool.num_repeated, "repeated record")
         _log.warning("%s (same id, same sequence) kept once: %s", what, found.first_repeat)
-    return found
 
 
 def _refusal(spool: Spool) -> InputError:
