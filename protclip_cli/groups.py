@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -15,9 +16,12 @@ import typer.core
 from protclip_cli.boundary import OutputClosed, say
 from protclip_cli.terminal import Terminal
 from protclip_cli.wire import GLOBAL, GLOBAL_PANEL, JOB_PANEL, Spec, parameter
+from protclip_core.errors import UsageError
 
 __all__ = ["Entry", "Group", "new_group"]
 
+#: Options that change no result: the last value wins, so that one can override an alias.
+_OVERRIDDEN = {"batch_tokens", "device", "threads", "workers"}
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -60,6 +64,16 @@ class _Command(typer.core.TyperCommand):
     #: Commands of the group that this one stands for, where it is the group's own.
     siblings: Sequence[tuple[str, str]] = ()
 
+    def make_parser(self, ctx: Any) -> Any:
+        """Let options have one value; by default the last of several would win without a word."""
+        parser = super().make_parser(ctx)
+        if not ctx.resilient_parsing:
+            options: set[Any] = {*parser._long_opt.values(), *parser._short_opt.values()}
+            for option in options:
+                if option.action == "store" and option.dest not in _OVERRIDDEN:
+                    option.process = partial(_take_once, option, option.process)
+        return parser
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the panels."""
         panels: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
@@ -86,6 +100,19 @@ class _Command(typer.core.TyperCommand):
         """Write the epilog without wrapping it."""
         if self.epilog:
             formatter.write(f"\n{self.epilog}\n")
+
+
+def _take_once(option: Any, process: Callable[[Any, Any], None], value: Any, state: Any) -> None:
+    """Take the value of an option, unless it has another one already."""
+    earlier = state.opts.get(option.dest, value)
+    if earlier != value:
+        name = option.obj.opts[-1]
+        raise UsageError(
+            f"{name} is given twice, as {earlier} and as {value}",
+            code="usage.conflicting_options",
+            hint=f"give it once, or run the command once for each {name}",
+        )
+    process(value, state)
 
 
 class Group(typer.core.TyperGroup):
@@ -129,6 +156,15 @@ class Group(typer.core.TyperGroup):
         command = _build(str(info_name), self.default)
         command.siblings = self.lines()
         return command.make_context(info_name, args, parent, **more)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Complete the options of the default command as well."""
+        found = super().shell_complete(ctx, incomplete)
+        if self.default is not None and incomplete.startswith("-"):
+            known = {one.value for one in found}
+            more = _build(str(ctx.info_name), self.default).shell_complete(ctx, incomplete)
+            found += [one for one in more if one.value not in known]
+        return found
 
     def invoke(self, ctx: Any) -> Any:
         """Keep a closed pipe out of typer's hands, which would end with code 1."""

@@ -29,7 +29,8 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it so)
 _HERE = "protclip_cli.commands"
 app = new_group(
     "Embed, annotate, search and compare proteins on the command line.\n\n"
-    "Results go to standard output, all else to standard error; '-' is stdin or stdout.\n\n"
+    "Results go to standard output, all else to standard error; '-' is stdin or stdout. "
+    "After an error, rows printed before it hold; files appear whole or not at all.\n\n"
     "Exit codes: 0 done, 2 usage, 3 bad input, 4 bad model or data file, 5 disk or memory, "
     "6 done but some records were skipped, 7 another process writes the file.",
     {

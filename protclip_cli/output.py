@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -58,7 +57,14 @@ Output = Annotated[
 Value = str | int | float | None
 _Row = TypeVar("_Row")
 _Paths = Iterable[str | Path | None]
-_BREAKS = re.compile(r"[\t\r\n\v\f\x85\u2028\u2029]")
+_BREAKS = "\t\r\n\v\f\x85\u2028\u2029"
+#: Control characters as escapes: a pipe may end in a terminal, which would obey them.
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in _BREAKS
+}
+_IN_CELL = {**_CONTROLS, **dict.fromkeys(map(ord, _BREAKS), " ")}
+#: What JSON leaves as it is.
+_NOT_IN_JSON = {code: f"\\u{code:04x}" for code in range(127, 160)}
 #: What a suffix of a file says about its form; a file without one is TSV.
 _SUFFIXES = {
     ".tsv": "tsv",
@@ -348,7 +354,7 @@ def write_values(
     elif form == "csv":
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(columns)
-        safe = safe_for(out) if out.isatty() else str
+        safe = safe_for(out) if out.isatty() else _without_controls
         for row in rows:
             writer.writerow([_text(value, safe) for value in row])
     else:
@@ -357,13 +363,13 @@ def write_values(
 
 def write_json(objects: Iterable[Mapping[str, Any]], out: TextIO, *, lines: bool = False) -> int:
     """Write one array of objects, or an object a line; return how many."""
-    # JSON leaves C1 control characters as they are, which a terminal would obey.
     ascii_only = out.isatty()
     count = 0
     for one in objects:
         if not lines:
             out.write(",\n" if count else "[\n")
-        out.write(json.dumps(one, ensure_ascii=ascii_only) + ("\n" if lines else ""))
+        text = json.dumps(one, ensure_ascii=ascii_only).translate(_NOT_IN_JSON)
+        out.write(text + ("\n" if lines else ""))
         count += 1
     if not lines:
         out.write("\n]\n" if count else "[]\n")
@@ -371,22 +377,27 @@ def write_json(objects: Iterable[Mapping[str, Any]], out: TextIO, *, lines: bool
 
 
 def write_tsv_line(out: TextIO, values: Sequence[Value]) -> None:
-    """Write one TSV line; escape codes in ids are made harmless if a terminal would read them.
-
-    A tab or line break within a value becomes a blank: it would begin a cell or a row.
-    """
+    """Write one TSV line; values are made safe as `safe_for` does."""
     safe = safe_for(out)
     out.write("\t".join([_text(value, safe) for value in values]) + "\n")
 
 
 def safe_for(out: TextIO) -> Callable[[str], str]:
-    """Return what makes text safe for a line: for a terminal also its escape codes."""
+    """Return what makes text safe for a line: `one_cell`, or for a terminal `printable`."""
     return (lambda text: printable(text, 200)) if out.isatty() else one_cell
 
 
 def one_cell(text: str) -> str:
-    """Return text without tabs and line breaks, which would begin a cell or a row."""
-    return _BREAKS.sub(" ", text)
+    r"""Return text with blanks for tabs and line breaks, which would begin a cell or a row.
+
+    Other control characters become escapes such as ``\x1b``.
+    """
+    return text if text.isprintable() else text.translate(_IN_CELL)
+
+
+def _without_controls(text: str) -> str:
+    """Return text with escapes for control characters; its line breaks are quoted in CSV."""
+    return text if text.isprintable() else text.translate(_CONTROLS)
 
 
 def _text(value: Value, safe: Callable[[str], str]) -> str:

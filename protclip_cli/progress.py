@@ -7,22 +7,36 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from protclip_core.progress import time_span
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-__all__ = ["BarProgress", "LineProgress", "close_bars", "make_progress", "print_above"]
+__all__ = [
+    "TIME_FORM",
+    "BarProgress",
+    "LineProgress",
+    "close_bars",
+    "make_progress",
+    "print_above",
+]
 
 LINE_SECONDS = 30.0
+#: How lines of a log say when they were written.
+TIME_FORM = "%Y-%m-%d %H:%M:%S"
 _active: list[RichProgress] = []
 
 
-def make_progress(*, quiet: bool) -> BarProgress | LineProgress:
-    """Choose by what standard error is: a bar for people, lines for logs, nothing if quiet."""
+def make_progress(*, quiet: bool, timed: bool = False) -> BarProgress | LineProgress:
+    """Choose by what standard error is: a bar for people, lines for logs, nothing if quiet.
+
+    ``timed`` puts the time before each line.
+    """
     stderr = sys.stderr
     on_terminal = stderr is not None and stderr.isatty()
     if on_terminal and not quiet and not os.environ.get("CI") and os.environ.get("TERM") != "dumb":
         return BarProgress()
-    return LineProgress(quiet=quiet or stderr is None)
+    return LineProgress(quiet=quiet or stderr is None, timed=timed)
 
 
 def print_above(text: str) -> bool:
@@ -42,8 +56,8 @@ def close_bars() -> None:
 class LineProgress:
     """A plain line every 30 seconds, and nothing for work that is done before."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+    def __init__(self, *, quiet: bool = False, timed: bool = False) -> None:
+        self._quiet, self._timed = quiet, timed
 
     def start(self, what: str, total: int, unit: str) -> None:
         """Begin a stage."""
@@ -63,7 +77,9 @@ class LineProgress:
         if self._total:
             left = (self._total - self._done) / rate if rate else 0
             share = self._done / self._total
-            text = f"{text}, {share:.0%} of {self._total:,}, {_duration(left)} left"
+            text = f"{text}, {share:.0%} of {self._total:,}, {time_span(left)} left"
+        if self._timed:
+            text = f"{time.strftime(TIME_FORM)} {text}"
         if sys.stderr is not None:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
@@ -129,18 +145,3 @@ class _RateColumn:
                 return Text(f"{speed:,.0f} {unit}/s" if speed else "")
 
         return Rate()
-
-
-def _duration(seconds: float) -> str:
-    """Write a time span in its largest two units.
-
-    Examples
-    --------
-    >>> _duration(3725), _duration(75), _duration(4)
-    ('1 h 2 min', '1 min 15 s', '4 s')
-    """
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

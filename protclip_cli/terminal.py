@@ -45,7 +45,8 @@ class Terminal:
         """Return a progress bar; none where rows go to a terminal, which would overwrite it."""
         from protclip_cli.progress import make_progress
 
-        return make_progress(quiet=self.quiet or (beside is not None and beside.isatty()))
+        quiet = self.quiet or (beside is not None and beside.isatty())
+        return make_progress(quiet=quiet, timed=self.verbose > 0)
 
     def tell(self, text: str) -> None:
         """Say a line on standard error, unless ``--quiet`` is given."""

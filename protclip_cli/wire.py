@@ -36,7 +36,11 @@ GLOBAL = {
         int,
         0,
         typer.Option(
-            "-v", "--verbose", count=True, show_default=False, help="More messages; -vv: all."
+            "-v",
+            "--verbose",
+            count=True,
+            show_default=False,
+            help="More messages, with their time; -vv: all.",
         ),
     ),
     "debug": (bool, False, typer.Option("--debug", help="Show the traceback of an error.")),

@@ -29,6 +29,7 @@ public interface, with an example each; what is imported from the rooms directly
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -144,4 +145,6 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """Public names and modules, for completion; not what this module itself imports."""
+    loaded = (name for name in globals() if name[0] != "_" and f"{__name__}.{name}" in sys.modules)
+    return sorted({*__all__, *loaded, "__all__", "__doc__", "__file__", "__name__", "__path__"})

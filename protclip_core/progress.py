@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Progress", "SilentProgress"]
+__all__ = ["Progress", "SilentProgress", "time_span"]
 
 
 class Progress(Protocol):
@@ -31,3 +31,18 @@ class SilentProgress:
 
     def finish(self) -> None:
         """Do nothing."""
+
+
+def time_span(seconds: float) -> str:
+    """Write a time span in its largest two units.
+
+    Examples
+    --------
+    >>> time_span(3725), time_span(75), time_span(4)
+    ('1 h 2 min', '1 min 15 s', '4 s')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -21,6 +21,9 @@ class RecordFlag(IntFlag):
     NUCLEOTIDE_LIKE = 8  #: long, and made of A, C, G, T, U, N only
     WINDOWED = 16  #: longer than one window; residues of overlapping windows were averaged
     TRUNCATED = 32  #: cut to the first residues on request
+    UNINFORMATIVE = 64  #: no residues that the model tells apart: one vector for many sequences
+    GAPS_STRIPPED = 128  #: gaps of an alignment were taken out on request
+    CHAINS = 256  #: a chain of a record of several, or all of them, joined by a linker
 
 
 @dataclass(frozen=True, slots=True)

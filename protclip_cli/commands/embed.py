@@ -48,7 +48,10 @@ def embed(
         ),
     ] = False,
     dry_run: Annotated[
-        bool, Opt("Only report records, residues, disk and memory.", panel=OUTPUT)
+        bool,
+        Opt(
+            "Only report records, residues, disk, memory and, by a short trial, time.", panel=OUTPUT
+        ),
     ] = False,
 ) -> None:
     """Embed proteins: FASTA in, vectors out, nothing lost."""

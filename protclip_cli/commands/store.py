@@ -36,7 +36,9 @@ def info(terminal: Terminal, path: StorePath, *, results: Results) -> None:
             "per residue": "yes" if store.per_residue else "no",
             "residues": int(store.lengths.sum()),
         }
-        facts |= {n: v for n, v in store.attributes.items() if n not in _FORMAT_ATTRIBUTES}
+        for name, value in store.attributes.items():
+            if name not in _FORMAT_ATTRIBUTES:
+                facts[name] = value if isinstance(value, str | int | float) else str(value)
     rows = [{"what": what, "value": value} for what, value in facts.items()]
     to.write(rows, ["what", "value"])
 
@@ -69,11 +71,13 @@ def show(
                     "protein_id": store.ids[row],
                     "length": int(store.lengths[row]),
                     "flags": _flag_names(int(store.flags[row])),
+                    "sequence_length": int(store.sequence_lengths[row]) or None,
                     "norm": float(np.linalg.norm(vector)),
                     "embedding": f"{first} …" if len(vector) > 4 else first,
                 }
             )
-        to.write(rows, ["protein_id", "length", "flags", "norm", "embedding"])
+        columns = _columns(store)
+        to.write(rows, [*columns, "norm", "embedding"])
         if not ids and len(store) > len(chosen):
             say(f"{len(chosen)} of {len(store):,} proteins (more with --head)")
 
@@ -100,11 +104,17 @@ def list_proteins(terminal: Terminal, path: StorePath, *, results: Results) -> N
     from protclip_core.store.reader import EmbeddingStore
 
     to = results.target(path)
-    columns = ["protein_id", "length", "flags"]
     with EmbeddingStore.open(path) as store:
-        facts = zip(store.ids, store.lengths.tolist(), store.flags.tolist(), strict=True)
-        rows = ([id, length, _flag_names(flags)] for id, length, flags in facts)
-        to.write((dict(zip(columns, row, strict=True)) for row in rows), columns)
+        columns = _columns(store)
+        whole = store.sequence_lengths.tolist()
+        facts = zip(store.ids, store.lengths.tolist(), store.flags.tolist(), whole, strict=True)
+        rows = ([id, length, _flag_names(flags), all] for id, length, flags, all in facts)
+        to.write((dict(zip(columns, row, strict=False)) for row in rows), columns)
+
+
+def _columns(store: EmbeddingStore) -> list[str]:
+    """Return the columns of facts; whole lengths only where the store has cut proteins."""
+    return ["protein_id", "length", "flags", *["sequence_length"] * store.is_cut]
 
 
 def _flag_names(flags: int) -> str:

@@ -9,7 +9,9 @@ hashed to that many rows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -240,6 +242,21 @@ class KmerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         blocks = sum(self.dilation(i) for i in range(self.num_layers))
         return max(inputs) + self.kernel // 2 * blocks
 
+    def can_read(self, sequence: str) -> bool:
+        """Tell whether a sequence holds a k-mer of one of the tables, or residues for a window.
+
+        Of others the encoder knows the length alone.
+
+        Examples
+        --------
+        >>> config = KmerConfig(tables=("11001:20:64",), hidden_dim=64)
+        >>> config.can_read("MKXXA"), config.can_read("MKXA"), config.can_read("XMKTX")
+        (True, False, False)
+        """
+        if self.windows:
+            return bool(sequence.strip("X"))
+        return _kmers(self.tables).search(sequence) is not None
+
     @property
     def num_weights(self) -> int:
         """Numbers in tables and matrices; norms, biases and masked-LM head are left out."""
@@ -284,6 +301,20 @@ class KmerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return msgspec.convert(plain, KmerConfig)
         except msgspec.ValidationError as error:
             raise ValueError(problem_of(error, plain)) from None
+
+
+@lru_cache(maxsize=16)
+def _kmers(tables: tuple[KmerTable, ...]) -> re.Pattern[str]:
+    """Return what finds a k-mer that has a row of its own in one of the tables."""
+    found = []
+    for table in tables:
+        letters = RESIDUES + "".join(
+            letter
+            for letter, same in _READ_AS.items()
+            if any(set(same) <= set(group) for group in table.groups)
+        )
+        found.append("".join(f"[{letters}]" if mark == "1" else "." for mark in table.pattern))
+    return re.compile("|".join(sorted(set(found))))
 
 
 def token_groups(table: KmerTable) -> list[int]:

@@ -1,4 +1,4 @@
-"""How the process holds memory: allocator thresholds, and telling a lack of memory by its name."""
+"""How the process holds memory: how much there is, allocator thresholds, lack of it by its name."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ import logging
 import mmap
 import sys
 from contextlib import suppress
+from pathlib import Path
 
-__all__ = ["give_back_memory", "is_out_of_memory", "keep_freed_memory"]
+__all__ = [
+    "available_memory",
+    "give_back_memory",
+    "is_out_of_memory",
+    "keep_freed_memory",
+    "memory_limit",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -118,3 +125,30 @@ def is_out_of_memory(error: BaseException) -> bool:
         or "can't start new thread" in text
         or text.endswith(("could not create a primitive", "could not create a memory object"))
     )
+
+
+def available_memory() -> int | None:
+    """Bytes that may still be used, under the limit of a container too; ``None`` if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        table = dict(line.split(":", 1) for line in lines if ":" in line)
+        free = int(table["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+    if (limit := memory_limit()) is not None:
+        used = _number(Path("/sys/fs/cgroup/memory.current")) or 0
+        free = min(free, max(0, limit - used))
+    return free
+
+
+def memory_limit() -> int | None:
+    """Bytes that the container of this process may use; ``None`` where there is no limit."""
+    return _number(Path("/sys/fs/cgroup/memory.max"))
+
+
+def _number(path: Path) -> int | None:
+    """Read a number from a file of the kernel; ``max``, like no file, is none."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

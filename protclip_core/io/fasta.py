@@ -9,7 +9,8 @@ What is read
     newline change nothing. ``;`` comment lines before the first header are passed over with one
     warning; further down they are a fault, since there they can as well be a damaged sequence.
 What is changed, and flagged
-    Lower case becomes upper case; ``*`` at the very end is removed.
+    Lower case becomes upper case; ``*`` at the very end is removed. On request gaps are taken
+    out, and the chains of a record split or joined (`protclip_core.io.fasta_forms`).
 What is a fault of the input (always `InputError`)
     No records at all, or a start that is not FASTA: nothing after it can be trusted.
 What is a fault of one record
@@ -27,6 +28,7 @@ from pathlib import Path
 
 from protclip_core.errors import InputError
 from protclip_core.io.fasta_faults import CODES, bad_residue, not_fasta, three_letter_code
+from protclip_core.io.fasta_forms import FastaForm
 from protclip_core.io.input_summary import UNUSUAL_RESIDUES, InputSummary
 from protclip_core.io.streams import open_input, source_name, wide_encoding
 from protclip_core.records import Failure, ProteinRecord, RecordFlag, printable, record_place
@@ -49,10 +51,10 @@ _CHUNK = 1 << 18  # bytes read at once
 _SNIFF = 512  # bytes that are enough to say what a file looks like
 _BLANKS = b" \t\n\v\f"
 _PROLOGUE = re.compile(rb"(?:[ \t\v\f]*\n|;[^\n]*\n)*")  # whole blank and comment lines
-_NOT_A_LETTER = re.compile(rb"[^A-Za-z]")
 _NO_FLAGS = RecordFlag.NONE  # the look-up costs as much as copying a sequence
 _NUCLEOTIDES = re.compile(rb"[ACGTUN]+")
 _LEAST_NUCLEOTIDES = 20
+_NUCLEIC_ACID = re.compile(rb"\|[DR]NA \((?:5'-|\d+-MER)")
 #: First letters of what may be nucleotides or three-letter codes; most proteins begin otherwise.
 _SUSPECT = CODES.union(
     *(map(bytes, itertools.product(b"ACGTUN", repeat=length)) for length in (1, 2, 3))
@@ -64,6 +66,7 @@ def read_fasta(
     *,
     on_failure: Callable[[Failure], None] | None = None,
     summary: InputSummary | None = None,
+    form: FastaForm | None = None,
 ) -> Iterator[ProteinRecord]:
     """Read protein records from a FASTA file, one at a time.
 
@@ -76,12 +79,15 @@ def read_fasta(
         the first such record raises.
     summary
         Filled as records are read.
+    form
+        Whether gaps of alignments are taken out, and what becomes of several chains in a record.
 
     Yields
     ------
     ProteinRecord
         In file order. ``number`` counts all records of the file from 1, refused ones included,
-        so records out and failures together are the records in. Ids may repeat.
+        so records out and failures together are the records in, but that chains which are split
+        share the number of their record. Ids may repeat.
 
     Raises
     ------
@@ -99,12 +105,12 @@ def read_fasta(
     >>> len(records), records[0].id
     (12, 'sp|P69905|HBA_HUMAN')
     """
-    name = source_name(path)
+    name, form = source_name(path), form or FastaForm()
     with open_input(path) as stream:
         records = _split_records(_normalised(stream.read1), name)
         for number, (text, line) in enumerate(records, start=1):
             try:
-                record = _parse_record(text, str(path), number, line)
+                found = _parse_record(text, str(path), number, line, form)
             except _BadRecordError as bad:
                 if on_failure is None:
                     where = record_place(name, number, bad.id)
@@ -115,9 +121,10 @@ def read_fasta(
                 reason = f"{bad.reason}; {bad.hint}"
                 on_failure(Failure(str(path), number, bad.id, reason, bad.code))
                 continue
-            if summary is not None:
-                summary.add(record)
-            yield record
+            for record in found:
+                if summary is not None:
+                    summary.add(record)
+                yield record
 
 
 def read_sequence(text: str, where: str) -> str:
@@ -241,22 +248,33 @@ def _find_first_header(chunks: Iterator[bytes], name: str) -> tuple[bytes, int]:
     return text, line
 
 
-def _parse_record(text: bytes, source: str, number: int, line: int) -> ProteinRecord:
-    """Turn the text of one record into a `ProteinRecord`; raise `_BadRecordError`."""
+def _parse_record(
+    text: bytes, source: str, number: int, line: int, form: FastaForm
+) -> list[ProteinRecord]:
+    """Turn the text of one record into `ProteinRecord`, several if its chains are to be split.
+
+    Raises `_BadRecordError`.
+    """
     header, _, body = text.partition(b"\n")
     id, description = _parse_header(header, line)
-    sequence, flags = body.replace(b"\n", b""), _NO_FLAGS
-    rest = sequence.translate(None, _STANDARD)
+    sequences, flags = [body.replace(b"\n", b"")], _NO_FLAGS
+    rest = sequences[0].translate(None, _STANDARD)
     if rest:
-        sequence, flags = _tidy(body, rest, id, line)
-    if not sequence:
-        only = "; its sequence is only '*'" if b"*" in rest else ""
-        reason = f"header on line {line:,} has no sequence{only}"
-        hint = "add its residues or remove the record"
-        raise _BadRecordError(id, reason, code="record.no_sequence", hint=hint)
-    if sequence[:3] in _SUSPECT:
-        flags |= _look_again(sequence, header, id, line)
-    return ProteinRecord(id, sequence.decode("ascii"), description, source, number, flags)
+        sequences, flags = _tidy(body, rest, id, line, form)
+    found = []
+    for chain, sequence in enumerate(sequences, start=1):
+        if not sequence:
+            only = "; its sequence is only '*'" if b"*" in rest else ""
+            reason = f"header on line {line:,} has no sequence{only}"
+            hint = "add its residues or remove the record"
+            raise _BadRecordError(id, reason, code="record.no_sequence", hint=hint)
+        done = flags
+        if sequence[:3] in _SUSPECT:
+            done |= _look_again(sequence, header, id, line)
+        name = id if len(sequences) == 1 else f"{id}_{chain}"
+        residues = sequence.decode("ascii")
+        found.append(ProteinRecord(name, residues, description, source, number, done))
+    return found
 
 
 def _look_again(sequence: bytes, header: bytes, id: str, line: int) -> RecordFlag:
@@ -264,8 +282,10 @@ def _look_again(sequence: bytes, header: bytes, id: str, line: int) -> RecordFla
     if fault := three_letter_code(sequence):
         reason = f"the sequence on line {line + 1:,} is in three-letter code"
         raise _BadRecordError(id, reason, code=fault.code, hint=fault.hint)
-    if b" mol:na " in header:  # as the files of PDB write it
-        reason = f"header on line {line:,} says mol:na, a nucleic acid"
+    # As the files of PDB and of RCSB write it.
+    is_nucleic = _NUCLEOTIDES.fullmatch(sequence) and _NUCLEIC_ACID.search(header)
+    if b" mol:na " in header or is_nucleic:
+        reason = f"header on line {line:,} says that it is a nucleic acid"
         hint = "remove the record, as it is not a protein"
         raise _BadRecordError(id, reason, code="record.nucleotides", hint=hint)
     is_like = len(sequence) >= _LEAST_NUCLEOTIDES and _NUCLEOTIDES.fullmatch(sequence)
@@ -298,26 +318,29 @@ def _parse_header(header: bytes, line: int) -> tuple[str, str]:
     return id, description.lstrip(" \t")
 
 
-def _tidy(body: bytes, rest: bytes, id: str, line: int) -> tuple[bytes, RecordFlag]:
-    """Return a sequence in upper case without its final stop, and the flags for what was done.
+def _tidy(
+    body: bytes, rest: bytes, id: str, line: int, form: FastaForm
+) -> tuple[list[bytes], RecordFlag]:
+    """Return a sequence (or its chains) in upper case without final stops, and what was done.
 
     ``rest`` holds the characters of ``body`` that are not standard residues.
     """
     lines = [part.strip(b" \t") for part in body.split(b"\n")]
     whole = b"".join(lines)
     # gffread writes a stop as a dot.
-    stripped = whole.rstrip(b"*") if not whole.endswith(b".") else whole[:-1]
-    if bad := _NOT_A_LETTER.search(stripped):
+    is_stop = whole.endswith(b".") and form.gaps == "fail"
+    stripped = whole[:-1] if is_stop else whole.rstrip(b"*")
+    if bad := form.fault.search(stripped):
         raise _bad_residue(lines, stripped, bad.start(), id, line)
-    sequence = stripped.upper()
-    flags = _NO_FLAGS
+    parts, flags = form.apply(stripped)
+    sequences = [part.upper() for part in parts]
     if len(stripped) < len(whole):
         flags |= RecordFlag.STOP_STRIPPED
-    if sequence != stripped:
+    if sequences != parts:
         flags |= RecordFlag.LOWERCASE
-    if rest.upper().translate(None, _STANDARD + b" \t*."):
+    if rest.upper().translate(None, _STANDARD + b" \t*.-:/|"):
         flags |= RecordFlag.UNUSUAL_RESIDUES
-    return sequence, flags
+    return sequences, flags
 
 
 def _bad_residue(

@@ -26,9 +26,11 @@ _CHAINS = re.compile(rb"[A-Za-z*]+(?:[:/|]+[A-Za-z*]*)+")
 _MODIFIED = re.compile(rb"[(\[{<_+]")
 #: What may stand at the ends of a peptide, such as Ac-PEPTIDE-NH2; its sign is not a gap.
 _ENDS = re.compile(rb"(?:(?:Ac|Acetyl|H|Boc|Fmoc|Biotin|Suc|pGlu)-)?[A-Za-z]+(?:-(?:NH2|OH|NHMe))?")
+#: A peptide between the residues before and behind it, as search engines write it.
+_FLANKED = re.compile(rb"[A-Za-z-]\.[A-Za-z]{2,}\.[A-Za-z-]")
 #: Accessions, one a line.
 _NAMES = re.compile(r"(?:(?=\S*\d)[\w.|:-]{4,40}(?:\n|$))+")
-_WITHOUT_GAPS = "remove gaps first: sed '/^>/!s/[-.]//g' IN > OUT"
+_WITHOUT_GAPS = "take out gaps: protclip embed --gaps strip, or first sed '/^>/!s/[-.]//g' IN > OUT"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ _FAULTS = {
     ".": Fault(
         code="record.stop_or_gap",
         hint="a stop codon, as gffread writes it: cut there or split the record; a gap of an "
-        "alignment: sed '/^>/!s/[.]//g' IN > OUT",
+        "alignment: protclip embed --gaps strip, or first sed '/^>/!s/[.]//g' IN > OUT",
     ),
     "*": Fault(code="record.stop_inside", hint="a stop codon: cut there, or split the record"),
     ">": Fault(code="record.no_newline", hint="a newline is missing before '>'"),
@@ -73,7 +75,12 @@ _THREE_LETTERS = Fault(
     code="record.three_letter_code", hint="write one letter for each residue, M for Met"
 )
 _SEVERAL_CHAINS = Fault(
-    code="record.several_chains", hint="several chains in one record: give each a record of its own"
+    code="record.several_chains",
+    hint="several chains in one record: protclip embed --chains split, or --chains join",
+)
+_NEIGHBOURS = Fault(
+    code="record.modification",
+    hint="a peptide with its neighbours: leave what is between the dots",
 )
 _MODIFICATION = Fault(
     code="record.modification",
@@ -87,6 +94,8 @@ def bad_residue(sequence: bytes, letter: str) -> Fault:
         return _THREE_LETTERS
     if letter in ":/|" and _CHAINS.fullmatch(sequence):
         return _SEVERAL_CHAINS
+    if _FLANKED.fullmatch(sequence):
+        return _NEIGHBOURS
     if _MODIFIED.search(sequence) or _ENDS.fullmatch(sequence):
         return _MODIFICATION
     if letter == "." and b"-" in sequence:
@@ -136,9 +145,10 @@ def _seen(text: bytes, lines: list[str], name: str) -> _Seen:
             look="a list of names without sequences",
             hint="fetch their sequences, as from https://www.uniprot.org/id-mapping",
         )
-    if command := _command_for_table(lines, name):
-        return _Seen(code="input.table", look="a table", hint=f"make FASTA of it: {command}")
     look, hint = looks_like(text)
+    # Sources of features, such as HAVANA, are words that could be sequences.
+    if not look.startswith("GFF") and (command := _command_for_table(lines, name)):
+        return _Seen(code="input.table", look="a table", hint=f"make FASTA of it: {command}")
     return _Seen(code="input.not_fasta", look=look, hint=hint)
 
 

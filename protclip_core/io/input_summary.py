@@ -25,7 +25,7 @@ class InputSummary:
         Records handed to ``on_failure``.
     unusual
         How often each of X B U Z O J occurs.
-    unusual_records, lowercase_records, stops_stripped, nucleotide_like
+    unusual_records, lowercase_records, stops_stripped, nucleotide_like, gaps_stripped, chains
         Records with the flag of that name.
     longest
         Residues of the longest record.
@@ -39,6 +39,8 @@ class InputSummary:
     lowercase_records: int = 0
     stops_stripped: int = 0
     nucleotide_like: int = 0
+    gaps_stripped: int = 0
+    chains: int = 0
     longest: int = 0
 
     def add(self, record: ProteinRecord) -> None:
@@ -54,9 +56,21 @@ class InputSummary:
             for letter in UNUSUAL_RESIDUES:
                 if count := record.sequence.count(letter):
                     self.unusual[letter] += count
-        self.lowercase_records += RecordFlag.LOWERCASE in record.flags
-        self.stops_stripped += RecordFlag.STOP_STRIPPED in record.flags
-        self.nucleotide_like += RecordFlag.NUCLEOTIDE_LIKE in record.flags
+        self.add_flags(record.flags)
+
+    def add_flags(self, flags: RecordFlag) -> None:
+        """Count what was done to one record, but for its unusual letters."""
+        self.lowercase_records += RecordFlag.LOWERCASE in flags
+        self.stops_stripped += RecordFlag.STOP_STRIPPED in flags
+        self.nucleotide_like += RecordFlag.NUCLEOTIDE_LIKE in flags
+        self.gaps_stripped += RecordFlag.GAPS_STRIPPED in flags
+        self.chains += RecordFlag.CHAINS in flags
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a record was not taken as it stood, or holds what a user should know of."""
+        done = (self.stops_stripped, self.lowercase_records, self.gaps_stripped, self.chains)
+        return bool(self.unusual) or any(done)
 
     def describe(self) -> str:
         """Return one line for the user; what did not occur is left out.
@@ -79,6 +93,10 @@ class InputSummary:
             parts.append(f"trailing * stripped from {self.stops_stripped:,}")
         if self.lowercase_records:
             parts.append(f"lower case read as upper case in {self.lowercase_records:,}")
+        if self.gaps_stripped:
+            parts.append(f"gaps taken out of {self.gaps_stripped:,}")
+        if self.chains:
+            parts.append(f"{self.chains:,} made of records of several chains")
         if self.nucleotide_like:
             parts.append(f"{self.nucleotide_like:,} made of A C G T U N only, like DNA or RNA")
         return "; ".join(parts)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from protclip_core.encoders.kmer_config import KmerConfig
 from protclip_core.encoders.projection_form import ProjectionForm
 from protclip_core.encoders.shapes import (
     ProteinShape,
@@ -135,6 +136,16 @@ class ModelInfo:
     def max_residues(self) -> int | None:
         """Residues of one window, as the model says; ``None`` where it does not."""
         return None if self.encoder is None else self.encoder.max_residues
+
+    def can_read(self, sequence: str) -> bool:
+        """Tell whether a sequence holds anything by which the encoder knows it from others.
+
+        A k-mer encoder gives all sequences of one length without a k-mer the same vector; every
+        encoder those of X alone.
+        """
+        if isinstance(self.encoder, KmerConfig):
+            return self.encoder.can_read(sequence)
+        return bool(sequence.strip("X"))
 
     def facts(self) -> list[tuple[str, str | int | None]]:
         """Return what is known as pairs of a name and a value, for people."""

@@ -23,20 +23,22 @@ Layout ``packed``
     ========================  ==============  ===================================================
     ``ids``                   (N)             UTF-8 strings, unique, without NUL
     ``embeddings``            (N, D)          float32 or float16
-    ``lengths``               (N)             int64, residues of the sequence
+    ``lengths``               (N)             int64, residues that were embedded
     ``flags``                 (N)             uint16, `protclip_core.records.RecordFlag`
     ``sequence_sha256``       (N)             64 ASCII hex digits; all zeros where unknown
     ``residues``              (sum L, D)      only per residue: type of ``embeddings``
     ``offsets``               (N + 1)         int64: protein i has rows offsets[i]:offsets[i + 1]
+    ``sequence_lengths``      (N)             optional: int64, residues of the whole sequence, 0
+                                              where unknown; where proteins were cut
     ========================  ==============  ===================================================
 
 Layout ``per-protein``
     For readers of the UniProt, bio_embeddings and ProtTrans files. One dataset per protein at the
     root: the vector ``(D)``, or per residue the matrix ``(L, D)``, whose vector is then in its
     attribute ``embedding``. Other attributes: ``original_id`` (the id), ``length``, ``flags``,
-    ``sequence_sha256`` (64 bytes). The name of the dataset is the id with ``%`` as ``%25`` and
-    ``/`` as ``%2F``; the id ``.`` is ``%2E`` and the empty id ``%00``. Creation order is input
-    order.
+    ``sequence_sha256`` (64 bytes, of the whole sequence), ``sequence_length`` (as above). The name
+    of the dataset is the id with ``%`` as ``%25`` and ``/`` as ``%2F``; the id ``.`` is ``%2E`` and
+    the empty id ``%00``. Creation order is input order.
 
 Numeric datasets are chunked and carry fletcher32 checksums; nothing is compressed.
 """
@@ -114,6 +116,9 @@ FLAGS_MEANING = "; ".join(
         RecordFlag.NUCLEOTIDE_LIKE: "long, and made of A, C, G, T, U, N only",
         RecordFlag.WINDOWED: "longer than one window; overlapping windows were averaged",
         RecordFlag.TRUNCATED: "cut to its first residues on request",
+        RecordFlag.UNINFORMATIVE: "no residues that the model tells apart",
+        RecordFlag.GAPS_STRIPPED: "gaps of an alignment were taken out",
+        RecordFlag.CHAINS: "one of several chains of a record, or all of them joined",
     }.items()
 )
 
@@ -132,7 +137,8 @@ _MOST_COMPRESSED = 100
 class Block:
     """Checked proteins on their way into a file; shapes as in the packed layout.
 
-    ``hexes (n)`` holds the sequence hashes as 64 ASCII digits each.
+    ``hexes (n)`` holds the sequence hashes as 64 ASCII digits each; ``sequence_lengths (n)`` are
+    there only where the file has them.
     """
 
     ids: Sequence[str]
@@ -141,6 +147,7 @@ class Block:
     flags: npt.NDArray[np.uint16]
     hexes: npt.NDArray[np.bytes_]
     residues: npt.NDArray[Any] | None
+    sequence_lengths: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,12 +155,13 @@ class Columns:
     """What a store says about each protein, apart from its vectors.
 
     ``lengths (N)`` int64, 0 if unknown; ``flags (N)`` uint16; ``digests (N, 32)`` uint8, zeros
-    if unknown.
+    if unknown; ``sequence_lengths (N)`` int64, 0 if unknown, or None where the file has none.
     """
 
     lengths: npt.NDArray[np.int64]
     flags: npt.NDArray[np.uint16]
     digests: npt.NDArray[np.uint8]
+    sequence_lengths: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

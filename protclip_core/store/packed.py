@@ -24,13 +24,13 @@ from protclip_core.store.format import (
     reading,
 )
 
-__all__ = ["PackedLayout", "create_packed", "put_packed"]
+__all__ = ["PackedLayout", "create_packed", "put_packed", "read_rows"]
 
 # Most rows that one read covers, so that reading scattered rows stays within some megabytes.
 _SPAN_ROWS = 4096
 _IDS_TOGETHER = 65_536
 
-#: The datasets with the kinds of their types; the last two only per residue.
+#: The datasets with the kinds of their types; the last three only where a file has them.
 _KINDS = {
     "embeddings": "f",
     "ids": "OS",
@@ -39,6 +39,7 @@ _KINDS = {
     "sequence_sha256": "S",
     "offsets": "iu",
     "residues": "f",
+    "sequence_lengths": "iu",
 }
 
 
@@ -48,11 +49,13 @@ def create_packed(
     dtype: np.dtype[Any],
     *,
     per_residue: bool,
+    is_cut: bool = False,
     num_proteins: int | None = None,
 ) -> None:
     """Make the empty datasets in a new file.
 
-    ``num_proteins``, where known, keeps the chunks of a small store small.
+    ``is_cut`` makes the column of whole lengths; ``num_proteins``, where known, keeps the chunks of
+    a small store small.
     """
     most = max(1, num_proteins) if num_proteins is not None else None
     # HDF5 gives strings of variable length no fletcher32; the attribute ids_sha256 covers them.
@@ -63,6 +66,8 @@ def create_packed(
     _create(h5, "lengths", np.dtype("<i8"), most=most)
     _create(h5, "flags", np.dtype("<u2"), most=most)
     _create(h5, "sequence_sha256", np.dtype("S64"), most=most)
+    if is_cut:
+        _create(h5, "sequence_lengths", np.dtype("<i8"), most=most)
     if per_residue:
         _create(h5, "residues", dtype, dim)
         _create(h5, "offsets", np.dtype("<i8"))
@@ -76,6 +81,8 @@ def put_packed(h5: h5py.File, block: Block) -> None:
     _extend(h5["lengths"], block.lengths)
     _extend(h5["flags"], block.flags)
     _extend(h5["sequence_sha256"], block.hexes)
+    if block.sequence_lengths is not None:
+        _extend(h5["sequence_lengths"], block.sequence_lengths)
     if block.residues is not None:
         start = h5["residues"].shape[0]
         _extend(h5["residues"], block.residues)
@@ -100,6 +107,28 @@ def _extend(dataset: h5py.Dataset, rows: npt.NDArray[Any]) -> None:
         dataset[start:] = rows
 
 
+def read_rows(dataset: h5py.Dataset, rows: npt.NDArray[np.int64], where: str) -> npt.NDArray[Any]:
+    """Return rows of a matrix, in any order and as often as they are named."""
+    name = dataset.name.removeprefix("/")
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        # Whole stores are read so, block by block: no copy is worth making.
+        low, high = int(rows[0]), int(rows[-1]) + 1
+        with reading(f"{where}:{name}, rows {low} to {high - 1}"):
+            block: npt.NDArray[Any] = dataset[low:high]
+        return block
+    wanted, back = np.unique(rows, return_inverse=True)
+    vectors = np.empty((len(wanted), dataset.shape[1]), dataset.dtype)
+    start = 0
+    while start < len(wanted):
+        # One read covers the rows of a span; fancy indexing in HDF5 is far slower.
+        stop = int(np.searchsorted(wanted, wanted[start] + _SPAN_ROWS))
+        low, high = int(wanted[start]), int(wanted[stop - 1]) + 1
+        with reading(f"{where}:{name}, rows {low} to {high - 1}"):
+            vectors[start:stop] = dataset[low:high][wanted[start:stop] - low]
+        start = stop
+    return vectors if np.array_equal(wanted, rows) else vectors[back.reshape(-1)]
+
+
 class PackedLayout:
     """Reader of the packed layout.
 
@@ -120,7 +149,9 @@ class PackedLayout:
         self._h5, self._where = h5, where
         with reading(where):
             self.per_residue = bool(h5.attrs["per_residue"])
-            names = [*_KINDS] if self.per_residue else [*_KINDS][:-2]
+            names = [*_KINDS][:-1] if self.per_residue else [*_KINDS][:-3]
+            self._is_cut = "sequence_lengths" in h5
+            names += ["sequence_lengths"] * self._is_cut
             columns = {n: checked_dataset(h5, n, _KINDS[n], own=True) for n in names}
             self._embeddings = columns["embeddings"]
             shape, self.dtype = self._embeddings.shape, self._embeddings.dtype
@@ -164,27 +195,12 @@ class PackedLayout:
                 self._h5["lengths"][:].astype(np.int64, copy=False),
                 self._h5["flags"][:].astype(np.uint16, copy=False),
                 np.frombuffer(raw, np.uint8).reshape(self.n, 32),
+                self._h5["sequence_lengths"][:].astype(np.int64) if self._is_cut else None,
             )
 
     def read_vectors(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return the vectors ``(n, D)`` of rows in any order, in the type of the file."""
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            # Whole stores are read so, block by block: no copy is worth making.
-            low, high = int(rows[0]), int(rows[-1]) + 1
-            with reading(f"{self._where}:embeddings, rows {low} to {high - 1}"):
-                block: npt.NDArray[Any] = self._embeddings[low:high]
-            return block
-        wanted, back = np.unique(rows, return_inverse=True)
-        vectors = np.empty((len(wanted), self.dim), self.dtype)
-        start = 0
-        while start < len(wanted):
-            # One read covers the rows of a span; fancy indexing in HDF5 is far slower.
-            stop = int(np.searchsorted(wanted, wanted[start] + _SPAN_ROWS))
-            low, high = int(wanted[start]), int(wanted[stop - 1]) + 1
-            with reading(f"{self._where}:embeddings, rows {low} to {high - 1}"):
-                vectors[start:stop] = self._embeddings[low:high][wanted[start:stop] - low]
-            start = stop
-        return vectors if np.array_equal(wanted, rows) else vectors[back.reshape(-1)]
+        return read_rows(self._embeddings, rows, self._where)
 
     def read_residues(self, row: int) -> npt.NDArray[Any]:
         """Return the residue embeddings ``(L, D)`` of one protein, in the type of the file."""
@@ -209,6 +225,9 @@ class PackedLayout:
             found.append(f"ids: {len(ids) - len(set(ids))} occur twice")
         if (columns.lengths < 0).any():
             found.append("lengths: a negative length")
+        whole = columns.sequence_lengths
+        if whole is not None and ((whole < columns.lengths) & (whole != 0)).any():
+            found.append("sequence_lengths: less than was embedded")
         if offsets is not None:
             if offsets[0] != 0 or (np.diff(offsets) != columns.lengths).any():
                 found.append("offsets: do not follow from the lengths")

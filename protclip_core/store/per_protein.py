@@ -1,8 +1,9 @@
 """Files with one dataset per protein: our per-protein layout, and the files of other tools.
 
 Ours is described in `protclip_core.store.format`. Foreign files come from UniProt
-(``per-protein.h5``), ProtTrans and bio_embeddings: vectors ``(D)`` or matrices ``(L, D)`` under
-the id or, in bio_embeddings, under another key with the id in the attribute ``original_id``.
+(``per-protein.h5``), ProtTrans, bio_embeddings and goPredSim: vectors ``(D)`` or ``(1, D)``, or
+matrices ``(L, D)``, under the id or, in bio_embeddings, under another key with the id in the
+attribute ``original_id``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from protclip_core.store.format import (
     reading,
 )
 
-__all__ = ["PerProteinLayout", "put_per_protein"]
+__all__ = ["PerProteinLayout", "put_per_protein", "text_of"]
 
 # Files of other tools are walked; one made to take forever ends here.
 _MOST_DEEP, _MOST_EMPTY = 64, 10_000
@@ -49,6 +50,8 @@ def put_per_protein(h5: h5py.File, block: Block, where: str) -> None:
         dataset.attrs["original_id"] = id
         dataset.attrs["length"] = block.lengths[i]
         dataset.attrs["flags"] = block.flags[i]
+        if block.sequence_lengths is not None:
+            dataset.attrs["sequence_length"] = block.sequence_lengths[i]
         # Of fixed length, because HDF5's checksums do not cover strings of variable length.
         dataset.attrs["sequence_sha256"] = block.hexes[i]
         if block.residues is not None:
@@ -77,25 +80,33 @@ class PerProteinLayout:
     def __init__(self, h5: h5py.File, where: str, *, own: bool) -> None:
         self._h5, self._where, self._own = h5, where, own
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self._ndim = 1
         with reading(where):
             self._keys: list[str] = list(h5) if own else _dataset_paths(h5)
             first = h5[self._keys[0]] if self._keys else None
             if own:
                 self.dim, self.per_residue = int(h5.attrs["dim"]), bool(h5.attrs["per_residue"])
+                self._ndim = 1 + self.per_residue
             elif first is None or first.ndim not in (1, 2) or first.dtype.kind != "f":
+                what = f"{self._keys[0]} is {_kind(first)}" if first is not None else "it is empty"
                 raise ModelError(
-                    "does not hold embeddings: its first dataset is not a float vector or matrix",
+                    f"does not hold vectors of proteins: {printable(what, 120)}",
                     code="model.not_embeddings",
                     where=where,
                     hint="give a file written by protclip, UniProt, ProtTrans or bio_embeddings",
                 )
             else:
-                self.dim, self.per_residue = int(first.shape[-1]), first.ndim == 2
+                self.dim, self._ndim = int(first.shape[-1]), first.ndim
+                self.per_residue = first.ndim == 2 and not self._is_one_row_each()
             if first is not None:
                 self.dtype = checked_dataset(h5, self._keys[0], "f", own=own).dtype
             if self.dim < 1:
                 raise ValueError(f"embeddings of width {self.dim}")
         self.n = len(self._keys)
+
+    def _is_one_row_each(self) -> bool:
+        """Tell vectors ``(1, D)`` from residues: no file has proteins of one residue only."""
+        return all(self._h5[key].shape[:1] == (1,) for key in self._keys)
 
     def read_ids(self) -> list[str]:
         """Return the N ids, in input order for our files, in order of their keys for others."""
@@ -107,13 +118,14 @@ class PerProteinLayout:
                 return ids
             if "original_id" not in self._h5[self._keys[0]].attrs:
                 return list(self._keys)
-            return [_text(self._h5[key].attrs["original_id"]) for key in self._keys]
+            return [text_of(self._h5[key].attrs["original_id"]) for key in self._keys]
 
     def read_columns(self) -> Columns:
         """Return lengths, flags and sequence hashes; opens every dataset."""
         lengths = np.zeros(self.n, np.int64)
         flags = np.zeros(self.n, np.uint16)
         digests = np.zeros((self.n, 32), np.uint8)
+        whole = np.zeros(self.n, np.int64)
         for row in range(self.n):
             with reading(self._place(row)):
                 if not self._own and not self.per_residue:
@@ -122,11 +134,12 @@ class PerProteinLayout:
                 if self._own:
                     lengths[row] = dataset.attrs["length"]
                     flags[row] = dataset.attrs["flags"]
-                    digest = bytes.fromhex(_text(dataset.attrs["sequence_sha256"]))
+                    digest = bytes.fromhex(text_of(dataset.attrs["sequence_sha256"]))
                     digests[row] = np.frombuffer(digest, np.uint8).reshape(32)
+                    whole[row] = dataset.attrs.get("sequence_length", 0)
                 else:
                     lengths[row] = dataset.shape[0]
-        return Columns(lengths, flags, digests)
+        return Columns(lengths, flags, digests, whole if whole.any() else None)
 
     def read_vectors(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return the vectors ``(n, D)`` of rows in any order, in the type of the file."""
@@ -142,6 +155,8 @@ class PerProteinLayout:
             with reading(self._place(int(row))):
                 dataset = self._dataset(int(row))
                 vector = dataset.attrs["embedding"] if self.per_residue else dataset[:]
+                if self._ndim == 2 and not self.per_residue:
+                    vector = vector[0]
                 if vector.shape != (self.dim,):
                     raise ValueError(f"vector of shape {vector.shape}, expected ({self.dim},)")
                 vectors[i] = vector
@@ -177,7 +192,7 @@ class PerProteinLayout:
 
     def _dataset(self, row: int) -> h5py.Dataset:
         dataset = checked_dataset(self._h5, self._keys[row], "f", own=self._own)
-        shape, ndim = dataset.shape, 1 + self.per_residue
+        shape, ndim = dataset.shape, self._ndim
         if len(shape) != ndim or shape[-1] != self.dim:
             raise ValueError(f"{dataset.dtype} of shape {shape}, expected {ndim}-d, {self.dim}")
         return dataset
@@ -211,5 +226,12 @@ def _dataset_paths(h5: h5py.File) -> list[str]:
     return found
 
 
-def _text(value: object) -> str:
+def _kind(dataset: h5py.Dataset) -> str:
+    """Say of what type and shape a dataset is."""
+    shape = " x ".join(map(str, dataset.shape)) or "a single value"
+    return f"{dataset.dtype}, {shape}"
+
+
+def text_of(value: object) -> str:
+    """Return text that HDF5 gives as text or as bytes."""
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)

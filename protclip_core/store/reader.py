@@ -1,10 +1,10 @@
 """Read an embedding store; the format is specified in `protclip_core.store.format`.
 
-`EmbeddingStore` reads both layouts of the format and the per-protein files of UniProt, ProtTrans
-and bio_embeddings. Damage is an error that names the place, never a wrong number: numeric data
-and HDF5's own structures carry checksums, and the ids a sha256. See also `StoreWriter`
-(`protclip_core.store.writer`) and `verify_store`, `merge_stores` and the exports
-(`protclip_core.store.tools`).
+`EmbeddingStore` reads both layouts of the format, and of other programs files with one dataset for
+each protein (UniProt, ProtTrans, bio_embeddings) or with a matrix and names. Damage is an error
+that names the place, never a wrong number: numeric data and HDF5's own structures carry checksums,
+and the ids a sha256. See also `StoreWriter` (`protclip_core.store.writer`) and `verify_store`,
+`merge_stores` and the exports (`protclip_core.store.tools`).
 
 N proteins, D width of an embedding, L residues of a protein.
 """
@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import BusyError, InputError, ModelError
-from protclip_core.records import printable
+from protclip_core.records import RecordFlag, printable
+from protclip_core.store.foreign import MatrixLayout, open_foreign
 from protclip_core.store.format import (
     FORMAT,
     FORMAT_VERSION,
@@ -79,11 +80,13 @@ class EmbeddingStore:
 
     def __init__(self, path: Path, h5: h5py.File, layout: str) -> None:
         self.path, self.layout, self._h5 = path, layout, h5
-        self._data: PackedLayout | PerProteinLayout
+        self._data: PackedLayout | PerProteinLayout | MatrixLayout
         if layout == "packed":
             self._data = PackedLayout(h5, str(path))
+        elif layout == "per-protein":
+            self._data = PerProteinLayout(h5, str(path), own=True)
         else:
-            self._data = PerProteinLayout(h5, str(path), own=layout == "per-protein")
+            self._data = open_foreign(h5, str(path))
         self.dim: int = self._data.dim
         self.dtype: np.dtype[Any] = self._data.dtype
         self.per_residue: bool = self._data.per_residue
@@ -194,8 +197,21 @@ class EmbeddingStore:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Residues of each sequence ``(N)``; 0 where a foreign file does not say."""
+        """Residues of each sequence that were embedded ``(N)``; 0 where a file does not say."""
         return self._columns.lengths
+
+    @cached_property
+    def sequence_lengths(self) -> npt.NDArray[np.int64]:
+        """Residues of each whole sequence ``(N)``, also of those that were cut; 0 if unknown."""
+        if self._columns.sequence_lengths is not None:
+            return self._columns.sequence_lengths
+        cut = (self.flags & np.uint16(RecordFlag.TRUNCATED)) != 0
+        return np.where(cut, 0, self.lengths)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the file has a column of its own for `sequence_lengths`."""
+        return self._columns.sequence_lengths is not None
 
     @property
     def flags(self) -> npt.NDArray[np.uint16]:

@@ -169,10 +169,10 @@ def merge_stores(
     """
     if not paths:
         raise UsageError("no stores to merge", code="usage.no_input", hint="name at least one")
-    common, per_residue, dim, dtype = _agreed(paths)
+    common, how, dim, dtype = _agreed(paths)
     chosen = _choose(paths)
     provenance = {**common, **(attributes or {})}
-    with StoreWriter(out, dim, dtype, provenance, per_residue=per_residue, layout=layout) as writer:
+    with StoreWriter(out, dim, dtype, provenance, layout=layout, **how) as writer:
         for path, rows in zip(paths, chosen, strict=True):
             with EmbeddingStore.open(path) as store:
                 _copy(store, rows, writer)
@@ -213,18 +213,12 @@ def subset_store(
         As `EmbeddingStore` and `StoreWriter`.
     """
     chosen = np.asarray(rows, np.int64)
-    common, per_residue, dim, dtype = _agreed([path])
+    common, how, dim, dtype = _agreed([path])
     provenance = {**common, **(attributes or {})}
     with (
         EmbeddingStore.open(path) as store,
         StoreWriter(
-            out,
-            dim,
-            dtype,
-            provenance,
-            per_residue=per_residue,
-            layout=layout,
-            num_proteins=len(chosen),
+            out, dim, dtype, provenance, layout=layout, num_proteins=len(chosen), **how
         ) as writer,
     ):
         _copy(store, chosen, writer)
@@ -286,8 +280,13 @@ def pick_rows(
     return list(rows), lacking
 
 
-def _agreed(paths: Sequence[str | Path]) -> tuple[dict[str, Any], bool, int, np.dtype[Any]]:
-    """Return what all stores have in common; UsageError where a key differs."""
+def _agreed(
+    paths: Sequence[str | Path],
+) -> tuple[dict[str, Any], dict[str, bool], int, np.dtype[Any]]:
+    """Return what all stores have in common; UsageError where a key differs.
+
+    Attributes, options of the writer, width and type.
+    """
     with EmbeddingStore.open(paths[0]) as store:
         keys, common = _keys(store), dict(store.attributes)
         per_residue, dim = store.per_residue, store.dim
@@ -318,7 +317,8 @@ def _agreed(paths: Sequence[str | Path]) -> tuple[dict[str, Any], bool, int, np.
         for name, value in common.items()
         if isinstance(value, str | int | float) and name not in _RUN_ATTRIBUTES
     }
-    return scalars, per_residue, dim, dtype
+    how = {"per_residue": per_residue, "is_cut": scalars.get("long") == "truncate"}
+    return scalars, how, dim, dtype
 
 
 def _keys(store: EmbeddingStore) -> dict[str, Any]:
@@ -380,6 +380,7 @@ def _copy(store: EmbeddingStore, rows: npt.NDArray[np.int64], writer: StoreWrite
             store.flags[part],
             store.digests[part],
             residues,
+            store.sequence_lengths[part] if writer.is_cut else None,
         )
 
 

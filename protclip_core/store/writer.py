@@ -71,6 +71,8 @@ class StoreWriter:
         ``"packed"`` or ``"per-protein"``.
     num_proteins
         How many will come, if known; a small store is then small on disk.
+    is_cut
+        Whether sequences are cut: then every block brings ``sequence_lengths``.
 
     Raises
     ------
@@ -93,8 +95,9 @@ class StoreWriter:
         per_residue: bool = False,
         layout: str = "packed",
         num_proteins: int | None = None,
+        is_cut: bool = False,
     ) -> None:
-        self._num_proteins = num_proteins
+        self._num_proteins, self.is_cut = num_proteins, is_cut
         self.path = Path(os.path.realpath(path))
         self.dim, self.dtype = int(dim), np.dtype(dtype)
         self.per_residue, self.layout = per_residue, layout
@@ -133,6 +136,7 @@ class StoreWriter:
         flags: npt.NDArray[Any],
         digests: npt.NDArray[np.uint8],
         residues: npt.NDArray[Any] | None = None,
+        sequence_lengths: npt.NDArray[Any] | None = None,
     ) -> None:
         """Append a block of n proteins; n may be 0.
 
@@ -143,11 +147,14 @@ class StoreWriter:
         vectors
             ``(n, D)``, finite.
         lengths, flags
-            ``(n)``; residues of each sequence, and `RecordFlag` values.
+            ``(n)``; residues of each sequence that were embedded, and `RecordFlag` values.
         digests
             ``(n, 32)`` uint8, sha256 of each sequence; zeros if unknown.
         residues
             ``(sum L, D)``, finite, in the order of the ids; only and always with ``per_residue``.
+        sequence_lengths
+            ``(n)``; residues of the whole sequences, 0 if unknown; only and always with
+            ``is_cut``.
 
         Raises
         ------
@@ -167,7 +174,12 @@ class StoreWriter:
             if residues is not None:
                 residues = self._converted("residues", residues, int(lengths.sum()), None)
             hexes = np.frombuffer(bytes(digests).hex().encode("ascii"), "S64")
-            block = Block(ids, vectors, lengths, np.asarray(flags, np.uint16), hexes, residues)
+            if (sequence_lengths is not None) != self.is_cut:
+                raise ValueError("sequence_lengths come with is_cut, and only then")
+            if sequence_lengths is not None:
+                sequence_lengths = np.asarray(sequence_lengths, np.int64).reshape(len(ids))
+            flags = np.asarray(flags, np.uint16)
+            block = Block(ids, vectors, lengths, flags, hexes, residues, sequence_lengths)
             with signals_deferred():
                 if self.layout == "packed":
                     put_packed(self._h5, block)
@@ -244,6 +256,7 @@ class StoreWriter:
                 self.dim,
                 self.dtype,
                 per_residue=self.per_residue,
+                is_cut=self.is_cut,
                 num_proteins=self._num_proteins,
             )
         return h5

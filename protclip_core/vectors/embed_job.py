@@ -229,8 +229,8 @@ def prepare(
     early = _check_options(request, info)
     request = replace(request, inputs=expand_inputs(request.inputs))
     with spool as opened:
-        on_error = "skip" if count_only else request.on_error
-        found = read_inputs(request.inputs, opened, on_error, progress)
+        reading = replace(request, on_error="skip") if count_only else request
+        found = read_inputs(reading, info, opened, progress)
         run = PreparedRun(request, info, early, opened, found)
         if not count_only:
             _apply_long_policy(request, run.settings, opened)

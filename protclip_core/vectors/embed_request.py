@@ -82,6 +82,17 @@ class EmbedRequest:
         "--max-length",
         shown="the model's limit: 4,096 of protclip-mini, 1,022 of ESM-2",
     )
+    gaps: Literal["fail", "strip"] = opt(
+        "fail",
+        "Gaps (- and .) of alignments: refuse the record, or take them out; inserts of .a3m stay.",
+        panel=opts.INPUT,
+    )
+    chains: Literal["fail", "split", "join"] = opt(
+        "fail",
+        "Several chains in a record (A:B, A/B, A|B): refuse it, make records ID_1, ID_2, … of "
+        "them, or join them with 25 glycines.",
+        panel=opts.INPUT,
+    )
     on_error: opts.OnError = "fail"
     resume: bool = opt(False, "Continue an interrupted run, or add to a store.", panel=opts.OUTPUT)
     overwrite: opts.Overwrite = False

@@ -331,6 +331,8 @@ class _StoreSource(Source):
 
     def blocks(self, progress: Progress, space: str | None = None) -> Iterator[VectorBlock]:
         """See `Source`."""
+        for _ in self._store.iter_ids():
+            pass  # damaged ids are known after the last one, and rows may be printed before
         self.num_failures, self.first_failures = 0, []
         vectors, start = StoreVectors(self._model, space or self.spec.space), 0
         progress.start("reading", len(self._store), "proteins")

@@ -158,6 +158,11 @@ OTHERS = [
         ("line 2", "FASTA"),
     ),
     Case(
+        "42",
+        "similarity c42_one_row_each.h5 --top-k 1 --format tsv",
+        said=("L1088\tL1330\t0.5689", "L1111\tL1189\t0.6218"),
+    ),
+    Case(
         "44",
         "similarity c44_vectors.npz --top-k 1 --format tsv",
         said=("L1133\tL1291\t0.6312", "L1676\tL2117\t0.6547"),

@@ -126,4 +126,5 @@ def test_hostile_ids_come_back_and_touch_nothing(embed, tmp_path):
         assert "\x1b" not in done.err
         assert read(tmp_path / "x.h5")[0] == ids
     assert {path.name for path in tmp_path.iterdir()} == {"x.fa", "x.h5"}
-    assert [row[0] for row in rows_of(embed("x.fa", "-o", "-").out)] == ids
+    shown = [id.encode("unicode_escape").decode() for id in ids]
+    assert [row[0] for row in rows_of(embed("x.fa", "-o", "-").out)] == shown

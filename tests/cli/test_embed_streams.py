@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import pty
 import re
@@ -10,6 +11,9 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+
+import h5py
+import numpy as np
 
 from tests.support.environment import patient
 from tests.support.helpers import write_fasta
@@ -43,16 +47,18 @@ def on_terminal(start, *arguments, env=None, **options):
         os.close(ours)
 
 
-def test_no_escape_code_of_an_id_reaches_a_terminal(protclip, tiny_bundle, tmp_path):
-    """Fault 29: ids, file names and messages are made harmless, in rows, tables and errors."""
-    evil = "\x1b]0;title\x07\x1b[31m\x9b32m"
-    name = f"{evil}.fa"
-    (tmp_path / name).write_text(f">{evil}\nMKV\n>{evil}2\nM1\n", "utf-8")
-    runs = [
-        (6, ["embed", name, "-o", "-", "--on-error", "skip", "--model", tiny_bundle]),
-        (6, ["embed", name, "--on-error", "skip", "--model", tiny_bundle]),
-        (3, ["embed", name, "--overwrite", "--model", tiny_bundle]),
-        (2, ["embed", name, "-o", f"{evil}/x.h5", "--model", tiny_bundle]),
+EVIL = "\x1b]0;title\x07\x1b[31m\x9b32m"
+
+
+def hostile_runs(folder, model):
+    """Write a file whose name and ids hold escape codes; give runs that show them."""
+    evil, name = EVIL, f"{EVIL}.fa"
+    (folder / name).write_text(f">{evil}\nMKV\n>{evil}2\nM1\n", "utf-8")
+    return [
+        (6, ["embed", name, "-o", "-", "--on-error", "skip", "--model", model]),
+        (6, ["embed", name, "--on-error", "skip", "--model", model]),
+        (3, ["embed", name, "--overwrite", "--model", model]),
+        (2, ["embed", name, "-o", f"{evil}/x.h5", "--model", model]),
         (4, ["embed", name, "--overwrite", "--model", evil]),
         (2, ["embed", name, f"--{evil}"]),
         (0, ["store", "show", f"{evil}.h5"]),
@@ -63,11 +69,46 @@ def test_no_escape_code_of_an_id_reaches_a_terminal(protclip, tiny_bundle, tmp_p
         (0, ["store", "export", f"{evil}.h5"]),
         (3, ["store", "show", f"{evil}.h5", f"{evil}zz"]),
     ]
+
+
+def test_no_escape_code_of_an_id_reaches_a_terminal(protclip, tiny_bundle, tmp_path):
+    """Fault 29: ids, file names and messages are made harmless, in rows, tables and errors."""
+    runs = hostile_runs(tmp_path, tiny_bundle)
     for rc, arguments in runs:
         found, shown = on_terminal(protclip.start, *arguments, cwd=tmp_path)
         assert found == rc, shown
         plain = CLEAR.sub("", re.sub(r"\x1b\[(31|32)m", "BAD", shown))
         assert not re.search("BAD|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", plain), (arguments, shown)
+
+
+def test_no_escape_code_of_an_id_reaches_a_pipe(protclip, tiny_bundle, tmp_path):
+    """A pipe may end in a terminal: also there ids, names and attributes are harmless."""
+    runs = hostile_runs(tmp_path, tiny_bundle)
+    store = f"{EVIL}.h5"
+    for form in ("tsv", "csv", "json", "table"):
+        runs += [(0, ["store", "list", "--format", form, store])]
+        runs += [(0, ["similarity", "foreign.h5", "--space", "encoder", "--format", form])]
+        runs += [(0, ["store", "info", "foreign.h5", "--format", form])]
+    runs += [
+        (0, ["similarity", "foreign.h5", "--format", "matrix"]),
+        (0, ["search", "foreign.h5", "--like", f"{EVIL}1", "--space", "encoder"]),
+        (3, ["search", "foreign.h5", "--like", f"{EVIL}9", "--space", "encoder"]),
+        (2, [EVIL]),
+        (3, ["store", "subset", store, "--ids", "names.txt", "-o", "y.h5"]),
+    ]
+    (tmp_path / "names.txt").write_text(f"{EVIL}x\n", "utf-8")
+    with h5py.File(tmp_path / "foreign.h5", "w") as h5:
+        h5.attrs[EVIL] = EVIL
+        h5.attrs["list"], h5.attrs["bytes"] = [EVIL, "b"], EVIL.encode()
+        h5["embeddings"] = np.eye(3, 4, dtype="f4") + 1
+        h5.create_dataset("ids", data=[f"{EVIL}{n}" for n in range(3)], dtype=h5py.string_dtype())
+    for rc, arguments in runs:
+        done = protclip(*arguments, cwd=tmp_path)
+        assert done.rc == rc, done
+        found = re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", done.out + done.err)
+        assert not found, (arguments, done)
+    (line,) = protclip("store", "show", "--format", "jsonl", store, cwd=tmp_path).out.splitlines()
+    assert json.loads(line)["protein_id"] == EVIL
 
 
 def test_narrow_terminal_and_bar(protclip, tiny_bundle, fasta, tmp_path):

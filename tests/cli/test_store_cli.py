@@ -11,6 +11,7 @@ import pytest
 
 from protclip_core._version import __version__
 from protclip_core.store.reader import EmbeddingStore
+from tests.support.pairs import write_store
 from tests.support.terminal import one_error
 
 
@@ -131,6 +132,23 @@ def test_export_into_a_closed_or_full_pipe(store, made):
             assert done.rc == 5
             assert "error: standard output: no space left on device" in done.err
     one_error(store("info", "x.h5", closed=[1]), 5, "standard output is closed")
+
+
+def test_rows_before_a_damaged_place_hold(store, tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(2000, 16)).astype(np.float32)
+    path = write_store(tmp_path / "x.h5", vectors)
+    whole = store("export", "x.h5").out.splitlines()
+    content = bytearray(path.read_bytes())
+    content[content.index(vectors[1500].tobytes())] ^= 1
+    path.write_bytes(content)
+    done = store("export", "x.h5")
+    rows = done.out.splitlines()
+    assert (done.rc, len(whole)) == (4, 2001)
+    assert done.err.endswith("[model.damaged_store]\n")
+    assert 1 < len(rows) <= 1501
+    assert rows == whole[: len(rows)]
+    assert store("export", "x.h5", "-o", "x.tsv").rc == 4
+    assert not (tmp_path / "x.tsv").exists()
 
 
 def test_merge(store, made, protclip, tiny_bundle, fasta, tmp_path):

@@ -29,7 +29,9 @@ def home_of(name):
 def test_the_names_are_listed_and_nothing_heavy_comes_with_them():
     code = (
         "import sys, protclip_core as pc\n"
-        "assert set(pc.__all__) <= set(dir(pc))\n"
+        "assert {one for one in dir(pc) if one[0] != '_'} == {*pc.__all__} - {'__version__'}\n"
+        "import protclip_core.io\n"
+        "assert 'io' in dir(pc)\n"
         "assert not {'torch', 'numpy', 'h5py'} & set(sys.modules)\n"
         "try: pc.nothing\n"
         "except AttributeError as error: assert 'nothing' in str(error)\n"

@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from protclip_core.engines.memory import available_memory, memory_limit
 from protclip_core.records import counted
 from protclip_core.tasks.doctor.checks import OK, WARN, Check, gigabytes
 
-__all__ = ["available_memory", "machine_checks"]
+__all__ = ["machine_checks"]
 
 #: What embedding with a 650M-parameter model in float32 needs: 3.5 GB, that of 150M 0.86 GB.
 _LITTLE_MEMORY = 4_000_000_000
@@ -87,7 +88,7 @@ def _gpus() -> Iterator[Check]:
 
 
 def _memory() -> Check:
-    free, limit = available_memory(), _memory_limit()
+    free, limit = available_memory(), memory_limit()
     if free is None:
         return Check(name="memory", status=OK, found="this system does not tell")
     little = free < _LITTLE_MEMORY
@@ -98,32 +99,6 @@ def _memory() -> Check:
         + (f", of a limit of {gigabytes(limit)} (cgroup)" if limit is not None else ""),
         advice="too little for models of 650M parameters; smaller ones run" if little else "",
     )
-
-
-def available_memory() -> int | None:
-    """Bytes that may still be used, under the limit of a container too; ``None`` if unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        table = dict(line.split(":", 1) for line in lines if ":" in line)
-        free = int(table["MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, KeyError, IndexError):
-        return None
-    if (limit := _memory_limit()) is not None:
-        used = _number(Path("/sys/fs/cgroup/memory.current")) or 0
-        free = min(free, max(0, limit - used))
-    return free
-
-
-def _memory_limit() -> int | None:
-    return _number(Path("/sys/fs/cgroup/memory.max"))
-
-
-def _number(path: Path) -> int | None:
-    """Read a number from a file of the kernel; ``max``, like no file, is none."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def _cpu_flags() -> set[str]:

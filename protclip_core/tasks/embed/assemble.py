@@ -44,6 +44,7 @@ def assemble_store(
         Records in the store.
     """
     settings, request = job.settings, job.request
+    _log.info("writing %s", output)
     size = 64 if settings.per_residue else 4096
     content, summary = work.content_sha256, found.summary
     if earlier is not None or work.resumed:
@@ -68,6 +69,7 @@ def assemble_store(
         attributes,
         per_residue=settings.per_residue,
         layout=request.layout,
+        is_cut=request.long == "truncate",
         num_proteins=work.output_residues()[0] + (len(earlier) if earlier is not None else 0),
     ) as writer:
         for block in filter(None, _blocks(work, earlier, size)):
@@ -107,7 +109,9 @@ def _blocks(work: Work, earlier: EmbeddingStore | None, size: int) -> _Blocks:
 
 
 def _record(store: EmbeddingStore, row: int) -> SpooledRecord:
-    flags, length = RecordFlag(int(store.flags[row])), int(store.lengths[row])
+    flags = RecordFlag(int(store.flags[row]))
+    # Of a sequence that an earlier version cut, only what was embedded is known.
+    length = int(store.sequence_lengths[row]) or int(store.lengths[row])
     return SpooledRecord(store.ids[row], flags, length, store.digests[row].tobytes(), row=row)
 
 
@@ -119,9 +123,7 @@ def _account(blocks: _Blocks, earlier: EmbeddingStore | None) -> tuple[str, Inpu
         summary.records += 1
         summary.residues += record.length
         summary.longest = max(summary.longest, record.length)
-        summary.stops_stripped += RecordFlag.STOP_STRIPPED in record.flags
-        summary.lowercase_records += RecordFlag.LOWERCASE in record.flags
-        summary.nucleotide_like += RecordFlag.NUCLEOTIDE_LIKE in record.flags
+        summary.add_flags(record.flags)
         kept += record.key < 0
         found += earlier is not None and record.id in earlier
     if earlier is not None and kept:
@@ -160,7 +162,19 @@ def _write_block(
         np.array([int(job.flags(record)) for record in block], np.uint16),
         np.frombuffer(b"".join(record.digest for record in block), np.uint8).reshape(-1, 32),
         np.concatenate(residues) if per_residue else None,
+        _whole_lengths(block, earlier) if writer.is_cut else None,
     )
+
+
+def _whole_lengths(block: list[SpooledRecord], earlier: EmbeddingStore | None) -> np.ndarray:
+    """Return the lengths of whole sequences, 0 where an earlier version did not keep them."""
+    lengths = [
+        int(earlier.sequence_lengths[record.row])
+        if earlier is not None and record.key < 0
+        else record.length
+        for record in block
+    ]
+    return np.array(lengths, np.int64)
 
 
 def failures_path(output: Path) -> Path:

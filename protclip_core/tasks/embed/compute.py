@@ -38,6 +38,7 @@ def compute_parts(
     if report.reused:
         _log.info("%s reused", counted(report.reused, "finished sequence"))
     pending, residues = work.count_pending()
+    _log.info("embedding %s, %s", counted(pending, "sequence"), counted(residues, "residue"))
     progress.start("embedding", residues, "residues")
     started = time.perf_counter()
     if pending:

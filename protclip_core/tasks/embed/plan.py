@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+import time
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -9,11 +12,12 @@ from protclip_core.encoders.kmer_config import KmerConfig
 from protclip_core.encoders.shapes import Esm2Config
 from protclip_core.encoders.windows import window_starts
 from protclip_core.engines.local import GPU_BATCH_TOKENS, usable_cores
-from protclip_core.io.fasta import InputSummary
+from protclip_core.engines.memory import available_memory
+from protclip_core.io.fasta import STANDARD_RESIDUES, InputSummary
 from protclip_core.models.loading import resolve_device
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS
 from protclip_core.models.settings import EmbedSettings
-from protclip_core.progress import Progress, SilentProgress
+from protclip_core.progress import Progress, SilentProgress, time_span
 from protclip_core.records import Failure
 from protclip_core.vectors.embed_job import PreparedRun, prepare, temporary_spool
 from protclip_core.vectors.embed_request import EmbedRequest
@@ -21,6 +25,8 @@ from protclip_core.vectors.embed_request import EmbedRequest
 __all__ = ["EmbedPlan", "plan_embedding"]
 
 _MB = 1e6
+#: Of a trial: sequences, residues of the first, and seconds of its last portion.
+_MOST_TRIED, _FIRST_TRIED, _ENOUGH, _LONGEST_TRIAL = 1000, 200, 0.5, 4.0
 _Shape = Esm2Config | KmerConfig
 
 
@@ -32,6 +38,8 @@ class EmbedPlan:
     ----------
     disk_bytes
         Largest disk use during the run: the working file next to the assembled store.
+    seconds
+        Loading the model and embedding, by a short trial; NaN where none was made.
     memory_bytes
         Weights, the activations of one batch per worker and the buffers; an estimate.
     gigaflops
@@ -53,6 +61,7 @@ class EmbedPlan:
     disk_bytes: int
     memory_bytes: int
     gigaflops: float
+    seconds: float = math.nan
     num_failures: int = 0
     refused: bool = False
     failures: list[Failure] = field(default_factory=list)
@@ -67,14 +76,20 @@ class EmbedPlan:
             ("longest", f"{self.summary.longest:,} residues"),
             (f"longer than {self.windows_of:,}", f"{self.long:,}"),
             ("records that cannot be used", f"{self.num_failures:,}"),
-            ("disk needed", f"{self.disk_bytes / _MB:,.1f} MB"),
+            ("disk at its peak", f"{self.disk_bytes / _MB:,.1f} MB"),
             ("memory needed", f"about {self.memory_bytes / _MB:,.0f} MB"),
             ("work", f"{self.gigaflops:,.0f} GFLOP"),
+            ("estimated time", self._time()),
         ]
+
+    def _time(self) -> str:
+        if math.isnan(self.seconds):
+            return "not measured"
+        return f"about {time_span(max(1, round(self.seconds)))}, by a short trial on this machine"
 
 
 def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> EmbedPlan:
-    """Read the input and count; bad records are counted, not raised.
+    """Read the input and count, and try the model; bad records are counted, not raised.
 
     Raises
     ------
@@ -91,7 +106,8 @@ def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> E
             spool.fail_longer_than(settings.max_residues)
         records, _residues = spool.output_residues()
         bad = spool.num_refused > 0 and request.on_error == "fail"
-        return EmbedPlan(
+        work = sum(_flops(config, request, settings, n) for n in spool.lengths())
+        plan = EmbedPlan(
             model=run.info.name,
             summary=run.found.summary,
             distinct=spool.num_sequences,
@@ -101,11 +117,55 @@ def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> E
             dim=run.dim,
             disk_bytes=run.disk_bytes(),
             memory_bytes=_memory_bytes(config, request, spool.longest, settings),
-            gigaflops=sum(_flops(config, request, settings, n) for n in spool.lengths()) / 1e9,
+            gigaflops=work / 1e9,
             num_failures=spool.num_refused + spool.num_records - records,
             refused=records == 0 or bad or (long > 0 and request.long == "error"),
             failures=list(islice(spool.failures(), 5)),
         )
+        if not plan.refused and plan.memory_bytes < (available_memory() or math.inf):
+            plan.seconds = _trial(run, config, spool.num_residues + work)
+        return plan
+
+
+def _trial(run: PreparedRun, config: _Shape, work: int) -> float:
+    """Load the model, embed some sequences, and say how long all of it would take.
+
+    Random sequences of the lengths that the input has are embedded in larger and larger portions,
+    until one takes long enough to tell the speed, or they are all that the input has.
+    """
+    request, settings, stride = (
+        run.request,
+        run.settings,
+        1 + run.spool.num_sequences // _MOST_TRIED,
+    )
+    lengths = list(islice(run.spool.lengths(), stride // 2, None, stride))
+    rng = random.Random(0)
+    rng.shuffle(lengths)
+    sequences = ["".join(rng.choices(STANDARD_RESIDUES, k=n)) for n in lengths]
+    # A token costs something even where nothing is multiplied.
+    sizes = [n + _flops(config, request, settings, n) for n in lengths]
+    began = time.perf_counter()
+    with run.job.engine() as engine:
+        first = sequences[0][:_FIRST_TRIED]
+        for _ in range(2):  # the first time, memory is found and kernels are made
+            started = time.perf_counter()
+            for _ in engine.run([first], settings):
+                pass
+        ready = time.perf_counter()
+        start, portion, spent = 0, 1, max(ready - started, 1e-9)
+        done = len(first) + _flops(config, request, settings, len(first))
+        while start < len(sequences):
+            part = slice(start, start + portion)
+            if sum(sizes[part]) / done * spent > _LONGEST_TRIAL:
+                break
+            started = time.perf_counter()
+            for _ in engine.run([one[: run.job.limit] for one in sequences[part]], settings):
+                pass
+            spent, done = max(time.perf_counter() - started, 1e-9), sum(sizes[part])
+            start, portion = part.stop, 2 * portion
+            if spent > _ENOUGH:
+                break
+    return ready - began + spent * work / done
 
 
 def _shape(run: PreparedRun) -> _Shape:

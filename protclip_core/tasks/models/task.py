@@ -134,7 +134,7 @@ def verify_model(name: str, cache: str | Path | None = None) -> list[tuple[str, 
     -------
     list of tuple
         File and what is wrong with it; empty text for a sound one. Files that the manifest does
-        not name are listed as such.
+        not name are listed as such, as is a manifest of another model than the catalog's.
 
     Raises
     ------
@@ -153,6 +153,10 @@ def verify_model(name: str, cache: str | Path | None = None) -> list[tuple[str, 
             rows.append((file, ""))
     known = {*bundle.files, MANIFEST}
     rows += [(p.name, "is not in the manifest") for p in path.iterdir() if p.name not in known]
+    entry, source = find_entry(name), bundle.config.get("source") or {}
+    if entry is not None and path.parent != BUNDLED and not is_of_entry(entry, source):
+        origin = source.get("origin") or "elsewhere"
+        rows.append((MANIFEST, f"from {origin}, not compared with the catalog's {entry.name}"))
     return rows
 
 

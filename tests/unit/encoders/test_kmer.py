@@ -17,6 +17,7 @@ from protclip_core.encoders.kmer_config import ALPHABETS, KmerConfig, KmerTable,
 from protclip_core.encoders.kmer_start import start_alike, start_values
 from protclip_core.encoders.packing import pack, pack_sequences, pool
 from protclip_core.encoders.residue_space import residue_vectors
+from protclip_core.models.loading import load_model
 from tests.unit.models.kmers import SMALL, TABLES, VARIANTS, each_variant, encoder_of, proteins
 
 
@@ -112,6 +113,34 @@ def test_rows_equal_a_loop_over_letters(text):
         expected += [naive_row(table, tokens, i) for i in range(len(tokens))]
     assert found.tolist() == expected
     assert len(set(expected)) > 20
+
+
+@each_variant
+def test_what_it_can_read_has_a_row_of_its_own(name):
+    config = encoder_of(name).config
+    short = [*proteins(150, longest=9), "M", "MK", "XXXXXX", "MXKXT", "BZJ", "UUU"]
+    for sequence in short:
+        (tokens,) = masked([sequence], share=0).tokens.split(len(sequence) + 2)
+        rows = [
+            naive_row(table, tokens.tolist(), i) < table.num_rows
+            for table in config.tables
+            for i in range(1, len(sequence) + 1)
+        ]
+        known = any(rows) or (bool(config.windows) and set(sequence) != {"X"})
+        assert config.can_read(sequence) == known, sequence
+    assert config.windows or not all(map(config.can_read, short))
+
+
+def test_proteins_it_cannot_read_have_one_vector_for_each_length():
+    model = load_model(device="cpu")
+    unread = [["M", "A", "W", "X"], ["AC", "GT", "XX"], ["AXA", "XXX", "CXW"]]
+    for group in unread:
+        assert not any(map(model.info.can_read, group))
+        vectors = model.embed(group)
+        assert np.array_equal(vectors, np.repeat(vectors[:1], len(group), axis=0))
+    read = ["ACD", "GGG", "WWW", "ACXXD"]
+    assert all(map(model.info.can_read, read))
+    assert len(np.unique(model.embed(read).round(4), axis=0)) == len(read)
 
 
 def test_each_kmer_has_a_row_of_its_own():

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from protclip_core.errors import BusyError, InputError, ModelError, UsageError
+from protclip_core.records import RecordFlag
 from protclip_core.store.export import export_npy, iter_tsv_rows
 from protclip_core.store.format import USER_BLOCK, UserBlock, id_to_key, key_to_id
 from protclip_core.store.reader import EmbeddingStore
-from protclip_core.store.tools import merge_stores, verify_store
+from protclip_core.store.tools import merge_stores, subset_store, verify_store
 from protclip_core.store.writer import StoreWriter
 
 DIM = 8
@@ -393,6 +394,40 @@ def test_values_kept_in_another_file_are_refused(tmp_path):
     with pytest.raises(ModelError) as caught:
         EmbeddingStore.open(path)
     assert caught.value.code == "model.damaged_store"
+
+
+@layouts
+@per_residues
+def test_lengths_of_whole_sequences_are_kept(tmp_path, layout, per_residue):
+    data, whole = make(["a", "b", "c"], residues=per_residue), np.array([9, 5000, 0])
+    path, made = tmp_path / "s.h5", {"long": "truncate"}
+    with StoreWriter(
+        path, DIM, attributes=made, per_residue=per_residue, layout=layout, is_cut=True
+    ) as w:
+        w.write(**data, sequence_lengths=whole)
+    out = tmp_path / "out.h5"
+    for other in ("packed", "per-protein"):
+        subset_store(path, [2, 1], out, layout=other)
+        with EmbeddingStore.open(out) as store:
+            assert store.is_cut
+            assert store.sequence_lengths.tolist() == [0, 5000]
+            assert store.lengths.tolist() == data["lengths"][[2, 1]].tolist()
+        merge_stores([path], out, layout=other)
+        with EmbeddingStore.open(out) as store:
+            assert store.sequence_lengths.tolist() == whole.tolist()
+        assert verify_store(out) == []
+
+
+def test_of_a_cut_sequence_without_its_length_none_is_told(tmp_path):
+    data = make(["a", "b"])
+    data["flags"] = np.array([RecordFlag.TRUNCATED, 0], np.uint16)
+    path = save(tmp_path / "old.h5", data, attributes={"long": "truncate"})
+    for copy in (path, tmp_path / "new.h5"):
+        if copy != path:
+            merge_stores([path], copy)
+        with EmbeddingStore.open(copy) as store:
+            assert store.sequence_lengths.tolist() == [0, data["lengths"][1]]
+            assert store.is_cut is (copy != path)
 
 
 @layouts

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import pytest
 import torch
 
+from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import ResourceError, UsageError
+from protclip_core.tasks.embed import plan as plan_module
 from protclip_core.tasks.embed.plan import plan_embedding
 from protclip_core.vectors import embed_job
 from protclip_core.vectors.embed_request import EmbedRequest
@@ -26,7 +31,7 @@ def test_plan_counts_what_a_run_would_do(request_of, tmp_path):
     assert plan.gigaflops > 0
     names = [name for name, _ in plan.rows()]
     assert names[0] == "model"
-    assert "disk needed" in names
+    assert "disk at its peak" in names
     assert plan_embedding(request_of(proteins, space="joint")).dim == 32
 
 
@@ -59,6 +64,35 @@ def test_plan_counts_long_proteins_that_a_run_leaves_out_or_refuses(request_of):
     plan = plan_embedding(request_of(PROTEINS, max_residues=40, long="error"))
     assert (plan.num_failures, plan.refused) == (3, True)
     assert plan_embedding(request_of(PROTEINS[-3:], max_residues=40, long="skip")).refused
+
+
+@pytest.mark.parametrize("count", [1, 3, 5000])
+def test_time_is_that_of_the_trial_for_all_the_work(request_of, monkeypatch, count):
+    """An engine that takes a millisecond for each residue, and no time for anything else."""
+    now, portions = [0.0], []
+
+    def run(engine, sequences, settings):
+        portions.append(len(sequences))
+        now[0] += sum(map(len, sequences)) / 1000
+        yield from enumerate(sequences)
+
+    monkeypatch.setattr(LocalEngine, "run", run)
+    monkeypatch.setattr(plan_module.time, "perf_counter", lambda: now[0])
+    letters = "ACDEFGHIKLMNPQRSTVWY"
+    names = itertools.product(letters, repeat=4)
+    proteins = [(f"p{n}", "MKVLA" * 9 + "".join(next(names))) for n in range(count)]
+    plan = plan_embedding(request_of(proteins, workers=1))
+    assert plan.seconds == pytest.approx((2 * 49 + count * 49) / 1000)
+    assert sum(portions) == 2 + min(count, 31)
+    assert (plan.rows()[-1][0], plan.rows()[-1][1][:5]) == ("estimated time", "about")
+
+
+def test_nothing_is_tried_where_the_run_would_refuse_or_memory_lacks(request_of, monkeypatch):
+    monkeypatch.setattr(LocalEngine, "run", None)
+    plan = plan_embedding(request_of(PROTEINS, max_residues=40, long="error"))
+    assert plan.rows()[-1] == ("estimated time", "not measured")
+    monkeypatch.setattr(plan_module, "available_memory", lambda: 1000)
+    assert math.isnan(plan_embedding(request_of(PROTEINS)).seconds)
 
 
 def test_plan_refuses_what_a_run_refuses(request_of):

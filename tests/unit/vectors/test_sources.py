@@ -31,6 +31,20 @@ KINDS = ("x.fa", "encoder.h5", "joint.h5", "x.npz", "ids.npz", "x.csv", "x.tsv",
 OURS = ("x.fa", "encoder.h5", "joint.h5")
 
 
+def test_damaged_ids_are_known_before_the_first_block(tmp_path, monkeypatch):
+    """Ids are read in parts, and whether they are right is known after the last."""
+    monkeypatch.setattr(sources, "_STORE_ROWS", 4)
+    path = write_store(tmp_path / "x.h5", np.ones((len(IDS), 2), np.float32), IDS)
+    with h5py.File(path, "r+") as h5:
+        h5["ids"][-1] = "another"
+    length = path.stat().st_size
+    head = path.read_bytes()[:512].rstrip(b"\0").rsplit(b" ", 1)[0]
+    path.write_bytes((head + b" %d\n" % length).ljust(512, b"\0") + path.read_bytes()[512:])
+    with open_vectors([str(path)]) as source, pytest.raises(ModelError) as caught:
+        next(source.blocks(SilentProgress()))
+    assert caught.value.code == "model.damaged_store"
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
