@@ -19,7 +19,7 @@ from protclip_core.encoders.structure.graph import (
     build_graph,
     node_sizes,
 )
-from protclip_core.encoders.structure.gvp import Gvp, GvpLayer, GvpNorm, Sizes
+from protclip_core.encoders.structure.gvp import Edges, Gvp, GvpLayer, GvpNorm, Sizes
 from protclip_core.encoders.structure.packing import MASKED, PackedChains
 
 __all__ = ["StructureEncoder"]
@@ -46,6 +46,9 @@ class StructureEncoder(nn.Module):
     -----
     Vectors of chains do not change when a chain is turned or moved, but do when it is mirrored.
     """
+
+    descriptor_mean: Tensor
+    descriptor_scale: Tensor
 
     def __init__(self, config: GvpConfig) -> None:
         super().__init__()
@@ -130,13 +133,13 @@ class StructureEncoder(nn.Module):
         if self.config.residues:
             scalars = torch.cat([scalars, self.types(graph.residues)], 1)
         nodes = self.node_norm(*self.node_input(scalars, graph.vectors))
-        edges = self.edge_norm(*self.edge_input(graph.edge_scalars, graph.edge_vectors))
+        seen = self.edge_norm(*self.edge_input(graph.edge_scalars, graph.edge_vectors))
+        edges = Edges(seen[0], seen[1], graph.neighbours, graph.weights)
         for layer in self.layers:
-            inputs = (*nodes, *edges, graph.neighbours, graph.weights)
             if self.recompute and torch.is_grad_enabled():
-                nodes = checkpoint(layer, *inputs, use_reentrant=False)
+                nodes = checkpoint(layer, *nodes, edges, use_reentrant=False)
             else:
-                nodes = layer(*inputs)
+                nodes = layer(*nodes, edges)
         found: Tensor = self.output(*nodes)[0]
         return found
 

@@ -51,16 +51,14 @@ def measure_backbone(batch: PackedChains) -> Geometry:
     """Measure all residues; nothing reaches across the ends of chains or across breaks."""
     n, ca, c = batch.backbone[:, :3].unbind(1)
     follows = ~batch.starts
-    followed = _after(follows, False)
+    followed = _followed(follows)
     ca_next, ca_last = _after(ca), _before(ca)
+    four = follows & followed & _followed(followed)
     measured = [
         (dihedral(_before(c), n, ca, c), follows),
         (dihedral(n, ca, c, _after(n)), followed),
         (dihedral(ca, c, _after(n), ca_next), followed),
-        (
-            dihedral(ca_last, ca, ca_next, _after(ca_next)),
-            follows & followed & _after(followed, False),
-        ),
+        (dihedral(ca_last, ca, ca_next, _after(ca_next)), four),
     ]
     known = torch.stack([ok & value[:, 0].isfinite() for value, ok in measured], 1)
     angles = torch.stack([value for value, _ in measured], 1)
@@ -113,12 +111,14 @@ def _side_chain(n: Tensor, ca: Tensor, c: Tensor) -> Tensor:
     return -sqrt(1 / 3) * unit(to_c + to_n) - sqrt(2 / 3) * across
 
 
-def _after(values: Tensor, last: object = None) -> Tensor:
-    """Return the value of the next residue; at the end the last one's own, or ``last``."""
-    moved = torch.cat([values[1:], values[-1:]])
-    if last is not None and len(moved):
-        moved[-1] = last
-    return moved
+def _followed(follows: Tensor) -> Tensor:
+    """Return for each residue what the next one says; false for the last."""
+    return torch.cat([follows[1:], torch.zeros_like(follows[:1])])
+
+
+def _after(values: Tensor) -> Tensor:
+    """Return the value of the next residue; at the end the last one's own."""
+    return torch.cat([values[1:], values[-1:]])
 
 
 def _before(values: Tensor) -> Tensor:

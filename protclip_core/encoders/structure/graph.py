@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from math import log
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,8 +36,8 @@ class StructureGraph:
     edge_scalars, edge_vectors
         Of neighbours, shapes ``(N, K, EDGE_SCALARS)`` and ``(N, K, 3, 1)``.
     neighbours, weights
-        Shapes ``(N, K)`` and ``(N, K, 1)``: numbers of the neighbours, and their shares in the
-        mean. Shares add up to 1, or to 0 for the only residue of a chain.
+        Shape ``(N, K)``: numbers of the neighbours, and their shares in the mean, which add up
+        to 1, or to 0 for the only residue of a chain.
     residues, chains
         Shape ``(N,)``: type, and number of the chain.
     lengths, descriptors
@@ -56,10 +57,12 @@ class StructureGraph:
 
     def to(self, device: torch.device | str) -> StructureGraph:
         """Return the same graph on another device."""
-        tensors = {
-            f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
+        moved: dict[str, Any] = {
+            one.name: value.to(device, non_blocking=True)
+            for one in fields(self)
+            if isinstance(value := getattr(self, one.name), Tensor)
         }
-        return replace(self, **{n: v.to(device, non_blocking=True) for n, v in tensors.items()})
+        return replace(self, **moved)
 
 
 def node_sizes(config: GvpConfig) -> tuple[int, int]:
@@ -107,7 +110,7 @@ def build_graph(
         edge_scalars,
         edge_vectors,
         neighbours,
-        (there / count).to(ca.dtype)[:, :, None],
+        (there / count).to(ca.dtype),
         batch.residues,
         batch.chain_ids(),
         batch.lengths,

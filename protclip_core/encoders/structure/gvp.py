@@ -9,13 +9,13 @@ Legend: N residues, K neighbours, S scalars, V vectors, H inner vectors.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Gvp", "GvpDropout", "GvpLayer", "GvpNorm", "Sizes"]
+__all__ = ["Edges", "Gvp", "GvpDropout", "GvpLayer", "GvpNorm", "Sizes"]
 
 #: Keeps the gradient of a length finite where the length is 0.
 _EPS = 1e-8
@@ -28,6 +28,25 @@ class Sizes(NamedTuple):
 
     scalars: int
     vectors: int
+
+
+class Edges(NamedTuple):
+    """The neighbours of residues, each an edge.
+
+    Attributes
+    ----------
+    scalars, vectors
+        Shapes ``(N, K, S)`` and ``(N, K, 3, V)``.
+    neighbours
+        Numbers of the residues that send, shape ``(N, K)``.
+    weights
+        Shares of the messages in the mean, shape ``(N, K)``.
+    """
+
+    scalars: Tensor
+    vectors: Tensor
+    neighbours: Tensor
+    weights: Tensor
 
 
 class Gvp(nn.Module):
@@ -127,23 +146,14 @@ class GvpLayer(nn.Module):
         self.nodes, self.edges = nodes, edges
         both = Sizes(2 * nodes.scalars + edges.scalars, 2 * nodes.vectors + edges.vectors)
         wide = Sizes(4 * nodes.scalars, 2 * nodes.vectors)
-        self.message = _stack([both] + [nodes] * message_depth, gate)
-        self.feedforward = _stack([nodes] + [wide] * (feedforward_depth - 1) + [nodes], gate)
+        self.message = _stack([both] + [nodes] * message_depth, gate=gate)
+        self.feedforward = _stack([nodes] + [wide] * (feedforward_depth - 1) + [nodes], gate=gate)
         self.norms = nn.ModuleList([GvpNorm(nodes), GvpNorm(nodes)])
         self.dropout = GvpDropout(dropout)
 
-    def forward(
-        self,
-        scalars: Tensor,
-        vectors: Tensor,
-        edge_scalars: Tensor,
-        edge_vectors: Tensor,
-        neighbours: Tensor,
-        weights: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Map ``(N, S)`` and ``(N, 3, V)``; the rest is as in `StructureGraph`."""
-        more = self.messages(scalars, vectors, edge_scalars, edge_vectors, neighbours, weights)
-        scalars, vectors = self._add(0, scalars, vectors, more)
+    def forward(self, scalars: Tensor, vectors: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
+        """Map ``(N, S)`` and ``(N, 3, V)``."""
+        scalars, vectors = self._add(0, scalars, vectors, self.messages(scalars, vectors, edges))
         more = scalars, vectors
         for perceptron in self.feedforward:
             more = perceptron(*more)
@@ -152,55 +162,39 @@ class GvpLayer(nn.Module):
     def _add(
         self, block: int, scalars: Tensor, vectors: Tensor, more: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        new_scalars, new_vectors = self.dropout(*more)
-        found: tuple[Tensor, Tensor] = self.norms[block](
-            scalars + new_scalars, vectors + new_vectors
-        )
+        some = self.dropout(*more)
+        found: tuple[Tensor, Tensor] = self.norms[block](scalars + some[0], vectors + some[1])
         return found
 
-    def messages(
-        self,
-        scalars: Tensor,
-        vectors: Tensor,
-        edge_scalars: Tensor,
-        edge_vectors: Tensor,
-        neighbours: Tensor,
-        weights: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def messages(self, scalars: Tensor, vectors: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
         """Return the weighted mean of the messages of the neighbours.
 
         The maps of the first perceptron are linear in sender, edge and receiver: those of
         residues are computed once for each residue, not for each edge.
         """
-        first = self.message[0]
+        first = cast(Gvp, self.message[0])
         s, v = self.nodes
-        sent_w, edge_w, got_w = first.scalars.weight[:, : first.takes.scalars].split(
-            [s, self.edges.scalars, s], 1
-        )
-        sent_mix, edge_mix, got_mix = first.mix.weight.split([v, self.edges.vectors, v], 1)
-        sent = F.linear(scalars, sent_w), F.linear(vectors, sent_mix)
-        got = F.linear(scalars, got_w, first.scalars.bias), F.linear(vectors, got_mix)
+        maps = first.scalars.weight[:, : first.takes.scalars].split([s, self.edges.scalars, s], 1)
+        mixes = first.mix.weight.split([v, self.edges.vectors, v], 1)
+        sent = F.linear(scalars, maps[0]), F.linear(vectors, mixes[0])
+        got = F.linear(scalars, maps[2], first.scalars.bias), F.linear(vectors, mixes[2])
         rows = max(1, len(scalars)) if torch.is_grad_enabled() else _ROWS
         found = []
         for at in range(0, max(1, len(scalars)), rows):
             part = slice(at, at + rows)
-            near = neighbours[part]
+            some = Edges(*(values[part] for values in edges))
+            mine = F.linear(some.scalars, maps[1]), F.linear(some.vectors, mixes[1])
             message = first.finish(
-                _gather(sent[0], near) + got[0][part, None] + F.linear(edge_scalars[part], edge_w),
-                _gather(sent[1], near)
-                + got[1][part, None]
-                + F.linear(edge_vectors[part], edge_mix),
+                *(_gather(sent[i], some.neighbours) + got[i][part, None] + mine[i] for i in (0, 1))
             )
             for perceptron in self.message[1:]:
                 message = perceptron(*message)
-            share = weights[part]
-            found.append(((message[0] * share).sum(1), (message[1] * share[..., None]).sum(1)))
-        if len(found) == 1:
-            return found[0]
+            scalar_mean = (message[0] * some.weights[..., None]).sum(1)
+            found.append((scalar_mean, (message[1] * some.weights[..., None, None]).sum(1)))
         return torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found])
 
 
-def _stack(sizes: list[Sizes], gate: bool) -> nn.ModuleList:
+def _stack(sizes: list[Sizes], *, gate: bool) -> nn.ModuleList:
     """Return perceptrons from each size to the next; the last is not active."""
     pairs = list(zip(sizes, sizes[1:]))
     last = len(pairs) - 1

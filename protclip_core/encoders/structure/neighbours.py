@@ -105,10 +105,7 @@ def _padded(ca: Tensor, chains: list[tuple[slice, int]], count: int, found: Tens
         distances = torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
         distances.masked_fill_(~there[:, None], torch.inf)
         distances.diagonal(dim1=1, dim2=2).fill_(torch.inf)
-        near = (
-            distances.topk(min(count, longest - 1), largest=False).indices if longest > 1 else None
-        )
+        near = distances.topk(min(count, longest), largest=False).indices
         for row, (place, length) in enumerate(some):
             wanted = min(count, length - 1)
-            if near is not None and wanted:
-                found[place, :wanted] = near[row, :length, :wanted] + place.start
+            found[place, :wanted] = near[row, :length, :wanted] + place.start
