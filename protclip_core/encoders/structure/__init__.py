@@ -4,7 +4,7 @@
 vectors of it.
 """
 
-from protclip_core.encoders.structure.config import GvpConfig
+from protclip_core.encoders.gvp_config import GvpConfig
 from protclip_core.encoders.structure.descriptor import describe
 from protclip_core.encoders.structure.encoder import StructureEncoder
 from protclip_core.encoders.structure.graph import StructureGraph, build_graph

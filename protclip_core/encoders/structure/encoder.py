@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from protclip_core.encoders.structure.config import DESCRIPTOR_SIZES, GvpConfig
+from protclip_core.encoders.gvp_config import DESCRIPTOR_SIZES, GvpConfig
 from protclip_core.encoders.structure.descriptor import describe
 from protclip_core.encoders.structure.graph import (
     EDGE_SCALARS,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protclip_core.encoders.structure.config import GvpConfig
+from protclip_core.encoders.gvp_config import GvpConfig
 from protclip_core.encoders.structure.geometry import Geometry, measure_backbone
 from protclip_core.encoders.structure.neighbours import nearest_residues
 from protclip_core.encoders.structure.packing import PackedChains
