@@ -40,7 +40,7 @@ def attach_structure(
     base
         The model; it needs a joint space. One that has a structure encoder gets another.
     directory
-        Created if need be; may be the folder of ``base``.
+        Another folder, created if need be.
     shape
         ``structure_encoder`` and, unless it is the plain form, ``structure_projection`` of
         ``config.json``.
@@ -54,19 +54,20 @@ def attach_structure(
     ModelError
         A damaged ``base``, or a value that float16 cannot hold.
     ValueError
-        Other tensors or fields than those of structures.
+        Other tensors or fields than those of structures, or the folder of ``base``.
     """
     strange = [name for name in (*shape, *tensors) if not name.startswith(STRUCTURE)]
     if strange:
         raise ValueError(f"{strange[0]} is not of a structure encoder")
-    base.verify()
     folder = Path(directory)
+    if folder.resolve() == base.path.resolve():
+        raise ValueError("a bundle is not written over itself")
+    base.verify()
     folder.mkdir(parents=True, exist_ok=True)
     stored = {STRUCTURE_WEIGHTS: stored_tensors(tensors, half=True)}
     config = {n: v for n, v in base.config.items() if not n.startswith(STRUCTURE)} | dict(shape)
-    if folder.resolve() != base.path.resolve():
-        for name in set(base.files) - {CONFIG, STRUCTURE_WEIGHTS}:
-            copyfile(base.path / name, folder / name)
     (folder / MANIFEST).unlink(missing_ok=True)
+    for name in set(base.files) - {CONFIG, STRUCTURE_WEIGHTS}:
+        copyfile(base.path / name, folder / name)
     names = {*base.files, STRUCTURE_WEIGHTS, *(files or {})}
     return write_files(folder, config, stored, dict(files or {}), names)

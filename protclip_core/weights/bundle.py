@@ -339,7 +339,7 @@ def write_files(
     files: Mapping[str, bytes],
     names: Collection[str],
 ) -> Bundle:
-    """Write a bundle's files and, last, the manifest of all ``names``; those not given are there."""
+    """Write files of a bundle and, last, the manifest of all its ``names``."""
     from safetensors.torch import save_file
 
     (folder / CONFIG).write_bytes(_json_bytes(config))
