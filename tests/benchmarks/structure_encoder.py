@@ -47,11 +47,11 @@ class Plain(GvpLayer):
 
 
 def turns(works, seconds):
-    """Mean CPU seconds of each work; all take turns until each has had its time."""
+    """Mean CPU seconds of each work; all take turns until they have had their time."""
     for work in works:
         work()
     taken, count = np.zeros(len(works)), 0
-    while count < 3 or taken.min() < seconds:
+    while count < 3 or taken.sum() < seconds * len(works):
         for number, work in enumerate(works):
             begin = time.process_time()
             work()

@@ -75,21 +75,71 @@ class Gvp(nn.Module):
 
     def forward(self, scalars: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``(..., S)`` and ``(..., 3, V)``."""
-        weight = self.scalars.weight[:, : self.takes.scalars]
-        return self.finish(F.linear(scalars, weight, self.scalars.bias), self.mix(vectors))
+        return self.finish(
+            F.linear(scalars, self.weights()[0], self.scalars.bias), self.mix(vectors)
+        )
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Return what scalars, and what lengths of vectors are multiplied with."""
+        inputs = [self.takes.scalars, self.inner]
+        of_scalars, of_lengths = self.scalars.weight.split(inputs, 1)
+        return of_scalars, of_lengths
 
     def finish(self, scalars: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what is left, from scalars without the lengths, and from the mixed vectors."""
-        lengths = (mixed.square().sum(-2) + _EPS).sqrt()
-        scalars = scalars + F.linear(lengths, self.scalars.weight[:, self.takes.scalars :])
+        """Do what is left, from scalars without the lengths, and from the mixed vectors.
+
+        The lengths are added in ``scalars`` itself.
+        """
+        _add_product(scalars, _lengths(mixed), self.weights()[1])
         if not self.gives.vectors:
             return (scalars.relu() if self.active else scalars), mixed[..., :0]
         vectors = self.vectors(mixed)
         if self.gate is not None:
             vectors = vectors * self.gate(scalars).sigmoid().unsqueeze(-2)
         elif self.active:
-            vectors = vectors * (vectors.square().sum(-2, keepdim=True) + _EPS).sqrt().sigmoid()
+            vectors = vectors * _lengths(vectors).sigmoid().unsqueeze(-2)
         return (scalars.relu() if self.active else scalars), vectors
+
+    def mean(self, scalars: Tensor, vectors: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weighted mean over neighbours of what `forward` gives, if it is not active.
+
+        Its scalars are linear, so the mean is taken before the map; only what the gate reads is
+        computed for each edge.
+
+        Parameters
+        ----------
+        scalars, vectors, shares
+            Shapes ``(N, K, S)``, ``(N, K, 3, V)`` and ``(N, K)``.
+        """
+        mixed = self.mix(vectors)
+        lengths = _lengths(mixed)
+        maps = self.weights()
+        found = F.linear(_average(scalars, shares), maps[0])
+        found = found + F.linear(_average(lengths, shares), maps[1])
+        found = found + shares.sum(1, keepdim=True) * self.scalars.bias
+        vectors = self.vectors(mixed)
+        if self.gate is not None:
+            gate = self.gate.weight
+            gates = F.linear(scalars, gate @ maps[0], self.gate(self.scalars.bias))
+            _add_product(gates, lengths, gate @ maps[1])
+            vectors = vectors * gates.sigmoid().unsqueeze(-2)
+        return found, _average(vectors, shares)
+
+
+def _lengths(vectors: Tensor) -> Tensor:
+    """Return the lengths of vectors ``(..., 3, V)``, shape ``(..., V)``."""
+    return (vectors.square().sum(-2) + _EPS).sqrt()
+
+
+def _add_product(total: Tensor, values: Tensor, weight: Tensor) -> None:
+    """Add ``values`` times the transpose of ``weight`` to ``total``, which is contiguous."""
+    total.view(-1, total.shape[-1]).addmm_(values.flatten(0, -2), weight.T)
+
+
+def _average(values: Tensor, shares: Tensor) -> Tensor:
+    """Return the weighted mean of ``(N, K, ...)`` over K; shares are ``(N, K)``."""
+    total = torch.bmm(shares[:, None], values.flatten(2)).squeeze(1)
+    return total.unflatten(1, values.shape[2:])
 
 
 class GvpNorm(nn.Module):
@@ -173,9 +223,9 @@ class GvpLayer(nn.Module):
         The maps of the first perceptron are linear in sender, edge and receiver: those of
         residues are computed once for each residue, not for each edge.
         """
-        first = cast(Gvp, self.message[0])
+        first, *others = (cast(Gvp, perceptron) for perceptron in self.message)
         s, v = self.nodes
-        maps = first.scalars.weight[:, : first.takes.scalars].split([s, self.edges.scalars, s], 1)
+        maps = first.weights()[0].split([s, self.edges.scalars, s], 1)
         mixes = first.mix.weight.split([v, self.edges.vectors, v], 1)
         sent = F.linear(scalars, maps[0]), F.linear(vectors, mixes[0])
         got = F.linear(scalars, maps[2], first.scalars.bias), F.linear(vectors, mixes[2])
@@ -186,14 +236,18 @@ class GvpLayer(nn.Module):
         for at in range(0, max(1, len(scalars)), rows):
             part = slice(at, at + rows)
             some = Edges(*(values[part] for values in edges))
-            mine = F.linear(some.scalars, maps[1]), F.linear(some.vectors, mixes[1])
             message = first.finish(
-                *(_gather(sent[i], some.neighbours) + got[i][part, None] + mine[i] for i in (0, 1))
+                _joined(sent[0], got[0][part], some, some.scalars, maps[1]),
+                _joined(sent[1], got[1][part], some, some.vectors, mixes[1]),
             )
-            for perceptron in self.message[1:]:
+            if not others:
+                found.append(
+                    (_average(message[0], some.weights), _average(message[1], some.weights))
+                )
+                continue
+            for perceptron in others[:-1]:
                 message = perceptron(*message)
-            scalar_mean = (message[0] * some.weights[..., None]).sum(1)
-            found.append((scalar_mean, (message[1] * some.weights[..., None, None]).sum(1)))
+            found.append(others[-1].mean(*message, some.weights))
         return torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found])
 
 
@@ -207,6 +261,11 @@ def _stack(sizes: list[Sizes], *, gate: bool) -> nn.ModuleList:
     )
 
 
-def _gather(values: Tensor, places: Tensor) -> Tensor:
-    """Return ``values[places]``; the way back adds up without sorting."""
-    return values.index_select(0, places.flatten()).unflatten(0, places.shape)
+def _joined(sent: Tensor, got: Tensor, edges: Edges, own: Tensor, weight: Tensor) -> Tensor:
+    """Return the sum of what is sent, what receives it, and the map of what the edge has."""
+    near = edges.neighbours
+    # The way back of index_select adds up without sorting.
+    total = sent.index_select(0, near.flatten()).unflatten(0, near.shape)
+    total += got[:, None]
+    _add_product(total, own, weight)
+    return total
