@@ -15,11 +15,16 @@ import numpy as np
 
 from protclip_core.io.structures.chain import Chain
 
-__all__ = ["composition", "read_chains", "recall"]
+__all__ = ["composition", "open_text", "read_chains", "recall"]
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 #: Longest peptide bond, in ångström.
 _BOND = 2.0
+
+
+def open_text(path):
+    """Open a text file, compressed or not."""
+    return gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
 
 
 def read_chains(path):
@@ -27,7 +32,7 @@ def read_chains(path):
     if path.suffix in {".h5", ".hdf5"}:
         yield from _packed(path)
         return
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+    with open_text(path) as file:
         for line in file:
             entry = json.loads(line)
             atoms = [np.array(entry["coords"][atom], np.float32) for atom in ("N", "CA", "C", "O")]
