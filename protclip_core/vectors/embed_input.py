@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 
 from protclip_core.errors import InputError
 from protclip_core.io.fasta import InputSummary, read_fasta
+from protclip_core.io.proteins import chain_sequence
+from protclip_core.io.structures import StructureSummary, read_structures
+from protclip_core.io.structures.packed import pack_chain
 from protclip_core.progress import Progress
-from protclip_core.records import Failure, counted
+from protclip_core.records import Failure, ProteinRecord, counted
 from protclip_core.store.spool import Spool
 
 __all__ = ["InputReport", "read_inputs"]
@@ -20,16 +23,38 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class InputReport:
-    """What the input holds, and the first repeated record."""
+    """What the input holds, and the first repeated record and chain that was passed over."""
 
     summary: InputSummary = field(default_factory=InputSummary)
+    structures: StructureSummary = field(default_factory=StructureSummary)
     first_repeat: str = ""
+    first_passed: str = ""
+
+    def describe(self) -> str:
+        """Return one line for the user."""
+        if not self.structures.files:
+            return self.summary.describe()
+        told = self.summary.describe()
+        if self.summary.records == self.structures.chains:
+            told = told.partition("; ")[2]  # without counts, which the structures have
+        return "; ".join(filter(None, [self.structures.describe(), told]))
+
+    def pass_over(self, failure: Failure) -> None:
+        """Note a chain that is not of protein."""
+        self.first_passed = self.first_passed or f"{failure.where}: {failure.reason}"
 
 
 def read_inputs(
-    inputs: Sequence[str], spool: Spool, on_error: str, progress: Progress
+    inputs: Sequence[str],
+    spool: Spool,
+    on_error: str,
+    progress: Progress,
+    *,
+    structures: Collection[str] = (),
+    chains: Collection[str] = (),
+    whole: bool = False,
 ) -> InputReport:
-    """Read FASTA files into a spool.
+    """Read FASTA and structure files into a spool.
 
     Parameters
     ----------
@@ -40,19 +65,32 @@ def read_inputs(
     on_error
         ``"fail"``: bad records end the run, but only once the whole input is read, so that all
         of them are counted; ``"skip"``: they are left out and listed by the spool.
+    structures
+        Those inputs that hold structures.
+    chains
+        Chains to read of those; all if empty.
+    whole
+        Whether chains are added with their coordinates, not as sequences alone.
 
     Raises
     ------
     InputError
-        A file that is not FASTA, damaged or empty; bad records (the first five and the count);
+        A FASTA file that is none, damaged or empty; bad records (the first five and the count);
         with ``"skip"``, only if no record is left.
     """
     found = InputReport()
     progress.start("reading", 0, "records")
     for source in inputs:
-        for record in read_fasta(source, on_failure=spool.refuse, summary=found.summary):
+        records: Iterable[tuple[ProteinRecord, bytes | None]] = (
+            _chains_of(source, spool, found, chains, whole=whole)
+            if source in structures
+            else zip(
+                read_fasta(source, on_failure=spool.refuse, summary=found.summary), repeat(None)
+            )
+        )
+        for record, content in records:
             try:
-                earlier = spool.add(record)
+                earlier = spool.add(record, content)
             except InputError as error:
                 reason = f"{error.message}; {error.hint}" if error.hint else error.message
                 code = error.code.replace("input.", "record.")
@@ -65,9 +103,7 @@ def read_inputs(
     progress.finish()
     if spool.num_refused and (on_error == "fail" or spool.num_records == 0):
         raise _refusal(spool)
-    _log.info("%s", found.summary.describe())
-    if found.summary.unusual or found.summary.stops_stripped or found.summary.lowercase_records:
-        _log.warning("%s", found.summary.describe())
+    _tell(found)
     if found.summary.nucleotide_like:
         looks = counted(found.summary.nucleotide_like, "record looks", "records look")
         _log.warning("%s like DNA or RNA", looks)
@@ -75,6 +111,36 @@ def read_inputs(
         what = counted(spool.num_repeated, "repeated record")
         _log.warning("%s (same id, same sequence) kept once: %s", what, found.first_repeat)
     return found
+
+
+def _chains_of(
+    source: str, spool: Spool, found: InputReport, chains: Collection[str], *, whole: bool
+) -> Iterator[tuple[ProteinRecord, bytes | None]]:
+    """Yield the chains of structure files as their sequences and, if wanted, as a whole."""
+    for record in read_structures(
+        [source],
+        chains=chains,
+        on_failure=spool.refuse,
+        on_pass=found.pass_over,
+        summary=found.structures,
+    ):
+        sequence = chain_sequence(record)
+        found.summary.add(sequence)
+        yield sequence, pack_chain(record.chain) if whole else None
+
+
+def _tell(found: InputReport) -> None:
+    """Say what was read, with a warning of what was changed or left out."""
+    summary, structures = found.summary, found.structures
+    notable = summary.unusual or summary.stops_stripped or summary.lowercase_records
+    left = structures.passed or structures.dropped or structures.several_models
+    _log.log(logging.WARNING if notable or left else logging.INFO, "%s", found.describe())
+    if found.first_passed:
+        _log.warning("passed over, the first: %s", found.first_passed)
+    if structures.incomplete:
+        what = counted(structures.incomplete, "chain shows", "chains show")
+        first = structures.first_incomplete
+        _log.warning("%s less than half of the sequence, the first: %s", what, first)
 
 
 def _refusal(spool: Spool) -> InputError:
