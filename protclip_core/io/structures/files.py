@@ -6,7 +6,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any, TypeVar
 
 from protclip_core.errors import InputError
@@ -74,12 +74,12 @@ def structure_files(inputs: Sequence[str | Path]) -> Iterator[StructureFile]:
     for given in map(str, inputs):
         for path in _listed(given[1:]) if _is_list(given) else (given,):
             if os.path.isdir(path):  # noqa: PTH112 - never raises
-                names = [(str(Path(path, name)), stem_of(name)) for name in _names(path)]
-                for (file, stem), twin in _told_apart(names, key=lambda item: item[1]):
+                for name, twin in _told_apart(_names(path), key=str):
+                    file, stem = str(Path(path, name)), stem_of(name)
                     if twin:
                         yield StructureFile(source_name(file), stem, passed="repeat")
                     else:
-                        yield from _read(file, stem, chosen=False)
+                        yield from _read(file, stem, chosen=named_as_structure(name))
             else:
                 yield from _read(path, "" if path == "-" else stem_of(path), chosen=True)
 
@@ -142,15 +142,16 @@ _Item = TypeVar("_Item")
 def _told_apart(
     items: Iterable[_Item], key: Callable[[_Item], str]
 ) -> Iterator[tuple[_Item, bool]]:
-    """Yield items, and whether each has the key of the one before it."""
+    """Yield items, and whether each, by its name, is a structure called as the one before it."""
     last = None
     for item in items:
-        yield item, key(item) == last
-        last = key(item)
+        stem = stem_of(key(item)) if named_as_structure(key(item)) else None
+        yield item, stem is not None and stem == last
+        last = stem
 
 
 def _read(path: str, stem: str, *, chosen: bool) -> Iterator[StructureFile]:
-    """Read a file or the files of a tar; ``chosen``: the user named it, so it has to be one."""
+    """Read a file or the files of a tar; ``chosen``: it has to be one, by whoever named it."""
     source = source_name(path)
     try:
         with open_input(path) as stream:
@@ -203,9 +204,10 @@ def _in_tar(stream: _Rejoined, source: str) -> Iterator[StructureFile]:
     try:
         with tarfile.open(fileobj=plain, mode="r|") as archive:
             files = (member for member in archive if not member.isdir())
-            for member, twin in _told_apart(files, key=lambda member: stem_of(member.name)):
+            for member, twin in _told_apart(files, key=lambda member: member.name):
                 name, stem = f"{source}/{printable(member.name, 200)}", stem_of(member.name)
-                file = archive.extractfile(member) if member.isreg() else None
+                hidden = PurePath(member.name).name.startswith(".")  # macOS adds such files
+                file = archive.extractfile(member) if member.isreg() and not hidden else None
                 if file is None or twin:
                     yield StructureFile(name, stem, passed="repeat" if file else "other")
                     continue

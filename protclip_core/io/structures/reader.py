@@ -250,7 +250,8 @@ def _sort(entry: Entry, stem: str, source: str, chosen: Collection[str], into: _
     passed: list[Failure] = []
     count = len(into.records)
     for number, found in chains:
-        id = f"{stem}_{found.name}" if several or found.chain is None else stem
+        is_alone = found.chain is not None and not several
+        id = stem if is_alone or not found.name else f"{stem}_{found.name}"
         if chosen and found.name not in chosen:
             continue
         if found.chain is None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from protclip_core import EmbedRequest, SearchRequest, embed_to_store, search
-from protclip_core.errors import InputError, UsageError
+from protclip_core.errors import InputError, ModelError, UsageError
+from protclip_core.heads import load_head
 from protclip_core.io.structures import read_structures
 from protclip_core.models.loading import load_model, load_structure_model
 from protclip_core.progress import SilentProgress
@@ -20,6 +21,7 @@ from protclip_core.tasks.classify.fit import fit
 from protclip_core.tasks.classify.predict import Predicting
 from protclip_core.tasks.classify.request import FitRequest, PredictRequest
 from protclip_core.tasks.embed.plan import plan_embedding
+from protclip_core.tasks.ppi.vectors import VectorOptions, load_proteins
 from protclip_core.vectors.source import open_vectors
 from tests.support.chains import make_chain
 from tests.support.once import once
@@ -350,6 +352,38 @@ def test_a_head_of_sequences_gives_structures_no_probability(head, trimodal, fol
     by_sequence = predicted(head, folder, model=trimodal, modality="sequence")
     fasta = predicted(head, folder.parent / "same.fa", model=trimodal)
     assert [(p.label, p.note) for p in by_sequence] == [(p.label, p.note) for p in fasta]
+
+
+def test_a_head_of_structures_gives_structures_probabilities(embedded, trimodal, tmp_path):
+    chains = [make_chain(30, seed, name=f"s{seed}") for seed in range(40)]
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for chain in chains:
+        (folder / f"{chain.id}.pdb").write_text(pdb(written(chain)))
+    labels = "".join(f"s{seed}\t{'odd' if seed % 2 else 'even'}\n" for seed in range(40))
+    (tmp_path / "labels.tsv").write_text(f"protein_id\tlabel\n{labels}")
+    store = embedded("many.h5", inputs=(str(folder),))
+    request = FitRequest(
+        labels=str(tmp_path / "labels.tsv"),
+        inputs=(str(store),),
+        output=tmp_path / "s.head",
+        split="random",
+    )
+    assert fit(request, SilentProgress()).card.input.of_structures
+    answered = [one for one in predicted(tmp_path / "s.head", store) if not one.note]
+    assert len(answered) > 30
+    assert all(0 <= one.probability <= 1 for one in answered)
+    by_sequence = embedded("sequences.h5", inputs=(str(folder),), modality="sequence")
+    noted = predicted(tmp_path / "s.head", by_sequence, model=trimodal)
+    assert all(np.isnan(one.probability) and one.note for one in noted)
+
+
+def test_a_pair_head_of_sequences_refuses_structures(head, embedded):
+    like = load_head(head).card.input
+    options = VectorOptions(inputs=(str(embedded()),))
+    with pytest.raises(ModelError) as caught:
+        load_proteins(options, SilentProgress(), like)
+    assert caught.value.code == "model.head_mismatch"
 
 
 def test_structures_are_read_by_every_command_that_takes_proteins(trimodal, folder):

@@ -112,6 +112,16 @@ def test_a_folder_is_read_in_order_of_names_and_twins_once(tmp_path):
     assert (summary.files, summary.other_files, summary.repeated_files) == (3, 1, 1)
 
 
+def test_only_structures_by_name_are_twins(tmp_path):
+    (tmp_path / "1abc").write_text("notes\n")
+    (tmp_path / "1abc.pdb").write_bytes(PDB)
+    (tmp_path / "2abc.cif").write_text("")
+    found, (failure,), summary = outcome([tmp_path])
+    assert found == [("1abc", "MKTAY")]
+    assert (failure.id, failure.code) == ("2abc", "record.empty")
+    assert (summary.other_files, summary.repeated_files) == (1, 0)
+
+
 def test_one_bad_file_does_not_stop_the_others(tmp_path):
     (tmp_path / "a.pdb").write_bytes(b"")
     (tmp_path / "b.pdb.gz").write_bytes(gzip.compress(PDB)[:-3])
@@ -156,6 +166,7 @@ PROTEOME = {
     "up/AF-P1-F1-model_v4.pdb.gz": gzip.compress(PDB),
     "up/AF-P1-F1-predicted_aligned_error_v4.json.gz": gzip.compress(b'[{"pae": []}]'),
     "up/AF-P2-F1-model_v4.cif.gz": gzip.compress(PDB),
+    "up/._AF-P2-F1-model_v4.cif": b"\0\5\x16\7",
     "up/link.pdb": None,
 }
 
@@ -167,7 +178,7 @@ def test_a_tar_of_a_proteome_is_read_as_it_passes_by(tmp_path, mode):
     found, failures, summary = outcome([tmp_path / "p.tar"])
     assert found == [("AF-P1-F1-model_v4", "AYVKM"), ("AF-P2-F1-model_v4", "MKTAY")]
     assert not failures
-    assert (summary.other_files, summary.repeated_files) == (2, 1)
+    assert (summary.other_files, summary.repeated_files) == (3, 1)
 
 
 def test_a_bad_member_is_named_and_the_rest_of_the_tar_read(tmp_path):
