@@ -164,7 +164,8 @@ def read_tokens(text: str) -> int | None:
 Inputs = Annotated[
     tuple[str, ...],
     Opt(
-        "A store, or FASTA files, plain or compressed; '-', or nothing and a pipe: standard input.",
+        "A store, or FASTA or structure files, plain or compressed; '-', or nothing and a pipe: "
+        "standard input.",
         metavar="INPUT",
         argument=True,
         pipe=True,
@@ -247,6 +248,25 @@ PairOnError = Annotated[
         "that are zero or not finite are always left out and listed.",
         panel=INPUT,
         choices=("fail", "skip"),
+    ),
+]
+Modality = Annotated[
+    Literal["auto", "sequence", "structure"],
+    Opt(
+        "Of structure files embed the sequences of the chains, or their structure; auto: the "
+        "structure.",
+        panel=INPUT,
+    ),
+]
+Chains = Annotated[
+    tuple[str, ...] | None,
+    Opt(
+        "Chains to read of structure files.",
+        "--chain",
+        metavar="A,B",
+        panel=INPUT,
+        shown="all",
+        read=read_list,
     ),
 ]
 TopK = Annotated[int | None, Opt("List at most this many.", metavar="K", shown="")]

@@ -73,7 +73,8 @@ class Failure:
     Attributes
     ----------
     source, number, id
-        As in `ProteinRecord`; the id may be empty where the header has none.
+        As in `ProteinRecord`; the id may be empty where the header has none. Number 0: the file
+        as a whole.
     reason
         One clause naming the value.
     code
@@ -93,8 +94,13 @@ class Failure:
 
 
 def record_place(source: str, number: int, id: str = "") -> str:
-    """Name a record for a message, with unprintable characters of the id made visible."""
+    """Name a record for a message, with unprintable characters of the id made visible.
+
+    Number 0 stands for the file as a whole.
+    """
     file = "<stdin>" if source == "-" else printable(source, 200)
+    if source and not number:
+        return file
     shown = printable(id)
     return f"{file}:record {number} ({shown})" if shown else f"{file}:record {number}"
 

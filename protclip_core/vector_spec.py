@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-__all__ = ["IDENTITY", "VectorSpec"]
+__all__ = ["IDENTITY", "SEQUENCE", "STRUCTURE", "VectorSpec"]
 
 #: Fields in which comparable vectors agree; the others change only how exact a number is, or what
 #: becomes of proteins longer than one window.
@@ -14,6 +14,8 @@ IDENTITY = ("weights_sha256", "config_sha256", "pooling", "space", "layer")
 #: Attributes of a store that have another name than the field.
 _ATTRIBUTES = {"dtype": "compute_dtype"}
 _HASH_SHOWN = 12
+#: Modalities; stores of sequences do not say theirs.
+SEQUENCE, STRUCTURE = "sequence", "structure"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,12 @@ class VectorSpec:
         Proteins longer than one window: ``"window"`` (averaged) or ``"truncate"``.
     max_residues, overlap
         Width of a window and overlap of neighbouring windows, in residues.
+    modality
+        ``"structure"`` where structures were embedded; sequences otherwise. In the joint space
+        vectors of both can be compared.
+    structure_sha256
+        Identity of the structure encoder; ``weights_sha256`` is that of the model whose joint
+        space it has.
 
     Examples
     --------
@@ -56,6 +64,8 @@ class VectorSpec:
     long: str = ""
     max_residues: int | None = None
     overlap: int | None = None
+    modality: str = ""
+    structure_sha256: str = ""
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, object]) -> Self:
@@ -106,13 +116,29 @@ class VectorSpec:
             One for each field, ``"pooling: tokens, not residues"``; empty where none differs.
         """
         names = list(names)
+        if self.modality != other.modality:
+            # In the joint space they can be compared, and what is before it is of each encoder.
+            if self.space == other.space == "joint":
+                names = [name for name in names if name not in ("pooling", "layer")]
+            else:
+                names.append("modality")
+        elif self.of_structures:
+            names.append("structure_sha256")
         if not (self.is_named and other.is_named):
             names.insert(0, "model")
         return [
-            f"{name}: {_shown(getattr(self, name))}, not {_shown(getattr(other, name))}"
+            f"{name}: {self._shown(name)}, not {other._shown(name)}"
             for name in names
             if getattr(self, name) != getattr(other, name)
         ]
+
+    def _shown(self, name: str) -> str:
+        return (self.modality or SEQUENCE) if name == "modality" else _shown(getattr(self, name))
+
+    @property
+    def of_structures(self) -> bool:
+        """Whether structures were embedded."""
+        return self.modality == STRUCTURE
 
 
 _FIELDS = tuple(f.name for f in fields(VectorSpec))

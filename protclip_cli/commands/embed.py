@@ -1,4 +1,4 @@
-"""``protclip embed``: a FASTA file becomes an HDF5 store of vectors."""
+"""``protclip embed``: sequences or structures become an HDF5 store of vectors."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ Examples:
   zcat x.fa.gz | protclip embed - -o x.h5        from a pipe
   protclip embed proteomes/ -o all.h5            the FASTA files of a folder
   ls */*.faa | protclip embed @- -o all.h5       the files of a list
+  protclip embed model.cif.gz --modality sequence
   protclip embed x.fa -o - | cut -f 1-4          vectors as TSV:
     protein_id  length  flags  e1
     P69905      142     0      -0.0123"""
@@ -54,7 +55,7 @@ def embed(
         ),
     ] = False,
 ) -> None:
-    """Embed proteins: FASTA in, vectors out, nothing lost."""
+    """Embed proteins: FASTA or structures in, vectors out, nothing lost."""
     from protclip_core.io.inputs import expand_inputs
 
     output = request.output
@@ -132,9 +133,10 @@ def _to_store(request: EmbedRequest, terminal: Terminal) -> None:
     report = embed_to_store(request, terminal.progress())
     rate = f" ({report.residues / report.seconds:,.0f} residues/s)" if report.computed else ""
     reused = f", {report.reused:,} reused" if report.reused else ""
+    computed = counted(report.computed, report.modality)
     terminal.tell(
         f"{request.output}: {counted(report.records, 'protein')}; "
-        f"{counted(report.computed, 'sequence')} embedded in {report.seconds:.1f} s{rate}{reused}"
+        f"{computed} embedded in {report.seconds:.1f} s{rate}{reused}"
     )
     _end_partial(report)
 

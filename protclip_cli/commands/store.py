@@ -24,6 +24,7 @@ StorePath = Annotated[Path, Opt("A store that embed wrote.", metavar="STORE", ar
 def info(terminal: Terminal, path: StorePath, *, results: Results) -> None:
     """Show what a store holds and how it was made."""
     from protclip_core.store.reader import EmbeddingStore
+    from protclip_core.vector_spec import SEQUENCE
 
     to = results.target(path)
     with EmbeddingStore.open(path) as store:
@@ -36,6 +37,8 @@ def info(terminal: Terminal, path: StorePath, *, results: Results) -> None:
             "per residue": "yes" if store.per_residue else "no",
             "residues": int(store.lengths.sum()),
         }
+        if store.layout != "foreign":
+            facts["modality"] = str(store.attributes.get("modality", SEQUENCE))
         for name, value in store.attributes.items():
             if name not in _FORMAT_ATTRIBUTES:
                 facts[name] = value if isinstance(value, str | int | float) else str(value)

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict, force_setattr
 
+from protclip_core.encoders.gvp_config import GvpConfig
 from protclip_core.encoders.kmer_config import KmerConfig, Layers, Width
 from protclip_core.encoders.projection_form import ProjectionForm
 from protclip_core.errors import ModelError
@@ -24,10 +25,13 @@ __all__ = [
     "Esm1Shape",
     "Esm2Config",
     "Esm2Shape",
+    "GvpShape",
     "KmerShape",
+    "LetterShape",
     "ModelShape",
     "ProtBertShape",
     "ProteinShape",
+    "StructureShape",
     "TextShape",
     "protein_words",
     "read_shape",
@@ -259,6 +263,44 @@ class Esm1Shape(Struct, frozen=True, kw_only=True, tag_field="type", tag="esm1")
 ProteinShape = Esm2Shape | KmerShape | ProtBertShape | Esm1Shape
 
 
+class GvpShape(
+    GvpConfig, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="gvp"
+):
+    """`GvpConfig` as a bundle states it."""
+
+    def in_words(self) -> str:
+        """Describe the encoder in a line, for people."""
+        reads = [f"{self.neighbours} neighbours", "CA only" if self.atoms == "ca" else "backbone"]
+        reads += ["pLDDT"] * self.confidence + ["residue types"] * self.residues
+        if self.descriptor != "none":
+            reads.append(f"{self.descriptor} descriptor")
+        return f"gvp ({', '.join(reads)}), {self.num_layers} layers of width {self.scalar_dim}"
+
+
+class LetterShape(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="3di"
+):
+    """An encoder of 3Di letters, by an encoder that takes them for residues."""
+
+    encoder: Esm2Shape | KmerShape
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the vector of a chain."""
+        return self.encoder.hidden_dim
+
+    def in_words(self) -> str:
+        """Describe the encoder in a line, for people."""
+        return f"3Di letters, {protein_words(self.encoder)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data for ``config.json``, its type left out."""
+        return {"encoder": {"type": self.encoder.__struct_config__.tag, **self.encoder.to_dict()}}
+
+
+StructureShape = GvpShape | LetterShape
+
+
 class ResidueHeadsShape(Struct, frozen=True, forbid_unknown_fields=True):
     """Which heads on residues there are."""
 
@@ -278,6 +320,8 @@ class ModelShape(Struct, frozen=True, kw_only=True):
     text_encoder: TextShape | None = None
     projection_dim: Width | None = None
     projection: ProjectionForm | None = None
+    structure_encoder: StructureShape | None = None
+    structure_projection: ProjectionForm | None = None
     residue_heads: ResidueHeadsShape | None = None
     pooling: Literal["residues", "tokens"] = "residues"
     logit_scale: bool = False
@@ -289,6 +333,7 @@ class ModelShape(Struct, frozen=True, kw_only=True):
         lone = self.projection_dim is None or protein is None
         if self.residue_heads not in (None, ResidueHeadsShape()) and lone:
             raise ValueError("residue_heads need a protein encoder and a projection_dim")
+        self._check_structure()
         if form is None:
             return
         if self.projection_dim is None:
@@ -305,6 +350,13 @@ class ModelShape(Struct, frozen=True, kw_only=True):
                 f"projection.protein_dim is {form.protein_dim}, not the {protein.input_dim} of "
                 "the encoder's input"
             )
+
+    def _check_structure(self) -> None:
+        form = self.structure_projection
+        if self.structure_encoder is not None and self.projection_dim is None:
+            raise ValueError("structure_encoder needs a projection_dim")
+        if form is not None and (self.structure_encoder is None or form.protein_dim is not None):
+            raise ValueError("structure_projection needs a structure_encoder, and no protein_dim")
 
 
 def read_shapes(config: Mapping[str, Any], where: str) -> ModelShape:

@@ -76,7 +76,7 @@ _THREE_LETTERS = Fault(
 )
 _SEVERAL_CHAINS = Fault(
     code="record.several_chains",
-    hint="several chains in one record: protclip embed --chains split, or --chains join",
+    hint="several chains in one record: protclip embed --complexes split, or --complexes join",
 )
 _NEIGHBOURS = Fault(
     code="record.modification",

@@ -29,20 +29,20 @@ class FastaForm:
     gaps
         ``"fail"``: ``-`` and ``.`` are faults; ``"strip"``: they are gaps of an alignment and are
         taken out. The lower-case inserts of an ``.a3m`` file are residues like others.
-    chains
+    complexes
         ``"fail"``: ``:``, ``/`` and ``|`` are faults; they stand between chains, which
         ``"split"`` makes records ``ID_1``, ``ID_2`` and so on, and ``"join"`` one sequence with
         `LINKER` in between.
     """
 
     gaps: Literal["fail", "strip"] = "fail"
-    chains: Literal["fail", "split", "join"] = "fail"
+    complexes: Literal["fail", "split", "join"] = "fail"
 
     @cached_property
     def fault(self) -> re.Pattern[bytes]:
         """Finds the first character that may not stand in a sequence."""
         gaps = rb"\-." if self.gaps == "strip" else b""
-        if self.chains == "fail":
+        if self.complexes == "fail":
             return re.compile(rb"[^A-Za-z%b]" % gaps)
         # A stop may end a chain.
         return re.compile(rb"[^A-Za-z*%b%b]|\*(?!\**[%b])" % (_CHAIN_MARKS, gaps, _CHAIN_MARKS))
@@ -54,7 +54,7 @@ class FastaForm:
         --------
         >>> FastaForm(gaps="strip").apply(b"MK--v.T")
         ([b'MKvT'], <RecordFlag.GAPS_STRIPPED: 128>)
-        >>> FastaForm(chains="split").apply(b"MKV*:TAY")[0]
+        >>> FastaForm(complexes="split").apply(b"MKV*:TAY")[0]
         [b'MKV', b'TAY']
         """
         flags, parts = RecordFlag.NONE, [sequence]
@@ -63,11 +63,11 @@ class FastaForm:
             if stripped != sequence:
                 flags |= RecordFlag.GAPS_STRIPPED
             parts = [stripped]
-        if self.chains != "fail":
+        if self.complexes != "fail":
             chains = [chain for chain in _BETWEEN_CHAINS.split(parts[0]) if chain]
             if len(chains) > 1:
                 flags |= RecordFlag.CHAINS
             if b"*" in parts[0]:
                 flags |= RecordFlag.STOP_STRIPPED
-            parts = chains if self.chains == "split" else [LINKER.join(chains)]
+            parts = chains if self.complexes == "split" else [LINKER.join(chains)]
         return parts or [b""], flags

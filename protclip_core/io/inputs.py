@@ -1,4 +1,7 @@
-"""Inputs that stand for several files: folders of FASTA files, and lists of paths."""
+"""Inputs that stand for several files: folders of FASTA files, and lists of paths.
+
+Folders and tars of structures stay as they are: their reader goes through them one file at a time.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 from protclip_core.errors import InputError
 from protclip_core.io.streams import open_input, source_name
+from protclip_core.io.structures import holds_structures
 from protclip_core.io.text_rows import lines_of, refuse_foreign
 from protclip_core.records import counted
 
@@ -28,14 +32,16 @@ def expand_inputs(inputs: Sequence[str]) -> tuple[str, ...]:
     ----------
     inputs
         Paths. A folder stands for the FASTA files in it, told by their names, in order of name;
-        other files and folders in it are passed over with a warning. ``@FILE`` stands for the
+        other files and folders in it are passed over with a warning. A folder of structures
+        stays. ``@FILE`` stands for the
         paths that FILE lists, one a line (``@-``: standard input), relative to the current folder.
         A file whose own name begins with ``@`` is that file.
 
     Raises
     ------
     InputError
-        A folder without FASTA files; a list that cannot be read, is empty or is FASTA itself.
+        A folder without FASTA or structure files; a list that cannot be read, is empty or is
+        FASTA itself.
 
     Examples
     --------
@@ -79,9 +85,11 @@ def _files(path: str) -> list[str]:
         reason = f"cannot be read: {error.strerror or error}"
         raise InputError(reason, code="input.unreadable", where=source_name(path)) from error
     chosen = [name for name in names if _is_fasta(Path(path, name))]
+    if not chosen and holds_structures(path):
+        return [path]
     if not chosen:
         raise InputError(
-            f"a folder without FASTA files ({', '.join(FASTA_SUFFIXES)})",
+            f"a folder without FASTA files ({', '.join(FASTA_SUFFIXES)}) or structures",
             code="input.is_folder",
             where=source_name(path),
             hint="name the files themselves",

@@ -15,17 +15,25 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import zstandard
 
 from protclip_core.errors import InputError
 from protclip_core.records import printable
 
-__all__ = ["keep_standard_input", "looks_like", "open_input", "source_name", "wide_encoding"]
+__all__ = [
+    "inflated",
+    "keep_standard_input",
+    "looks_like",
+    "open_input",
+    "peek_input",
+    "source_name",
+    "wide_encoding",
+]
 
 _PIECE = 1 << 18  # bytes of a plain file read at once, and most bytes a bounded decoder gives
 # Compressed bytes given to a decoder at once. Small, because the zst decoder has no bound on
@@ -151,17 +159,60 @@ def open_input(path: str | Path) -> Iterator[io.BufferedReader]:
     file = _open_raw(path, name)
     try:
         try:
-            head = file.read(_HEAD)
+            reader = inflated(file, name)
         except OSError as error:
             raise _unreadable(error, path, name) from error
-        codec = next((c for c in _CODECS if c.magic.match(head)), None)
-        pieces = _plain(file, head) if codec is None else _inflate(file, head, codec, name)
-        reader: io.BufferedReader = io.BufferedReader(_PieceReader(pieces, name), _PIECE)
         with reader:
             yield reader
     finally:
         if file is not _standard_input():
             file.close()
+
+
+def inflated(file: IO[bytes], name: str) -> io.BufferedReader:
+    """Return the plain bytes of an open file, decompressed where need be, as `open_input` does.
+
+    Parameters
+    ----------
+    file
+        Stored bytes, such as a member of an archive; it stays open.
+    name
+        What to call it in errors.
+    """
+    head = file.read(_HEAD)
+    codec = next((c for c in _CODECS if c.magic.match(head)), None)
+    pieces = _plain(file, head) if codec is None else _inflate(file, head, codec, name)
+    return io.BufferedReader(_PieceReader(pieces, name), _PIECE)
+
+
+def peek_input(path: str | Path, size: int) -> bytes:
+    """Return the first bytes of an input, decompressed, for a look at what it is.
+
+    Parameters
+    ----------
+    path
+        Path of a file, or ``-``: nothing is taken from standard input, of which a pipe may give
+        only what its first write held.
+    size
+        Most bytes to return.
+
+    Raises
+    ------
+    InputError
+        As `open_input`.
+    """
+    if str(path) != "-" or _kept:
+        with open_input(path) as stream:
+            return stream.read(size)
+    stdin = _standard_input()
+    if stdin is None:
+        return b""
+    found, reader = b"", inflated(io.BytesIO(stdin.peek(1)), "<stdin>")
+    # Compressed data end where the look ends; what comes before that is what counts.
+    with suppress(InputError):
+        while len(found) < size and (piece := reader.read1(size)):
+            found += piece
+    return found[:size]
 
 
 #: What standard input held, where it is read more than once.
@@ -274,15 +325,15 @@ class _PieceReader(io.RawIOBase):
         return size
 
 
-def _plain(file: io.BufferedReader, head: bytes) -> Iterator[bytes]:
+def _plain(file: IO[bytes], head: bytes) -> Iterator[bytes]:
     """Give the bytes as they are; ``read1`` hands on what a slow pipe already has."""
     if head:
         yield head
-    while piece := file.read1(_PIECE):
+    while piece := _some(file, _PIECE):
         yield piece
 
 
-def _inflate(file: io.BufferedReader, head: bytes, codec: _Codec, name: str) -> Iterator[bytes]:
+def _inflate(file: IO[bytes], head: bytes, codec: _Codec, name: str) -> Iterator[bytes]:
     """Give the decompressed bytes of every member in turn."""
     data, given, members = head, 0, 0
     while data:
@@ -290,7 +341,7 @@ def _inflate(file: io.BufferedReader, head: bytes, codec: _Codec, name: str) -> 
         decoder = codec.start()
         while not decoder.eof:
             if not data and getattr(decoder, "needs_input", True):
-                data = file.read1(_SLICE)
+                data = _some(file, _SLICE)
                 if not data:
                     message = f"{codec.name} data end early, after {given:,} decompressed bytes"
                     raise InputError(
@@ -322,10 +373,16 @@ def _inflate(file: io.BufferedReader, head: bytes, codec: _Codec, name: str) -> 
             )
 
 
-def _next_member(file: io.BufferedReader, data: bytes) -> bytes:
+def _some(file: IO[bytes], size: int) -> bytes:
+    """Return the next bytes; of a pipe what it already has."""
+    read: Callable[[int], bytes] = getattr(file, "read1", file.read)
+    return read(size)
+
+
+def _next_member(file: IO[bytes], data: bytes) -> bytes:
     """Pass over NUL padding; return the start of what follows, empty at the end."""
     while not (data := data.lstrip(b"\0")):
-        data = file.read1(_SLICE)
+        data = _some(file, _SLICE)
         if not data:
             return b""
     return data if len(data) >= _HEAD else data + file.read(_HEAD - len(data))

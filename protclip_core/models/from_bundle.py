@@ -1,6 +1,7 @@
 """Loads a model from an opened bundle: every tensor of it is used, or the bundle is refused.
 
-The tensors are dealt out by the beginnings of their names; see `protclip_core.weights.bundle` for
+Those of the structure encoder, in a file of their own, are read when it is asked for. The others
+are dealt out by the beginnings of their names; see `protclip_core.weights.bundle` for
 these. What the configuration does not ask for may not be there either.
 """
 
@@ -25,6 +26,7 @@ from protclip_core.encoders.shapes import (
     Esm1Shape,
     Esm2Config,
     Esm2Shape,
+    GvpShape,
     KmerShape,
     ProtBertShape,
     ProteinShape,
@@ -35,14 +37,22 @@ from protclip_core.models.info import ModelInfo
 from protclip_core.models.protclip import ProtclipModel
 from protclip_core.models.protein import Encoder, ProteinModel
 from protclip_core.models.text import TextModel
-from protclip_core.weights.bundle import Bundle
+from protclip_core.weights.bundle import STRUCTURE_WEIGHTS, Bundle
 from protclip_core.weights.tensors import check_tensors, make_filled
 from protclip_core.weights.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["build_esm2", "check_bundle", "load_bundle", "load_bundle_text"]
+    from protclip_core.models.structure import StructureModel
+
+__all__ = [
+    "build_esm2",
+    "check_bundle",
+    "load_bundle",
+    "load_bundle_structure",
+    "load_bundle_text",
+]
 
 _PARTS = (
     "protein_encoder",
@@ -63,7 +73,8 @@ def load_bundle(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> Pr
     Returns
     -------
     ProteinModel
-        A `ProtclipModel` where there are a text encoder and projections as well.
+        A `ProtclipModel` where there are a text encoder and projections as well. A structure
+        encoder is read when the first structure comes.
 
     Raises
     ------
@@ -83,8 +94,18 @@ def load_bundle(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> Pr
     projection = None
     if info.joint_dim is not None:
         projection = _protein_projection(parts, encoder.hidden_dim, info, where).to(device)
+    make_structure_model = (
+        None if info.structure_encoder is None else partial(load_bundle_structure, info, device)
+    )
     if (text := info.text_encoder) is None:
-        return ProteinModel(info, encoder, weights_sha256, projection, heads)
+        return ProteinModel(
+            info,
+            encoder,
+            weights_sha256,
+            projection,
+            heads,
+            make_structure_model=make_structure_model,
+        )
     # Checked now, built when a text comes: until then transformers need not be imported.
     check_tensors(bert_shapes(text), parts["text_encoder"], where, "text_encoder.")
     bundle.verify((_tokenizer_of(bundle),))
@@ -100,6 +121,7 @@ def load_bundle(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> Pr
         make_text_model=partial(_text_model, info, text_parts, device),
         logit_scale=float(parts[_SCALE][_SCALE]),
         residue_heads=heads,
+        make_structure_model=make_structure_model,
     )
 
 
@@ -113,6 +135,20 @@ def load_bundle_text(info: ModelInfo, device: torch.device) -> TextModel:
     """
     bundle, where = _bundle(info)
     return _text_model(info, _deal_out(bundle.tensors(), info, where), device)
+
+
+def load_bundle_structure(info: ModelInfo, device: torch.device) -> StructureModel:
+    """Load the structure encoder of a bundle that has one.
+
+    Raises
+    ------
+    ModelError
+        As `load_bundle`; the other tensors are not looked at.
+    """
+    from protclip_core.models.structure import StructureModel
+
+    encoder, projection = _structure(info)
+    return StructureModel(info, encoder, projection, device)
 
 
 def check_bundle(info: ModelInfo) -> int:
@@ -145,7 +181,10 @@ def check_bundle(info: ModelInfo) -> int:
         _tokenizer(info)
         if info.joint_dim is not None:
             _text_projection(parts, info, where)
-    return sum(map(len, parts.values()))
+    count = sum(map(len, parts.values()))
+    if info.structure_encoder is not None:
+        count += sum(len(module.state_dict()) for module in _structure(info))
+    return count
 
 
 def _check_protein_part(tensors: dict[str, Tensor], shape: ProteinShape, where: str) -> None:
@@ -210,17 +249,21 @@ def _deal_out(tensors: Mapping[str, Tensor], info: ModelInfo, where: str) -> Par
         else:
             unused.append(name)
     if unused:
-        shown = ", ".join(sorted(unused)[:3]) + (", …" if len(unused) > 3 else "")
-        raise ModelError(
-            f"{len(unused)} tensors that the configuration does not ask for ({shown})",
-            code="model.tensors_differ",
-            where=where,
-            hint="the bundle is damaged, or made for a newer protclip",
-        )
+        raise _not_asked_for(unused, where)
     scale = parts[_SCALE]
-    if scale or info.contents == "protein and text":
+    if scale or {"protein", "text"} <= set(info.modalities):
         check_tensors({_SCALE: ()} if joint else {}, scale, where)
     return parts
+
+
+def _not_asked_for(names: list[str], where: str) -> ModelError:
+    shown = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
+    return ModelError(
+        f"{len(names)} tensors that the configuration does not ask for ({shown})",
+        code="model.tensors_differ",
+        where=where,
+        hint="the bundle is damaged, or made for a newer protclip",
+    )
 
 
 def _protein_encoder(
@@ -290,6 +333,35 @@ def _text_projection(parts: Parts, info: ModelInfo, where: str) -> nn.Module:
     form = None if info.projection is None else info.projection.for_texts()
     make = partial(make_projection, _text_shape(info).hidden_size, info.joint_dim, form)
     return make_filled(make, parts["text_projection"], where, "text_projection.")
+
+
+def _structure(info: ModelInfo) -> tuple[nn.Module, nn.Module]:
+    """Build the structure encoder and its projection, from the file that holds both."""
+    # Here, because no other modality needs them.
+    from protclip_core.encoders.structure.encoder import StructureEncoder
+    from protclip_core.encoders.structure.letters import LetterEncoder
+
+    bundle, _ = _bundle(info)
+    where = str(bundle.path / STRUCTURE_WEIGHTS)
+    shape, joint = info.structure_encoder, info.joint_dim
+    assert shape is not None
+    assert joint is not None  # as `ModelShape` has seen to
+    kinds = ("structure_encoder.", "structure_projection.")
+    parts: tuple[dict[str, Tensor], ...] = ({}, {})
+    for name, value in bundle.tensors(file=STRUCTURE_WEIGHTS).items():
+        kind = next((i for i, prefix in enumerate(kinds) if name.startswith(prefix)), None)
+        if kind is None:
+            raise _not_asked_for([name], where)
+        parts[kind][name.removeprefix(kinds[kind])] = value
+
+    def make() -> nn.Module:
+        return StructureEncoder(shape) if isinstance(shape, GvpShape) else LetterEncoder(shape)
+
+    project = partial(make_projection, shape.hidden_dim, joint, info.structure_projection)
+    return (
+        make_filled(make, parts[0], where, kinds[0]),
+        make_filled(project, parts[1], where, kinds[1]),
+    )
 
 
 def _text_model(info: ModelInfo, parts: Parts, device: torch.device) -> TextModel:

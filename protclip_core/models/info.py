@@ -22,6 +22,7 @@ from protclip_core.encoders.projection_form import ProjectionForm
 from protclip_core.encoders.shapes import (
     ProteinShape,
     ResidueHeadsShape,
+    StructureShape,
     TextShape,
     protein_words,
     read_shape,
@@ -41,6 +42,7 @@ __all__ = [
     "describe_model",
     "find_in_torch_hub",
     "require_protein_encoder",
+    "require_structure_encoder",
     "require_text_encoder",
 ]
 
@@ -74,6 +76,9 @@ class ModelInfo:
         Width of the joint space; ``None`` for a model without one.
     projection
         Form of the projections into it; ``None`` for the plain one, or where there are none.
+    structure_encoder, structure_projection
+        Shape of the structure encoder, ``None`` where there is none; and the form of its
+        projection, ``None`` for the plain one.
     license
         SPDX name or the publisher's words; ``None`` where unknown.
     source
@@ -83,7 +88,8 @@ class ModelInfo:
     config_sha256
         Hash of what besides the weights makes the numbers: the encoder as its file describes it,
         the joint width, and the form of the projections where it is not the plain one. A fair-esm
-        file holds all of it, so there the hash of the weights says it all.
+        file holds all of it, so there the hash of the weights says it all. The structure encoder
+        does not count, since sequences and texts know nothing of it.
     """
 
     name: str
@@ -95,6 +101,8 @@ class ModelInfo:
     pooling: str = "residues"
     joint_dim: int | None = None
     projection: ProjectionForm | None = None
+    structure_encoder: StructureShape | None = None
+    structure_projection: ProjectionForm | None = None
     license: str | None = None
     source: dict[str, Any] = field(default_factory=dict)
     bundle: Bundle | None = None
@@ -102,10 +110,29 @@ class ModelInfo:
 
     @property
     def contents(self) -> str:
-        """What it encodes: ``"protein"``, ``"text"`` or ``"protein and text"``."""
-        if not self.text_encoder:
-            return "protein"
-        return "protein and text" if self.encoder else "text"
+        """What it encodes: ``"protein"``, ``"text"``, ``"protein and text"``.
+
+        With a structure encoder, ``"protein, structure and text"`` or the like.
+        """
+        *others, last = self.modalities
+        return f"{', '.join(others)} and {last}" if others else last
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What it encodes: some of ``"protein"``, ``"structure"`` and ``"text"``, in this order."""
+        there = {
+            "protein": self.encoder is not None or self.text_encoder is None,
+            "structure": self.structure_encoder is not None,
+            "text": self.text_encoder is not None,
+        }
+        return tuple(name for name, has in there.items() if has)
+
+    @property
+    def structure_config_sha256(self) -> str:
+        """Hash of what besides the weights makes the vectors of structures."""
+        assert self.bundle is not None
+        encoder = self.bundle.config.get("structure_encoder") or {}
+        return _config_sha256(encoder, self.joint_dim, self.structure_projection)
 
     @property
     def origin(self) -> str | None:
@@ -155,7 +182,7 @@ class ModelInfo:
             ("format", self.kind),
             ("path", str(self.path)),
         ]
-        if self.contents != "text":
+        if "protein" in self.modalities:
             rows += [
                 ("protein encoder", protein_words(self.encoder)),
                 ("pooling", self.pooling),
@@ -163,6 +190,8 @@ class ModelInfo:
         if text := self.text_encoder:
             layers = f"{text.num_hidden_layers} layers of width {text.hidden_size}"
             rows.append(("text encoder", f"bert, {layers}, {text.max_tokens} tokens"))
+        if self.structure_encoder is not None:
+            rows.append(("structure encoder", self.structure_encoder.in_words()))
         rows.append(("joint space", self.joint_dim))
         if self.projection is not None:
             rows.append(("projection", self.projection.in_words()))
@@ -171,6 +200,8 @@ class ModelInfo:
         rows += [("license", self.license), ("source", self.origin)]
         if self.bundle is not None:
             rows.append(("weights sha256", self.bundle.weights_sha256))
+            if self.bundle.structure_sha256 is not None:
+                rows.append(("structure sha256", self.bundle.structure_sha256))
         return rows
 
 
@@ -251,7 +282,7 @@ def require_protein_encoder(info: ModelInfo) -> None:
     UsageError
         It is a text encoder alone.
     """
-    if info.contents == "text":
+    if "protein" not in info.modalities:
         raise UsageError(
             f"model {info.name} is a text encoder and takes no proteins",
             code="usage.no_protein_encoder",
@@ -272,6 +303,23 @@ def require_text_encoder(info: ModelInfo) -> None:
             f"model {info.name} is a protein encoder and takes no texts",
             code="usage.model_without_texts",
             hint=f"use a ProtCLIP model, such as {DEFAULT_MODEL}",
+        )
+
+
+def require_structure_encoder(info: ModelInfo) -> None:
+    """Refuse a model that takes no structures.
+
+    Raises
+    ------
+    UsageError
+        It has no structure encoder.
+    """
+    if info.structure_encoder is None:
+        raise UsageError(
+            f"model {info.name} takes no structures",
+            code="usage.no_structure_encoder",
+            hint="use a model with a structure encoder (protclip models info NAME says it), "
+            "or give the sequences",
         )
 
 
@@ -314,6 +362,8 @@ def _describe_bundle(bundle: Bundle) -> ModelInfo:
         pooling=shapes.pooling,
         joint_dim=shapes.projection_dim,
         projection=shapes.projection,
+        structure_encoder=shapes.structure_encoder,
+        structure_projection=shapes.structure_projection,
         license=str(config["license"]) if config.get("license") else None,
         source=config["source"] if isinstance(config.get("source"), dict) else {},
         bundle=bundle,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -13,12 +13,18 @@ from protclip_core.encoders.esm2_inference import Esm2Inference
 from protclip_core.encoders.kernels import cpu_has_bfloat16
 from protclip_core.encoders.shapes import Esm2Shape, read_shape
 from protclip_core.errors import ModelError, UsageError
-from protclip_core.models.from_bundle import build_esm2, load_bundle, load_bundle_text
+from protclip_core.models.from_bundle import (
+    build_esm2,
+    load_bundle,
+    load_bundle_structure,
+    load_bundle_text,
+)
 from protclip_core.models.info import (
     DEFAULT_MODEL,
     ModelInfo,
     describe_model,
     require_protein_encoder,
+    require_structure_encoder,
     require_text_encoder,
 )
 from protclip_core.models.protein import ProteinModel
@@ -27,7 +33,10 @@ from protclip_core.weights.bundle import count_parameters, sha256_of
 from protclip_core.weights.names import fair_esm_names, transformers_names
 from protclip_core.weights.tensors import load_pickled_tensors, read_transformers_weights
 
-__all__ = ["load_model", "load_text_model", "resolve_device"]
+if TYPE_CHECKING:
+    from protclip_core.models.structure import StructureModel
+
+__all__ = ["load_model", "load_structure_model", "load_text_model", "resolve_device"]
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -138,6 +147,30 @@ def load_text_model(
     info = model if isinstance(model, ModelInfo) else describe_model(model)
     require_text_encoder(info)
     return load_bundle_text(info, resolve_device(device))
+
+
+def load_structure_model(
+    model: str | Path | ModelInfo = DEFAULT_MODEL, *, device: str = "auto"
+) -> StructureModel:
+    """Load the structure side of a model that has one, and nothing else.
+
+    Parameters
+    ----------
+    model
+        Name or path of a bundle, or what `describe_model` returned.
+    device
+        As for `load_model`.
+
+    Raises
+    ------
+    ModelError
+        Missing or damaged files, or tensors that do not fit.
+    UsageError
+        A device that is not there, or a model without a structure encoder.
+    """
+    info = model if isinstance(model, ModelInfo) else describe_model(model)
+    require_structure_encoder(info)
+    return load_bundle_structure(info, resolve_device(device))
 
 
 def _load_fair_esm(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> ProteinModel:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from protclip_core.encoders.residue_heads import ResidueHeads
 from protclip_core.models.info import ModelInfo
 from protclip_core.models.protein import Encoder, ProteinModel
 from protclip_core.models.text import TextModel
+
+if TYPE_CHECKING:
+    from protclip_core.models.structure import StructureModel
 
 __all__ = ["ProtclipModel"]
 
@@ -34,7 +38,7 @@ class ProtclipModel(ProteinModel):
         Called once, for the first text.
     logit_scale
         The trained logarithm of the scale.
-    residue_heads
+    residue_heads, make_structure_model
         As for `ProteinModel`.
 
     Attributes
@@ -67,17 +71,25 @@ class ProtclipModel(ProteinModel):
         make_text_model: Callable[[], TextModel],
         logit_scale: float,
         residue_heads: ResidueHeads | None = None,
+        make_structure_model: Callable[[], StructureModel] | None = None,
     ) -> None:
-        super().__init__(info, encoder, weights_sha256, projection, residue_heads)
+        super().__init__(
+            info,
+            encoder,
+            weights_sha256,
+            projection,
+            residue_heads,
+            make_structure_model=make_structure_model,
+        )
         self.logit_scale = logit_scale
         self._make_text_model: Callable[[], TextModel] | None = make_text_model
         self._text_model: TextModel | None = None
-        self._lock = threading.Lock()
+        self._text_lock = threading.Lock()
 
     @property
     def text_model(self) -> TextModel:
         """The text encoder, prepared on first use."""
-        with self._lock:
+        with self._text_lock:
             if self._text_model is None:
                 assert self._make_text_model is not None
                 self._text_model = self._make_text_model()

@@ -5,7 +5,9 @@ Legend: B proteins, L residues, T tokens, D encoder width, P joint width.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +21,12 @@ from protclip_core.encoders.residue_heads import ResidueHeads
 from protclip_core.encoders.windows import token_batches, window_starts
 from protclip_core.errors import UsageError
 from protclip_core.io.fasta import read_sequence
-from protclip_core.models.info import DEFAULT_MODEL, ModelInfo
+from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, require_structure_encoder
 from protclip_core.models.settings import EmbedSettings, resolve_settings
+
+if TYPE_CHECKING:
+    from protclip_core.io.structures.chain import Chain
+    from protclip_core.models.structure import StructureModel
 
 __all__ = [
     "DEFAULT_BATCH_TOKENS",
@@ -39,6 +45,21 @@ class ProteinModel:
 
     Get one from `load_model`. Its methods may be called from several threads at once.
 
+    Parameters
+    ----------
+    info
+        What the model is.
+    encoder
+        The protein encoder.
+    weights_sha256
+        Hash of the weights file.
+    projection
+        Into the joint space, if there is one.
+    residue_heads
+        Heads on residues, if there are any.
+    make_structure_model
+        Called once, for the first structure; ``None`` where there is no structure encoder.
+
     Examples
     --------
     >>> from protclip_core import load_model
@@ -55,7 +76,12 @@ class ProteinModel:
         weights_sha256: str,
         projection: nn.Module | None = None,
         residue_heads: ResidueHeads | None = None,
+        *,
+        make_structure_model: Callable[[], StructureModel] | None = None,
     ) -> None:
+        self._make_structure_model = make_structure_model
+        self._structure_model: StructureModel | None = None
+        self._structure_lock = threading.Lock()
         self.info = info
         self.encoder = encoder
         self.weights_sha256 = weights_sha256
@@ -128,6 +154,37 @@ class ProteinModel:
             `embed_text` are similarities between -1 and 1.
         """
         return self.embed(sequences, space="joint")
+
+    @property
+    def structure_model(self) -> StructureModel:
+        """The structure encoder, read on first use.
+
+        Raises
+        ------
+        UsageError
+            The model has none.
+        ModelError
+            Its file is damaged, or does not fit.
+        """
+        require_structure_encoder(self.info)
+        with self._structure_lock:
+            if self._structure_model is None:
+                assert self._make_structure_model is not None
+                self._structure_model = self._make_structure_model()
+            return self._structure_model
+
+    def embed_structures(
+        self, chains: Sequence[Chain], *, space: str = "joint"
+    ) -> npt.NDArray[np.float32]:
+        """Embed protein chains by their structures; see `StructureModel.embed`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Unit vectors ``(B, P)``, to be compared with those of sequences and texts, or
+            ``(B, D)`` with ``space="encoder"``; float32.
+        """
+        return self.structure_model.embed(chains, space=space)
 
     @torch.inference_mode()
     def project(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

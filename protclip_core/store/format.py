@@ -25,7 +25,8 @@ Layout ``packed``
     ``embeddings``            (N, D)          float32 or float16
     ``lengths``               (N)             int64, residues that were embedded
     ``flags``                 (N)             uint16, `protclip_core.records.RecordFlag`
-    ``sequence_sha256``       (N)             64 ASCII hex digits; all zeros where unknown
+    ``sequence_sha256``       (N)             64 ASCII hex digits; all zeros where unknown; of a
+                                              structure, of its sequence and coordinates
     ``residues``              (sum L, D)      only per residue: type of ``embeddings``
     ``offsets``               (N + 1)         int64: protein i has rows offsets[i]:offsets[i + 1]
     ``sequence_lengths``      (N)             optional: int64, residues of the whole sequence, 0

@@ -32,11 +32,22 @@ _RECORDS = (
 
 @dataclass(frozen=True, slots=True)
 class PendingSequence:
-    """A sequence without a vector: its key in the spool, sha256 (32 bytes) and residues."""
+    """A sequence without a vector.
+
+    Attributes
+    ----------
+    key, digest
+        Its key in the spool, and its sha256 as 32 bytes.
+    content
+        Its residues, or the bytes that were added in their place.
+    length
+        Number of residues.
+    """
 
     key: int
     digest: bytes
-    residues: str
+    content: str | bytes
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +57,7 @@ class SpooledRecord:
     Attributes
     ----------
     id, flags, length, digest
-        As read; sha256 of the sequence as 32 bytes.
+        As read; sha256 of the sequence, or of what was added in its place, as 32 bytes.
     key
         Its sequence in the spool.
     row
@@ -87,6 +98,7 @@ class Spool:
         self._content = hashlib.sha256()
         # By number in the tables: a path need not be text that SQLite takes, and is long.
         self._sources: list[str] = []
+        self._content_bytes = 0
         self.num_residues = 0  #: residues of the distinct sequences
         self.longest = 0  #: residues of the longest sequence
         self._keep_residues = keep_residues
@@ -104,8 +116,15 @@ class Spool:
     ) -> None:
         self._file.close()
 
-    def add(self, record: ProteinRecord) -> str | None:
+    def add(self, record: ProteinRecord, content: bytes | None = None) -> str | None:
         """Add a record.
+
+        Parameters
+        ----------
+        record
+            The record.
+        content
+            What is embedded in the place of its sequence, and makes its identity.
 
         Returns
         -------
@@ -120,7 +139,9 @@ class Spool:
         ResourceError
             The disk is full.
         """
-        digest = hashlib.sha256(record.sequence.encode("ascii")).digest()
+        digest = hashlib.sha256(
+            record.sequence.encode("ascii") if content is None else content
+        ).digest()
         length = len(record.sequence)
         found = self._file.one("SELECT key FROM sequences WHERE digest = ?", (digest,))
         earlier = self._place_of(record.id)
@@ -135,7 +156,7 @@ class Spool:
                 hint="give each protein its own id",
             )
         if found is None:
-            found = (self._add_sequence(digest, length, record.sequence),)
+            found = (self._add_sequence(digest, length, content or record.sequence),)
         self._file.run(
             "INSERT INTO records (id, sequence, flags, source, place) VALUES (?, ?, ?, ?, ?)",
             (
@@ -171,7 +192,7 @@ class Spool:
     def full_bytes(self) -> int:
         """About what the file takes with residues; an id stands in a table and in an index."""
         tables = 150 * self.num_sequences + 40 * self.num_records
-        return self.num_residues + tables + 3 * self._id_bytes
+        return self._content_bytes + tables + 3 * self._id_bytes
 
     @property
     def bytes_on_disk(self) -> int:
@@ -239,19 +260,17 @@ class Spool:
         window: list[PendingSequence] = []
         while True:
             rows = self._file.run(
-                "SELECT key, digest, residues FROM sequences "
+                "SELECT key, digest, residues, length FROM sequences "
                 "WHERE key > ? AND row IS NULL AND problem IS NULL ORDER BY key LIMIT 256",
                 (last,),
             ).fetchall()
             for row in rows:
                 item = PendingSequence(*row)
-                if window and (
-                    len(window) == max_count or residues + len(item.residues) > max_residues
-                ):
+                if window and (len(window) == max_count or residues + item.length > max_residues):
                     yield window
                     window, residues = [], 0
                 window.append(item)
-                residues += len(item.residues)
+                residues += item.length
                 last = item.key
             if not rows:
                 break
@@ -321,9 +340,9 @@ class Spool:
         if items:
             yield items
 
-    def residues_of(self, records: Iterable[SpooledRecord]) -> dict[bytes, str]:
-        """Return the sequences of a few records, by digest."""
-        found: dict[bytes, str] = {}
+    def contents_of(self, records: Iterable[SpooledRecord]) -> dict[bytes, str | bytes]:
+        """Return the sequences of a few records, or what stands in their place, by digest."""
+        found: dict[bytes, str | bytes] = {}
         for record in records:
             if record.digest not in found:
                 found[record.digest] = self._file.one(
@@ -341,11 +360,12 @@ class Spool:
             self._sources.append(name)
         return len(self._sources) - 1
 
-    def _add_sequence(self, digest: bytes, length: int, residues: str) -> int:
+    def _add_sequence(self, digest: bytes, length: int, content: str | bytes) -> int:
         cursor = self._file.run(
             "INSERT INTO sequences (digest, length, residues) VALUES (?, ?, ?)",
-            (digest, length, residues if self._keep_residues else ""),
+            (digest, length, content if self._keep_residues else ""),
         )
+        self._content_bytes += len(content)
         self.num_sequences += 1
         self.num_residues += length
         self.longest = max(self.longest, length)

@@ -47,6 +47,8 @@ MERGE_KEYS = (
     "long",
     "max_residues",
     "overlap",
+    "modality",
+    "structure_sha256",
 )
 
 #: Attributes that tell of the run that made a store; a merged store was made by another.

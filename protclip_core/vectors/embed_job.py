@@ -15,24 +15,23 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from protclip_core.engines.local import OUT_OF_MEMORY, LocalEngine
+from protclip_core.engines.local import OUT_OF_MEMORY
 from protclip_core.errors import InputError, ModelError, ResourceError, UsageError
 from protclip_core.io.inputs import expand_inputs
 from protclip_core.models.info import ModelInfo, describe_model, require_protein_encoder
-from protclip_core.models.loading import load_model, resolve_device
-from protclip_core.models.protein import ProteinModel
+from protclip_core.models.loading import load_model, load_structure_model, resolve_device
 from protclip_core.models.settings import EmbedSettings, resolve_settings
 from protclip_core.progress import Progress
-from protclip_core.records import Failure, RecordFlag, counted
-from protclip_core.store.spool import Spool, SpooledRecord
-from protclip_core.vector_spec import VectorSpec
+from protclip_core.records import Failure, counted
+from protclip_core.store.spool import Spool
+from protclip_core.vector_spec import SEQUENCE, STRUCTURE
 from protclip_core.vectors.embed_input import InputReport, read_inputs
 from protclip_core.vectors.embed_request import EmbedRequest
+from protclip_core.vectors.job import EmbedJob, SequenceJob, StructureJob
+from protclip_core.vectors.modality import choose_modality, structure_settings
 
 __all__ = [
-    "EmbedJob",
     "EmbedReport",
     "PreparedRun",
     "count_failures",
@@ -59,6 +58,8 @@ class EmbedReport:
         Residues of the sequences embedded now.
     seconds
         Time of the computation, without reading and assembling.
+    modality
+        What was embedded: ``"sequence"`` or ``"structure"``.
     num_failures, first_failures
         Records that are not in the output; the first five of them.
     failures_path
@@ -70,74 +71,10 @@ class EmbedReport:
     reused: int = 0
     residues: int = 0
     seconds: float = 0.0
+    modality: str = SEQUENCE
     num_failures: int = 0
     first_failures: list[Failure] = field(default_factory=list)
     failures_path: Path | None = None
-
-
-@dataclass(frozen=True)
-class EmbedJob:
-    """A request with its model loaded and its settings resolved."""
-
-    request: EmbedRequest
-    model: ProteinModel
-    settings: EmbedSettings
-
-    @property
-    def limit(self) -> int | None:
-        """Embed at most this many residues of a protein; ``None`` for all."""
-        return self.settings.max_residues if self.request.long == "truncate" else None
-
-    @property
-    def dim(self) -> int:
-        """Width of the vectors."""
-        return self.model.dim(self.settings)
-
-    def engine(self) -> LocalEngine:
-        """Make the engine for the request."""
-        request = self.request
-        return LocalEngine(self.model, workers=request.workers, batch_tokens=request.batch_tokens)
-
-    def length(self, record: SpooledRecord) -> int:
-        """Return how many residues of a record are embedded."""
-        return min(record.length, self.limit or record.length)
-
-    def flags(self, record: SpooledRecord) -> RecordFlag:
-        """Return the flags of a record, and of what this run does to it."""
-        if record.length <= self.settings.max_residues:
-            return record.flags
-        truncated = self.request.long == "truncate"
-        return record.flags | (RecordFlag.TRUNCATED if truncated else RecordFlag.WINDOWED)
-
-    @property
-    def spec(self) -> VectorSpec:
-        """How the vectors are made."""
-        # In bfloat16 a GPU rounds at more places than a CPU.
-        dtype, device = self.request.dtype, self.model.encoder.device.type
-        return VectorSpec(
-            model=self.model.info.name,
-            weights_sha256=self.model.weights_sha256,
-            config_sha256=self.model.info.config_sha256,
-            pooling=self.settings.pooling,
-            space=self.settings.space,
-            layer=self.settings.layer,
-            dtype=dtype if dtype == "float32" else f"{dtype} ({device})",
-            long="truncate" if self.request.long == "truncate" else "window",
-            max_residues=self.settings.max_residues,
-            overlap=self.settings.overlap,
-        )
-
-    def key(self) -> dict[str, Any]:
-        """Return the settings that the stored numbers depend on: equal keys, equal vectors."""
-        made = self.spec.to_attributes()
-        del made["model"]  # a name is not an identity
-        late = {name: made.pop(name) for name in ("long", "max_residues", "overlap")}
-        return {
-            **made,
-            "store_dtype": self.request.store_dtype,
-            "per_residue": int(self.settings.per_residue),
-            **late,
-        }
 
 
 class PreparedRun:
@@ -178,9 +115,16 @@ class PreparedRun:
         if self.early is None:
             return self.job.dim
         joint = self.info.joint_dim if self.early.space == "joint" else None
-        width = joint or self.info.hidden_dim
+        tower = self.info.structure_encoder
+        own = tower.hidden_dim if self.is_structural and tower else self.info.hidden_dim
+        width = joint or own
         assert width is not None  # the settings are known without weights, so is the shape
         return width
+
+    @property
+    def is_structural(self) -> bool:
+        """Whether structures are embedded."""
+        return self.request.modality == STRUCTURE
 
     def disk_bytes(self) -> int:
         """Return the disk space the run needs at most: records, finished vectors, the store."""
@@ -228,11 +172,17 @@ def prepare(
     info = describe_model(request.model)
     early = _check_options(request, info)
     request = replace(request, inputs=expand_inputs(request.inputs))
+    modality, structures = choose_modality(
+        request.inputs, request.modality, info, request.chains or ()
+    )
+    request = replace(request, modality=modality)
+    if modality == STRUCTURE:
+        early = structure_settings(request)
     with spool as opened:
         reading = replace(request, on_error="skip") if count_only else request
-        found = read_inputs(reading, info, opened, progress)
+        found = read_inputs(reading, info, opened, progress, structures)
         run = PreparedRun(request, info, early, opened, found)
-        if not count_only:
+        if not count_only and modality != STRUCTURE:
             _apply_long_policy(request, run.settings, opened)
         yield run
 
@@ -266,7 +216,7 @@ def _resolve(request: EmbedRequest, info: ModelInfo, num_layers: int) -> EmbedSe
         info,
         num_layers,
         pooling=request.pooling,
-        space=request.space,
+        space=request.space or "encoder",
         layer=request.layer,
         per_residue=request.per_residue,
         max_residues=request.max_residues,
@@ -275,13 +225,16 @@ def _resolve(request: EmbedRequest, info: ModelInfo, num_layers: int) -> EmbedSe
 
 def load_job(request: EmbedRequest, info: ModelInfo) -> EmbedJob:
     """Load the model and resolve the settings against it."""
+    if request.modality == STRUCTURE:
+        structures = load_structure_model(info, device=request.device)
+        return StructureJob(request, structures, structure_settings(request))
     model = load_model(info, device=request.device, dtype=request.dtype)
     settings = _resolve(request, info, model.encoder.num_layers)
     longest = getattr(model.encoder, "max_residues", None)
     if longest is not None and settings.max_residues > longest:
         problem = f"--max-length {settings.max_residues} exceeds this model's {longest} residues"
         raise UsageError(problem, code="usage.bad_value")
-    return EmbedJob(request, model, settings)
+    return SequenceJob(request, model, settings)
 
 
 def _apply_long_policy(request: EmbedRequest, settings: EmbedSettings, spool: Spool) -> None:

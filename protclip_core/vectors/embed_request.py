@@ -28,8 +28,9 @@ class EmbedRequest:
     inputs: Annotated[
         tuple[str, ...],
         Opt(
-            "FASTA files, plain or gz, bz2, zst, xz; folders of them; @FILE: the paths that FILE "
-            "lists, one a line; '-', or nothing and a pipe: standard input.",
+            "FASTA or structure files (PDB, mmCIF, BinaryCIF), plain or gz, bz2, zst, xz; folders "
+            "of them; tars of structures; @FILE: the paths that FILE lists, one a line; '-', or "
+            "nothing and a pipe: standard input.",
             metavar="INPUT",
             argument=True,
             pipe=True,
@@ -51,10 +52,11 @@ class EmbedRequest:
     pooling: Literal["tokens", "residues"] | None = opt(
         None, "Average residues, or tokens (with BOS and EOS).", shown="the model's"
     )
-    space: str = opt(
-        "encoder",
+    space: str | None = opt(
+        None,
         "Encoder vectors, or vectors projected into the joint space with texts.",
         choices=("encoder", "joint"),
+        shown="encoder; joint for structures",
     )
     layer: int | None = opt(None, "Encoder layer, 0 to the last; -1 is the last.", shown="last")
     per_residue: bool = opt(False, "Also store the vector of every residue.", panel=opts.OUTPUT)
@@ -87,13 +89,15 @@ class EmbedRequest:
         "Gaps (- and .) of alignments: refuse the record, or take them out; inserts of .a3m stay.",
         panel=opts.INPUT,
     )
-    chains: Literal["fail", "split", "join"] = opt(
+    complexes: Literal["fail", "split", "join"] = opt(
         "fail",
         "Several chains in a record (A:B, A/B, A|B): refuse it, make records ID_1, ID_2, … of "
         "them, or join them with 25 glycines.",
         panel=opts.INPUT,
     )
     on_error: opts.OnError = "fail"
+    modality: opts.Modality = "auto"
+    chains: opts.Chains = None
     resume: bool = opt(False, "Continue an interrupted run, or add to a store.", panel=opts.OUTPUT)
     overwrite: opts.Overwrite = False
     layout: Literal["packed", "per-protein"] = opt(

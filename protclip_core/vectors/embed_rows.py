@@ -9,11 +9,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from protclip_core.engines.local import LocalEngine, Problem
+from protclip_core.engines.local import Problem
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.store.spool import Spool, SpooledRecord
 from protclip_core.vectors.embed_job import (
-    EmbedJob,
     EmbedReport,
     count_failures,
     prepare,
@@ -21,6 +20,7 @@ from protclip_core.vectors.embed_job import (
     temporary_spool,
 )
 from protclip_core.vectors.embed_request import EmbedRequest
+from protclip_core.vectors.job import EmbedJob, Engine
 
 __all__ = ["embed_rows"]
 
@@ -74,8 +74,8 @@ def embed_rows(
         for block in _growing_blocks(spool.records(64)):
             found = _embed_block(job, engine, spool, block, report, progress)
             if see is not None:
-                residues = spool.residues_of(found[0])
-                see(job, [residues[record.digest][: job.limit] for record in found[0]])
+                contents = spool.contents_of(found[0])
+                see(job, [job.residues(contents[record.digest]) for record in found[0]])
             yield found
         report.seconds = time.perf_counter() - started
         progress.finish()
@@ -98,16 +98,16 @@ def _growing_blocks(blocks: Iterator[list[SpooledRecord]]) -> Iterator[list[Spoo
 
 def _embed_block(
     job: EmbedJob,
-    engine: LocalEngine,
+    engine: Engine,
     spool: Spool,
     block: list[SpooledRecord],
     report: EmbedReport,
     progress: Progress,
 ) -> tuple[list[SpooledRecord], npt.NDArray[np.float32]]:
     """Embed one block of records; those that fail are marked and left out."""
-    residues = spool.residues_of(block)
-    digests = list(residues)
-    sequences = [residues[digest][: job.limit] for digest in digests]
+    contents = spool.contents_of(block)
+    digests = list(contents)
+    sequences = [job.unpack(content) for content in contents.values()]
     vectors: dict[bytes, npt.NDArray[np.float32]] = {}
     for index, result in engine.run(sequences, job.settings):
         if isinstance(result, Problem):

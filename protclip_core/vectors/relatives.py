@@ -15,6 +15,7 @@ from protclip_core.engines.local import usable_cores
 from protclip_core.errors import UsageError
 from protclip_core.io.aligners import LEAST_COVERAGE, Aligner, Hit, align
 from protclip_core.io.fasta import read_fasta
+from protclip_core.io.proteins import read_proteins
 from protclip_core.measure.nearest import Neighbours as Nearby
 from protclip_core.measure.nearest import nearest, usable_rows
 from protclip_core.models.info import ModelInfo
@@ -296,7 +297,7 @@ class Homologs(RelativeSource):
 
     def _read_queries(self, inputs: Sequence[str]) -> Iterator[str]:
         for path in inputs:
-            for record in read_fasta(path, on_failure=_pass_over):
+            for record in read_proteins(path, on_failure=_pass_over):
                 if record.id not in self._queries:
                     self._queries[record.id] = len(self._queries)
                     yield record.sequence

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from protclip_core.io.atomic import disk_error
-from protclip_core.vectors.embed_job import EmbedJob
+from protclip_core.vectors.job import EmbedJob
 
 __all__ = ["SequenceQueue"]
 

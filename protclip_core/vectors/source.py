@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.heads.card import HeadInput, check_input
+from protclip_core.io.inputs import expand_inputs
 from protclip_core.io.streams import source_name
 from protclip_core.measure.nearest import usable_rows
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, describe_model
@@ -27,11 +28,13 @@ from protclip_core.progress import Progress
 from protclip_core.store.format import FORMAT, HDF5_SIGNATURE
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.spool import SpooledRecord
-from protclip_core.vector_spec import VectorSpec
+from protclip_core.vector_spec import STRUCTURE, VectorSpec
 from protclip_core.vectors.block import KEPT_FAILURES, Source, VectorBlock, no_usable, no_vector
-from protclip_core.vectors.embed_job import EmbedJob, EmbedReport
+from protclip_core.vectors.embed_job import EmbedReport
 from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.vectors.embed_rows import embed_rows
+from protclip_core.vectors.job import EmbedJob
+from protclip_core.vectors.modality import choose_modality
 from protclip_core.vectors.store_model import (
     StoreModel,
     StoreVectors,
@@ -59,13 +62,15 @@ def open_vectors(
     on_error: str = "fail",
     unusable: str = "skip",
     vectors_model: str | None = None,
+    modality: Literal["auto", "sequence", "structure"] = "auto",
 ) -> Source:
     """Open proteins.
 
     Parameters
     ----------
     inputs
-        FASTA files, ``-`` for standard input; or one store or table, told by its content.
+        FASTA or structure files, ``-`` for standard input; or one store or table, told by its
+        content.
     space
         ``"joint"`` or ``"encoder"``; ``"stored"``: what a store holds, and FASTA files in the
         encoder's; None: joint where the model takes texts; ``"best"``: joint where the model is
@@ -83,6 +88,9 @@ def open_vectors(
         ``"fail"`` refuses the store, ``"keep"`` yields them as they are.
     vectors_model
         Name for the model of vectors that do not say it.
+    modality
+        What is embedded of structure files, see `choose_modality`. Structures have vectors of the
+        joint space alone.
 
     Raises
     ------
@@ -108,6 +116,7 @@ def open_vectors(
             device=device,
             workers=workers,
             on_error=on_error,
+            modality=modality,
         )
         return FastaSource(request, space, like)
     if len(inputs) > 1:
@@ -186,7 +195,7 @@ def _name_of(store: AnyStore, given: str | None, like: VectorSpec | None) -> str
 
 
 class FastaSource(Source):
-    """FASTA files, embedded on the way."""
+    """FASTA or structure files, embedded on the way."""
 
     def __init__(self, request: EmbedRequest, space: str | None, like: VectorSpec | None) -> None:
         name = source_name(request.inputs[0])
@@ -198,17 +207,37 @@ class FastaSource(Source):
                 hint="give a file of such vectors",
             )
         self._info = describe_model(request.model)
+        request = replace(request, inputs=expand_inputs(request.inputs))
+        chosen, _ = choose_modality(request.inputs, request.modality, self._info)
+        request = replace(request, modality=chosen)
+        self.is_structural = chosen == STRUCTURE
         self._job: EmbedJob | None = None
         self._like = like if isinstance(like, HeadInput) else None
         if self._like is not None:
             space = self._like.space
             self._check_model(self._like)
-        super().__init__(name, VectorSpec(space=self.resolve(space)))
+        super().__init__(
+            name, VectorSpec(space=self.resolve(space), modality=STRUCTURE * self.is_structural)
+        )
+        self._refuse_other_modality(like)
         made: dict[str, Any] = {} if like is None else like.to_dict()
         same = [name for name in ("pooling", "layer", "max_residues", "long") if name in made]
+        same *= not (self.is_structural or (like and like.of_structures))
         self._request = replace(
             request, space=cast(Space, self.spec.space), **{name: made[name] for name in same}
         )
+
+    def _refuse_other_modality(self, like: VectorSpec | None) -> None:
+        """Refuse to compare a structure with a sequence outside of the joint space."""
+        if like is None or like.of_structures == self.is_structural:
+            return
+        if self.spec.space != "joint":
+            raise UsageError(
+                "sequences and structures can be compared in the joint space only",
+                code="usage.other_space",
+                where=self.name,
+                hint="drop --space encoder",
+            )
 
     def _check_model(self, like: HeadInput) -> None:
         """Refuse what is known to be another model than the head's before it is used."""
@@ -249,6 +278,8 @@ class FastaSource(Source):
             )
         if space in ("joint", "encoder"):
             return space
+        if self.is_structural:
+            return "joint"
         is_joint = self._info.joint_dim and (self._info.text_encoder or space == "best")
         return "joint" if is_joint and space != "stored" else "encoder"
 

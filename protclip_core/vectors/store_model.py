@@ -186,6 +186,7 @@ class StoreModel:
         made, info = self.spec, self.info
         return (
             info.joint_dim is not None
+            and not made.of_structures
             and made.layer in (None, info.num_layers)
             and made.pooling in ("", info.pooling)
         )
@@ -215,6 +216,13 @@ class StoreModel:
                 code="usage.no_joint_space",
                 where=where,
                 hint="use --space encoder",
+            )
+        if made.of_structures:
+            raise UsageError(
+                "holds vectors of structures that are not in the joint space",
+                code="usage.other_space",
+                where=where,
+                hint="embed the structures without --space encoder",
             )
         if made.layer not in (None, info.num_layers):
             raise UsageError(

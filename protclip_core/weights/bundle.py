@@ -3,7 +3,8 @@
 Format ``protclip-bundle``, version 1::
 
     config.json          what the model is: shapes, pooling, licence (see `BundleConfig`)
-    model.safetensors    all tensors; names below
+    model.safetensors    all tensors but those of structures; names below
+    structure.safetensors    tensors of the structure encoder, where there is one
     tokenizer.json       tokenizer of the text encoder, where there is one
     MODEL_CARD.md        what it was trained on and what it is good for
     manifest.json        {"format": "protclip-manifest", "files": {name: {"sha256", "bytes"}}}
@@ -17,6 +18,8 @@ Tensor names::
     protein_projection.{0,2}.*  text_projection.{0,2}.*   the plain form of the projections
     {protein,text}_projection.{norm,hidden,output}.*  {protein,text}_projection.skip.weight
                                            where ``projection`` of config.json says "skip"
+    structure_encoder.*                    `StructureEncoder` or `LetterEncoder`
+    structure_projection.*                 as the others
     logit_scale
     residue_heads.mlm.{0,2,3}.*            residues from the protein encoder's token vectors
     residue_heads.segment_head.{0,2,3}.*   residues of masked segments, from the decoder's output
@@ -31,9 +34,14 @@ with weights and ``skip`` a linear map without bias (`SkipProjection`). ``"prote
 these: of a protein's vector only the first W entries are read, the input of a k-mer encoder that
 has ``keep_input`` (nothing else may be read alone).
 
-A bundle has a protein encoder, a text encoder, or both with their projections; residue heads are
-optional. Every file that the manifest names must be there with its hash, and nothing is ever
-unpickled. A bundle is read-only once it is written.
+Where ``config.json`` has a ``structure_encoder``, structures are a third modality of the joint
+space. Their projection has a form of its own, ``structure_projection``; without, it is the plain
+one. The tensors are in a file of their own: a model keeps its identity, and with it all stores,
+heads and indexes, when structures come to it later (`protclip_core.weights.attach`).
+
+A bundle has a protein encoder, a text encoder, or both with their projections; residue heads and
+the structure encoder are optional. Every file that the manifest names must be there with its
+hash, and nothing is ever unpickled. A bundle is read-only once it is written.
 """
 
 from __future__ import annotations
@@ -42,7 +50,7 @@ import hashlib
 import json
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,10 +64,20 @@ from protclip_core.weights.file_kinds import describe_content, safetensors_shape
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Bundle", "count_parameters", "open_bundle", "write_bundle"]
+__all__ = [
+    "Bundle",
+    "count_parameters",
+    "open_bundle",
+    "stored_tensors",
+    "write_bundle",
+    "write_files",
+]
 
+STRUCTURE_WEIGHTS = "structure.safetensors"
 FORMAT, FORMAT_VERSION = "protclip-bundle", 1
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
+#: What names of tensors, and fields of the configuration, of structures begin with.
+STRUCTURE = "structure_"
 _CHUNK_BYTES = 1 << 20
 #: Configurations and manifests have a few thousand bytes.
 _MOST_JSON_BYTES = 16_000_000
@@ -93,6 +111,11 @@ class Bundle:
         """Hash of the weights file: the identity of the model in every output."""
         return self.files[WEIGHTS]
 
+    @property
+    def structure_sha256(self) -> str | None:
+        """Hash of the file of the structure encoder; ``None`` where there is none."""
+        return self.files.get(STRUCTURE_WEIGHTS)
+
     def verify(self, names: tuple[str, ...] | None = None) -> None:
         """Compare files with their hashes.
 
@@ -124,8 +147,15 @@ class Bundle:
                     hint=_FETCH_AGAIN,
                 )
 
-    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+    def tensors(self, prefix: str = "", *, file: str = WEIGHTS) -> dict[str, Tensor]:
         """Load the tensors whose names begin with ``prefix``; the prefix is cut off.
+
+        Parameters
+        ----------
+        prefix
+            Beginning of their names.
+        file
+            The file to read, `WEIGHTS` or `STRUCTURE_WEIGHTS`.
 
         The weights file is compared with its hash first: safetensors itself loads a file with
         a flipped data byte without a word.
@@ -137,14 +167,18 @@ class Bundle:
         """
         from safetensors import SafetensorError, safe_open
 
-        self.verify((WEIGHTS,))
-        path = self.path / WEIGHTS
+        if file not in self.files:
+            raise ModelError(
+                f"manifest does not name {file}", code="model.missing_file", where=str(self.path)
+            )
+        self.verify((file,))
+        path = self.path / file
         safetensors_shapes(path)
         try:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="pt") as opened:
                 return {
-                    name.removeprefix(prefix): file.get_tensor(name)
-                    for name in file.keys()  # noqa: SIM118 (not a mapping)
+                    name.removeprefix(prefix): opened.get_tensor(name)
+                    for name in opened.keys()  # noqa: SIM118 (not a mapping)
                     if name.startswith(prefix)
                 }
         except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -265,8 +299,22 @@ def write_bundle(
     ModelError
         A value that float16 cannot hold, or that is no number, named by its tensor.
     """
+    folder = Path(directory)
+    parts = {
+        WEIGHTS: {n: v for n, v in tensors.items() if not n.startswith(STRUCTURE)},
+        STRUCTURE_WEIGHTS: {n: v for n, v in tensors.items() if n.startswith(STRUCTURE)},
+    }
+    stored = {file: stored_tensors(part, half=half) for file, part in parts.items() if part}
+    stored.setdefault(WEIGHTS, {})
+    folder.mkdir(parents=True, exist_ok=True)
+    # Without a manifest the folder is not a bundle: it goes first and comes last.
+    (folder / MANIFEST).unlink(missing_ok=True)
+    return write_files(folder, config, stored, dict(files or {}), {CONFIG, *stored, *(files or {})})
+
+
+def stored_tensors(tensors: Mapping[str, Tensor], *, half: bool) -> dict[str, Tensor]:
+    """Return tensors as they are written, each with memory of its own; errors as `write_bundle`."""
     import torch
-    from safetensors.torch import save_file
 
     stored: dict[str, Tensor] = {}
     used: set[int] = set()
@@ -281,20 +329,29 @@ def write_bundle(
         storage = kept.untyped_storage().data_ptr()
         stored[name] = kept.clone() if storage in used else kept
         used.add(storage)
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    # Without a manifest the folder is not a bundle: it goes first and comes last.
-    (folder / MANIFEST).unlink(missing_ok=True)
-    save_file(stored, folder / WEIGHTS)
-    # safetensors makes it as private as a temporary file; it is to be as its neighbours.
+    return stored
+
+
+def write_files(
+    folder: Path,
+    config: Mapping[str, Any],
+    stored: Mapping[str, dict[str, Tensor]],
+    files: Mapping[str, bytes],
+    names: Collection[str],
+) -> Bundle:
+    """Write files of a bundle and, last, the manifest of all its ``names``."""
+    from safetensors.torch import save_file
+
     (folder / CONFIG).write_bytes(_json_bytes(config))
-    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode & 0o777)
-    for name, data in dict(files or {}).items():
+    for file, tensors in stored.items():
+        save_file(tensors, folder / file)
+        # safetensors makes it as private as a temporary file; it is to be as its neighbours.
+        (folder / file).chmod((folder / CONFIG).stat().st_mode & 0o777)
+    for name, data in files.items():
         (folder / name).write_bytes(data)
-    names = sorted({CONFIG, WEIGHTS, *(files or {})})
     listing = {
         name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
-        for name in names
+        for name in sorted(names)
     }
     manifest = {"format": "protclip-manifest", "files": listing}
     (folder / MANIFEST).write_bytes(_json_bytes(manifest))
@@ -350,12 +407,16 @@ def count_parameters(bundle: Bundle) -> int:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = bundle.path / WEIGHTS
-    try:
-        with safe_open(path, framework="numpy") as file:
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    except SafetensorError as error:
-        raise ModelError(
-            f"not a readable safetensors file ({error})", code="model.damaged", where=str(path)
-        ) from error
+    shapes = []
+    for name in (WEIGHTS, STRUCTURE_WEIGHTS):
+        if name not in bundle.files:
+            continue
+        path = bundle.path / name
+        try:
+            with safe_open(path, framework="numpy") as file:
+                shapes += [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+        except SafetensorError as error:
+            raise ModelError(
+                f"not a readable safetensors file ({error})", code="model.damaged", where=str(path)
+            ) from error
     return sum(math.prod(shape) for shape in shapes)

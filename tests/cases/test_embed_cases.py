@@ -78,7 +78,7 @@ CASES = [
         "embed 14_chains.fasta -o x.h5",
         3,
         "input.bad_records",
-        ("--chains split",),
+        ("--complexes split",),
     ),
     Case(
         "12-search-engines",
@@ -90,17 +90,17 @@ CASES = [
     ),
     Case(
         "14-split",
-        "embed 14_chains.fasta --chains split -o chains.h5 && store list chains.h5",
+        "embed 14_chains.fasta --complexes split -o chains.h5 && store list chains.h5",
         said=("ab1_1\t13\tchains", "ab3_2\t13\tchains"),
     ),
     Case(
         "14-join",
-        "embed 14_chains.fasta --chains join -o joined.h5 && store list joined.h5",
+        "embed 14_chains.fasta --complexes join -o joined.h5 && store list joined.h5",
         said=("ab1\t51\tchains", "ab3\t51\tchains"),
     ),
     Case(
         "14-oligomers",
-        "embed 14_oligomers.fasta --chains split -o oligo.h5 && store list oligo.h5",
+        "embed 14_oligomers.fasta --complexes split -o oligo.h5 && store list oligo.h5",
         said=("swissmodel_2\t10\tchains", "stops_2\t11\tstop_stripped,chains", "one\t20\t\n"),
     ),
     Case(

@@ -207,7 +207,7 @@ def test_debug_shows_the_traceback_before_the_line(protclip, tmp_path):
 
 def test_bug_of_ours_is_one_line_that_says_so(embed, fasta):
     fasta(2)
-    broken = "import protclip_core.vectors.embed_job as t; t.read_inputs = lambda *a: 1 / 0"
+    broken = "import protclip_core.vectors.embed_job as t; t.read_inputs = lambda *a, **b: 1 / 0"
     one_error(embed("x.fa", prelude=broken), 1, "ZeroDivisionError", "a bug of protclip", "--debug")
 
 

@@ -5,22 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from protclip_core.encoders.shapes import GvpShape
+from protclip_core.encoders.structure import StructureEncoder
 from protclip_core.engines.local import OUT_OF_MEMORY, LocalEngine, Problem
 from protclip_core.engines.masked import MaskedEngine
+from protclip_core.engines.structures import StructureEngine
 from protclip_core.errors import ResourceError
 from protclip_core.models.info import DEFAULT_MODEL
 from protclip_core.models.loading import load_model
 from protclip_core.models.masked import MaskedReader
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import resolve_settings
+from protclip_core.models.structure import StructureModel
+from tests.support.chains import make_chain
 from tests.support.helpers import random_proteins
 
+CHAINS = [make_chain(2 + number * 5 % 190, number) for number in range(40)]
 SEQUENCES = [s for _, s in random_proteins(40, seed=8, shortest=3, longest=200)]
 
 
@@ -44,6 +51,7 @@ class Embedding:
 
     model: ProteinModel
     before: Any = None
+    special = 2
 
     def engine(self, **options):
         model = self.model
@@ -72,6 +80,7 @@ class Masked:
 
     model: ProteinModel
     before: Any = None
+    special = 2
 
     def engine(self, **options):
         model = self.model
@@ -94,12 +103,51 @@ class Masked:
         yield from enumerate(engine.run(items))
 
 
+class Packed:
+    """What `before` is told of a batch of chains."""
+
+    def __init__(self, batch):
+        self.tokens = batch.residues
+
+
+@dataclass
+class Structures:
+    """`StructureEngine` over chains."""
+
+    model: ProteinModel
+    before: Any = None
+    special = 0
+
+    def engine(self, **options):
+        shape = GvpShape(scalar_dim=8, vector_dim=2, edge_dim=4, num_layers=1, neighbours=4)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            encoder, projection = StructureEncoder(shape), torch.nn.Linear(8, 512)
+        if self.before is not None:
+            encoder.register_forward_pre_hook(lambda _, given: self.before(Packed(given[0])))
+        info = replace(self.model.info, structure_encoder=shape)
+        device = torch.device("cpu")
+        return StructureEngine(StructureModel(info, encoder, projection, device), **options)
+
+    def items(self):
+        return CHAINS
+
+    def tokens(self):
+        return [len(chain) for chain in CHAINS]
+
+    def run(self, engine, items):
+        for index, result in engine.run(items):
+            if isinstance(result, Problem):
+                raise ResourceError(f"{len(items[index])}", code=result.code)
+            yield index, result
+
+
 @pytest.fixture(scope="module")
 def model():
     return load_model(DEFAULT_MODEL, device="cpu")
 
 
-@pytest.fixture(params=[Embedding, Masked], ids=lambda kind: kind.__name__)
+@pytest.fixture(params=[Embedding, Masked, Structures], ids=lambda kind: kind.__name__)
 def case(request, model):
     return request.param(model)
 
@@ -152,7 +200,7 @@ def test_an_item_that_memory_does_not_suffice_for_is_named(case, workers):
     most = max(tokens)
     results(case, items, workers=workers, batch_tokens=10**9)  # halved until it fits
     most = max(tokens) - 1
-    with pytest.raises(ResourceError, match=str(max(tokens) - 2)) as caught:
+    with pytest.raises(ResourceError, match=str(max(tokens) - case.special)) as caught:
         results(case, items, workers=workers)
     assert caught.value.code in {OUT_OF_MEMORY, "resource.out_of_memory"}
     assert not threads()

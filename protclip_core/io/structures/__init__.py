@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from protclip_core.io.structures.chain import Chain
+from protclip_core.io.structures.files import holds_structures
+from protclip_core.io.structures.reader import ChainRecord, StructureSummary, read_structures
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "ChainRecord", "StructureSummary", "holds_structures", "read_structures"]

@@ -143,7 +143,8 @@ def explained_proteins(
             sequence, id = waiting.take(), found[0].protein_id
             if explainer is None:
                 assert waiting.job is not None
-                explainer = stack.enter_context(Explainer(waiting.job.model))
+                assert waiting.job.protein is not None  # structures are not explained
+                explainer = stack.enter_context(Explainer(waiting.job.protein))
             if only not in (None, id):
                 nothing: list[list[TermResidues | None]] = [[None] * len(p.terms) for p in found]
                 yield ExplainedProtein(id, sequence, found, nothing)

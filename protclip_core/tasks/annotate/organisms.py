@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protclip_core.io.fasta import read_fasta
+from protclip_core.io.structures import holds_structures
 from protclip_core.ontology.taxa import Organism, organism_of
 from protclip_core.records import Failure
 from protclip_core.vectors.source import is_store
@@ -18,7 +19,7 @@ class Organisms:
     Parameters
     ----------
     inputs
-        FASTA files that can be read twice; stores do not hold headers.
+        FASTA files that can be read twice; stores and structures do not hold headers.
     taxon
         Of proteins whose header does not say it.
 
@@ -34,7 +35,7 @@ class Organisms:
         # One object for each organism, however many proteins are of it.
         known: dict[Organism, Organism] = {}
         for path in inputs:
-            if is_store(path):
+            if is_store(path) or holds_structures(path):
                 continue
             for record in read_fasta(path, on_failure=_pass_over):
                 found = organism_of(record.description)

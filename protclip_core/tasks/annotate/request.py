@@ -134,6 +134,7 @@ class AnnotateRequest:
     )
     model: opts.Model = None
     device: opts.Device = "auto"
+    modality: opts.Modality = "auto"
     workers: opts.Workers = None
     on_error: opts.OnError = "fail"
     explain: bool = False

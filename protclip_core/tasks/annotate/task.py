@@ -127,10 +127,14 @@ class Annotation:
                     device=request.device,
                     workers=request.workers,
                     on_error=request.on_error,
+                    modality=request.modality,
                 )
             )
+            self._refuse_for_structures()
             self.info = self._source.info
-            self.vocabularies = choose_vocabularies(request, self.info)
+            self.vocabularies = choose_vocabularies(
+                request, self.info, of_structures=self._source.spec.of_structures
+            )
             self.organisms = Organisms(request.inputs if request.go else (), request.taxon)
             self.transfer = self._prepare_transfer()
             self._stack = stack.pop_all()
@@ -146,6 +150,15 @@ class Annotation:
         trace: TracebackType | None,
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+    def _refuse_for_structures(self) -> None:
+        if self._source.spec.of_structures and self.request.explain:
+            raise UsageError(
+                "--explain is for sequences",
+                code="usage.conflicting_options",
+                where=self._source.name,
+                hint="drop it, or give --modality sequence",
+            )
 
     @property
     def rule(self) -> str:
@@ -275,8 +288,8 @@ class Annotation:
         index = self.vocabularies[0].index  # GO is the first
         if index.calibration is None:
             raise UsageError(
-                "transfer needs probabilities, and the GO index has no calibration for model "
-                f"{self.info.name}",
+                "transfer needs probabilities, and the GO index has no calibration for "
+                + ("structures" if self._source.spec.of_structures else f"model {self.info.name}"),
                 code="usage.no_calibration",
                 where=index.source,
                 hint="drop --annotations, or use a model that has one",

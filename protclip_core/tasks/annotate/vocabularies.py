@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +80,20 @@ class Vocabulary:
         return np.full(len(self.index.ontology.aspect_names), logit(self.least))
 
 
-def choose_vocabularies(request: AnnotateRequest, info: ModelInfo) -> tuple[Vocabulary, ...]:
+def choose_vocabularies(
+    request: AnnotateRequest, info: ModelInfo, *, of_structures: bool = False
+) -> tuple[Vocabulary, ...]:
     """Find or make all that a request asks for.
+
+    Parameters
+    ----------
+    request
+        What to annotate with.
+    info
+        The model.
+    of_structures
+        Whether structures are annotated: calibrations were fitted on sequences, so there are no
+        probabilities then.
 
     Returns
     -------
@@ -110,7 +122,10 @@ def choose_vocabularies(request: AnnotateRequest, info: ModelInfo) -> tuple[Voca
     if request.labels:
         phrases = _phrases_of(request.labels)
         indexes.append((_LABEL, index_of_phrases(texts, phrases, _LABEL, "--label")))
-    _refuse_uncalibrated(request, info, [index for _, index in indexes])
+    if of_structures:
+        indexes = [(name, replace(index, calibration=None)) for name, index in indexes]
+    who = "structures" if of_structures else f"model {info.name}"
+    _refuse_uncalibrated(request, who, [index for _, index in indexes])
     return tuple(_asked(request, name, index) for name, index in indexes)
 
 
@@ -152,9 +167,7 @@ def _phrases_of(labels: Sequence[str]) -> list[Phrase]:
     return [Phrase(label, label) for label in found]
 
 
-def _refuse_uncalibrated(
-    request: AnnotateRequest, info: ModelInfo, indexes: Sequence[GoIndex]
-) -> None:
+def _refuse_uncalibrated(request: AnnotateRequest, who: str, indexes: Sequence[GoIndex]) -> None:
     """Say that there are no probabilities, or refuse what cannot do without."""
     without = [index for index in indexes if index.calibration is None]
     if not without:
@@ -163,15 +176,14 @@ def _refuse_uncalibrated(
     for value, name in ((request.min_probability, "--min-probability"), (request.fdr, "--fdr")):
         if value is not None:
             raise UsageError(
-                f"{name} needs probabilities, and the {what} has no calibration for model "
-                f"{info.name}",
+                f"{name} needs probabilities, and the {what} has no calibration for {who}",
                 code="usage.no_calibration",
                 where=without[0].source,
                 hint="ask for the best of each aspect with --top-k",
             )
     _log.warning(
-        "no calibration of %s for model %s, so no probabilities: the best %s of each aspect",
+        "no calibration of %s for %s, so no probabilities: the best %s of each aspect",
         " and ".join(index.source for index in without),
-        info.name,
+        who,
         counted(request.top_k or DEFAULT_TOP_K, "term"),
     )

@@ -89,6 +89,7 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
         device=request.device,
         workers=request.workers,
         on_error=request.on_error,
+        modality=request.modality,
         unusable=request.on_error,
     ) as source:
         block = read_all(source, progress or SilentProgress())

@@ -102,6 +102,7 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
         device=request.device,
         workers=request.workers,
         on_error=request.on_error,
+        modality=request.modality,
         unusable=request.on_error,
     ) as source:
         block = read_all(source, progress or SilentProgress())

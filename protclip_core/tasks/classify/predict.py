@@ -95,8 +95,10 @@ class Predicting:
                     workers=request.workers,
                     on_error=request.on_error,
                     unusable=request.on_error,
+                    modality=request.modality,
                 )
             )
+            self._refuse_other_modality()
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -106,6 +108,28 @@ class Predicting:
         self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the probabilities hold: the head was fitted on the kind of what is predicted."""
+        return self._source.spec.of_structures == self.head.card.input.of_structures
+
+    def _refuse_other_modality(self) -> None:
+        """Refuse what needs probabilities where there are none."""
+        least, prevalence = self._request.min_probability, self._request.prevalence
+        if not self.is_calibrated and (least is not None or prevalence):
+            name = "--prevalence" if prevalence else "--min-probability"
+            raise UsageError(
+                f"{name} needs probabilities, and {self._other_modality}",
+                code="usage.no_calibration",
+                where=self._source.name,
+                hint="drop it: labels are in the order of their scores",
+            )
+
+    @property
+    def _other_modality(self) -> str:
+        fitted = "structures" if self.head.card.input.of_structures else "sequences"
+        return f"the head was fitted on {fitted}, so its probabilities do not hold here"
 
     @property
     def is_regression(self) -> bool:
@@ -151,7 +175,10 @@ class Predicting:
                 found = [c for c in columns if chances[c] >= (self._request.min_probability or 0)]
                 self.listed += bool(found)
                 for rank, column in enumerate(found, 1):
-                    yield Prediction(id, names[column], float(chances[column]), rank)
+                    if self.is_calibrated:
+                        yield Prediction(id, names[column], float(chances[column]), rank)
+                    else:
+                        yield Prediction(id, names[column], np.nan, rank, self._other_modality)
 
         if self.outside:
             _log.warning(

@@ -60,6 +60,7 @@ class FitRequest:
         "encoder", "Vectors to make from FASTA: the encoder's, or the joint space's."
     )
     device: opts.Device = "auto"
+    modality: opts.Modality = "auto"
     workers: opts.Workers = None
     on_error: opts.OnError = "fail"
     command: opts.Command = ""
@@ -95,6 +96,7 @@ class PredictRequest:
     model: opts.HeadModel = None
     vectors_model: opts.VectorsModel = None
     device: opts.Device = "auto"
+    modality: opts.Modality = "auto"
     workers: opts.Workers = None
     on_error: opts.OnError = "fail"
 
@@ -113,5 +115,6 @@ class EvaluateRequest:
     model: opts.HeadModel = None
     vectors_model: opts.VectorsModel = None
     device: opts.Device = "auto"
+    modality: opts.Modality = "auto"
     workers: opts.Workers = None
     on_error: opts.OnError = "fail"

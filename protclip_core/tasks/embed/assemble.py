@@ -19,7 +19,8 @@ from protclip_core.store.spool import Spool, SpooledRecord
 from protclip_core.store.work import Work
 from protclip_core.store.writer import StoreWriter
 from protclip_core.vectors.embed_input import InputReport
-from protclip_core.vectors.embed_job import EmbedJob, EmbedReport, count_failures
+from protclip_core.vectors.embed_job import EmbedReport, count_failures
+from protclip_core.vectors.job import EmbedJob
 
 __all__ = ["assemble_store", "failures_path", "list_failures", "note_provenance"]
 
@@ -46,19 +47,20 @@ def assemble_store(
     settings, request = job.settings, job.request
     _log.info("writing %s", output)
     size = 64 if settings.per_residue else 4096
-    content, summary = work.content_sha256, found.summary
+    content, told = work.content_sha256, found.describe()
     if earlier is not None or work.resumed:
         content, summary = _account(_blocks(work, earlier, size), earlier)
+        told = summary.describe()
     # `per_residue` is an attribute of the format itself.
     key = {name: value for name, value in job.key().items() if name != "per_residue"}
     attributes: dict[str, Any] = {
         "created_by": f"protclip {__version__}",
-        "model": job.model.info.name,
+        "model": job.info.name,
         **key,
         "normalized": int(settings.space == "joint"),
         "input": " ".join(work.note("input")),
         "input_sha256": content,
-        "input_summary": summary.describe(),
+        "input_summary": told,
         "command": " && ".join(work.note("command")),
     }
     count = 0

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from protclip_core.engines.local import LocalEngine, Problem
+from protclip_core.engines.local import Problem
 from protclip_core.errors import UsageError
 from protclip_core.models.protein import Embedded
 from protclip_core.progress import Progress
@@ -15,7 +15,9 @@ from protclip_core.records import counted
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.spool import PendingSequence
 from protclip_core.store.work import Work
-from protclip_core.vectors.embed_job import EmbedJob, EmbedReport
+from protclip_core.vector_spec import SEQUENCE
+from protclip_core.vectors.embed_job import EmbedReport
+from protclip_core.vectors.job import EmbedJob, Engine
 
 __all__ = ["check_same_settings", "compute_parts", "part_seconds"]
 
@@ -31,7 +33,7 @@ def compute_parts(
     job: EmbedJob, work: Work, earlier: EmbeddingStore | None, progress: Progress
 ) -> EmbedReport:
     """Embed what neither the working file nor the store that is added to (``earlier``) holds."""
-    report = EmbedReport()
+    report = EmbedReport(modality=job.spec.modality or SEQUENCE)
     if earlier is not None:
         work.mark_stored(earlier.digests)
     report.reused = work.count_done()
@@ -57,18 +59,18 @@ def compute_parts(
 
 def _embed_window(
     job: EmbedJob,
-    engine: LocalEngine,
+    engine: Engine,
     window: list[PendingSequence],
     buffer: _PartBuffer,
     report: EmbedReport,
     progress: Progress,
 ) -> None:
-    sequences = [item.residues[: job.limit] for item in window]
+    sequences = [job.unpack(item.content) for item in window]
     for index, result in engine.run(sequences, job.settings):
         if buffer.add(window[index], result):
             report.computed += 1
             report.residues += len(sequences[index])
-        progress.advance(len(window[index].residues))
+        progress.advance(window[index].length)
 
 
 def part_seconds(elapsed: float) -> float:
@@ -124,8 +126,8 @@ class _PartBuffer:
 
 def check_same_settings(job: EmbedJob, store: EmbeddingStore) -> None:
     """Refuse to add to a store whose vectors were made with other settings."""
-    key = job.key()
-    have = {**store.attributes, "per_residue": int(store.per_residue)}
+    key = {"modality": SEQUENCE, **job.key()}
+    have = {"modality": SEQUENCE, **store.attributes, "per_residue": int(store.per_residue)}
     other = {name: have.get(name) for name in key if have.get(name) != key[name]}
     if other:
         differences = ", ".join(f"{name} is {v!r}, now {key[name]!r}" for name, v in other.items())

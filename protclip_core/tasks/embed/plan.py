@@ -13,12 +13,14 @@ from protclip_core.encoders.shapes import Esm2Config
 from protclip_core.encoders.windows import window_starts
 from protclip_core.engines.local import GPU_BATCH_TOKENS, usable_cores
 from protclip_core.engines.memory import available_memory
-from protclip_core.io.fasta import STANDARD_RESIDUES, InputSummary
+from protclip_core.io.fasta import STANDARD_RESIDUES
+from protclip_core.io.input_summary import InputSummary
 from protclip_core.models.loading import resolve_device
 from protclip_core.models.protein import DEFAULT_BATCH_TOKENS
 from protclip_core.models.settings import EmbedSettings
 from protclip_core.progress import Progress, SilentProgress, time_span
 from protclip_core.records import Failure
+from protclip_core.vectors.embed_input import InputReport
 from protclip_core.vectors.embed_job import PreparedRun, prepare, temporary_spool
 from protclip_core.vectors.embed_request import EmbedRequest
 
@@ -41,9 +43,12 @@ class EmbedPlan:
     seconds
         Loading the model and embedding, by a short trial; NaN where none was made.
     memory_bytes
-        Weights, the activations of one batch per worker and the buffers; an estimate.
+        Weights, the activations of one batch per worker and the buffers; an estimate. None for
+        structures.
     gigaflops
-        Floating-point work of the encoder, in units of 10^9 operations.
+        Floating-point work of the encoder, in units of 10^9 operations; None for structures.
+    windows_of
+        Residues of a window; None for structures, which are embedded whole.
     num_failures
         Records that the run would not embed: bad ones, and long ones if they are to be skipped
         or refused.
@@ -52,35 +57,48 @@ class EmbedPlan:
     """
 
     model: str
-    summary: InputSummary
+    found: InputReport
     distinct: int
     long: int
-    windows_of: int
+    windows_of: int | None
     repeated: int
     dim: int
     disk_bytes: int
-    memory_bytes: int
-    gigaflops: float
+    memory_bytes: int | None
+    gigaflops: float | None
     seconds: float = math.nan
     num_failures: int = 0
     refused: bool = False
     failures: list[Failure] = field(default_factory=list)
 
+    @property
+    def summary(self) -> InputSummary:
+        """Counts of the records."""
+        return self.found.summary
+
     def rows(self) -> list[tuple[str, str]]:
         """Return the plan as pairs of a name and a text."""
-        return [
+        rows = [
             ("model", f"{self.model}, {self.dim} numbers a protein"),
-            ("input", self.summary.describe()),
+            ("input", self.found.describe()),
             ("distinct sequences", f"{self.distinct:,}"),
             ("repeated records", f"{self.repeated:,}"),
             ("longest", f"{self.summary.longest:,} residues"),
-            (f"longer than {self.windows_of:,}", f"{self.long:,}"),
+        ]
+        if self.windows_of is None:
+            rows[2] = ("distinct structures", f"{self.distinct:,}")
+        else:
+            rows.append((f"longer than {self.windows_of:,}", f"{self.long:,}"))
+        rows += [
             ("records that cannot be used", f"{self.num_failures:,}"),
             ("disk at its peak", f"{self.disk_bytes / _MB:,.1f} MB"),
-            ("memory needed", f"about {self.memory_bytes / _MB:,.0f} MB"),
-            ("work", f"{self.gigaflops:,.0f} GFLOP"),
-            ("estimated time", self._time()),
         ]
+        if self.memory_bytes is not None:
+            rows.append(("memory needed", f"about {self.memory_bytes / _MB:,.0f} MB"))
+        if self.gigaflops is not None:
+            rows.append(("work", f"{self.gigaflops:,.0f} GFLOP"))
+            rows.append(("estimated time", self._time()))
+        return rows
 
     def _time(self) -> str:
         if math.isnan(self.seconds):
@@ -100,29 +118,39 @@ def plan_embedding(request: EmbedRequest, progress: Progress | None = None) -> E
     """
     spool_place = temporary_spool(keep_residues=False)
     with prepare(request, progress or SilentProgress(), spool_place, count_only=True) as run:
-        spool, settings, config = run.spool, run.settings, _shape(run)
+        spool, settings = run.spool, run.settings
+        # Of structures neither operations nor memory are estimated.
+        config = None if run.is_structural else _shape(run)
         long = spool.count_longer_than(settings.max_residues)
         if request.long in ("skip", "error"):
             spool.fail_longer_than(settings.max_residues)
         records, _residues = spool.output_residues()
         bad = spool.num_refused > 0 and request.on_error == "fail"
-        work = sum(_flops(config, request, settings, n) for n in spool.lengths())
+        work = (
+            None
+            if config is None
+            else sum(_flops(config, request, settings, n) for n in spool.lengths())
+        )
         plan = EmbedPlan(
             model=run.info.name,
-            summary=run.found.summary,
+            found=run.found,
             distinct=spool.num_sequences,
             long=long,
-            windows_of=settings.max_residues,
+            windows_of=None if run.is_structural else settings.max_residues,
             repeated=spool.num_repeated,
             dim=run.dim,
             disk_bytes=run.disk_bytes(),
-            memory_bytes=_memory_bytes(config, request, spool.longest, settings),
-            gigaflops=work / 1e9,
+            memory_bytes=None
+            if config is None
+            else _memory_bytes(config, request, spool.longest, settings),
+            gigaflops=None if work is None else work / 1e9,
             num_failures=spool.num_refused + spool.num_records - records,
             refused=records == 0 or bad or (long > 0 and request.long == "error"),
             failures=list(islice(spool.failures(), 5)),
         )
-        if not plan.refused and plan.memory_bytes < (available_memory() or math.inf):
+        if config is None or work is None or plan.refused:
+            return plan
+        if (plan.memory_bytes or 0) < (available_memory() or math.inf):
             plan.seconds = _trial(run, config, spool.num_residues + work)
         return plan
 
@@ -172,7 +200,8 @@ def _shape(run: PreparedRun) -> _Shape:
     """Return the shape of the encoder; from its weights if nothing else tells it."""
     info = run.info
     if run.early is None or info.num_layers is None or info.hidden_dim is None:
-        encoder = run.job.model.encoder
+        assert run.job.protein is not None
+        encoder = run.job.protein.encoder
         return _counting_shape(encoder.num_layers, encoder.hidden_dim)
     if isinstance(info.encoder, KmerConfig):
         return info.encoder

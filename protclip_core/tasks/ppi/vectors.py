@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from protclip_core.errors import ModelError
 from protclip_core.heads.card import HeadInput
 from protclip_core.heads.head import Head
 from protclip_core.heads.pair_features import unit_rows
@@ -156,6 +157,15 @@ def load_proteins(
         unusable="keep",
         vectors_model=options.vectors_model,
     ) as source:
+        if like is not None and like.of_structures != source.spec.of_structures:
+            kinds = ("sequences", "structures")
+            raise ModelError(
+                f"the head was fitted on {kinds[like.of_structures]}, these are vectors of "
+                f"{kinds[not like.of_structures]}, for which its probabilities do not hold",
+                code="model.head_mismatch",
+                where=source.name,
+                hint=f"embed the {kinds[like.of_structures]}, or fit a head on these",
+            )
         found = read_all(source, progress)
         lengths, digests = found.columns()
     known = np.asarray(digests.any(axis=1))

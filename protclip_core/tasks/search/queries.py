@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from protclip_core import options as opts
 from protclip_core.errors import InputError
 from protclip_core.io.phrases import Phrase, read_phrases
 from protclip_core.io.protein_names import ProteinNames
@@ -86,13 +87,14 @@ def protein_queries(
     progress: Progress,
     *,
     exclude_self: bool | None,
+    modality: opts.Modality = "auto",
 ) -> Queries:
     """Return proteins as queries, in the order of ``like``.
 
     Parameters
     ----------
     like
-        Ids of the store, and paths of FASTA files.
+        Ids of the store, and paths of FASTA or structure files.
     model, vectors
         The store's model, and its vectors in the space of the search.
     progress
@@ -100,6 +102,8 @@ def protein_queries(
     exclude_self
         Whether a query does not find the protein of its id in the store; by default only those
         given by id do not.
+    modality
+        What is embedded of structure files.
 
     Raises
     ------
@@ -125,7 +129,11 @@ def protein_queries(
             hint="give an id of the store, or the path of a FASTA file",
         )
     # Files first: what embeds them can project the store's vectors as well.
-    files = {item: _embed_fasta(item, model, vectors, progress) for item in like if is_fasta(item)}
+    files = {
+        item: _embed_file(item, model, vectors, progress, modality)
+        for item in like
+        if is_fasta(item)
+    }
     labels: list[str] = []
     parts: list[Floats] = []
     own: list[int] = []
@@ -150,8 +158,8 @@ def protein_queries(
     return Queries(labels, np.concatenate(parts), np.array(own, np.int64))
 
 
-def _embed_fasta(
-    path: str, model: StoreModel, vectors: StoreVectors, progress: Progress
+def _embed_file(
+    path: str, model: StoreModel, vectors: StoreVectors, progress: Progress, modality: opts.Modality
 ) -> tuple[list[str], Floats]:
     """Embed the proteins of a file as those of the store were embedded."""
     source = open_vectors(
@@ -160,10 +168,12 @@ def _embed_fasta(
         like=model.spec,
         model=str(model.info.path),
         device=model.device,
+        modality=modality,
     )
     found = read_all(source, progress)
     assert isinstance(source, FastaSource)
-    model.adopt(source.job.model)
+    if source.job.protein is not None:
+        model.adopt(source.job.protein)
     return found.ids, found.vectors
 
 

@@ -33,7 +33,8 @@ class SearchRequest:
     )
     like: tuple[str, ...] = opt(
         (),
-        "Find proteins like this one of the store, or like those in a file; repeatable.",
+        "Find proteins like this one of the store, or like those in a FASTA or structure file; "
+        "repeatable.",
         metavar="ID|FASTA",
     )
     against: str | None = opt(
@@ -62,6 +63,7 @@ class SearchRequest:
         shown="the name in the store",
     )
     device: opts.Device = "auto"
+    modality: opts.Modality = "auto"
     backend: Literal["auto", "exact", "faiss"] = opt(
         "auto",
         "exact finds all hits; faiss (an extra) may miss some and writes STORE.faiss once; "

@@ -170,7 +170,12 @@ def _proteins(
     """Find proteins for texts or for proteins."""
     if request.like:
         queries = protein_queries(
-            request.like, model, vectors, progress, exclude_self=request.exclude_self
+            request.like,
+            model,
+            vectors,
+            progress,
+            exclude_self=request.exclude_self,
+            modality=request.modality,
         )
     else:
         phrases = read_texts(request.texts, request.query_file)
@@ -216,7 +221,9 @@ def _texts_of_proteins(
     phrases = read_phrases(request.against)
     targets = model.embed_text([phrase.text for phrase in phrases])
     if request.like:
-        queries = protein_queries(request.like, model, vectors, progress, exclude_self=False)
+        queries = protein_queries(
+            request.like, model, vectors, progress, exclude_self=False, modality=request.modality
+        )
         parts = iter([(queries.labels, queries.vectors)])
     else:
         # The names come with the hits here, so what they are worth has to be known before.

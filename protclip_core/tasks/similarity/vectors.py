@@ -169,11 +169,13 @@ class Proteins:
         """
         source, space = self.source, self.source.resolve(space)
         # Sequences are embedded once; their vectors are projected from the file that has them.
-        first = "encoder" if isinstance(source, FastaSource) else space
+        of_sequences = isinstance(source, FastaSource) and not source.is_structural
+        first = "encoder" if of_sequences else space
         if first not in self._held:
             self._held[first] = self._read(first, progress)
         if space not in self._held and isinstance(source, FastaSource):
-            blocks = map(source.job.model.project, self._held[first].blocks())
+            assert source.job.protein is not None
+            blocks = map(source.job.protein.project, self._held[first].blocks())
             self._held[space] = VectorRows(blocks, space)
         found = self._held[space]
         if not found.usable.any():

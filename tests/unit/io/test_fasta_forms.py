@@ -12,7 +12,11 @@ from protclip_core.io.fasta import InputSummary, read_fasta
 from protclip_core.io.fasta_forms import FastaForm
 from protclip_core.records import RecordFlag
 
-STRIP, SPLIT, JOIN = FastaForm(gaps="strip"), FastaForm(chains="split"), FastaForm(chains="join")
+STRIP, SPLIT, JOIN = (
+    FastaForm(gaps="strip"),
+    FastaForm(complexes="split"),
+    FastaForm(complexes="join"),
+)
 GAPS, CHAINS = RecordFlag.GAPS_STRIPPED, RecordFlag.CHAINS
 STOP, LOWER = RecordFlag.STOP_STRIPPED, RecordFlag.LOWERCASE
 LINKER = "G" * 25

@@ -54,7 +54,21 @@ def test_records_keep_input_order_in_blocks(filled):
     assert [[r.id for r in block] for block in blocks] == [["a", "b", "c"], ["d"]]
     assert [r.digest for block in blocks for r in block][1] == digest("MKVLA")
     assert {r.row for block in blocks for r in block} == {-1}
-    assert filled.residues_of(blocks[0]) == {digest(s): s for s in ("MKV", "MKVLA", "M")}
+    assert filled.contents_of(blocks[0]) == {digest(s): s for s in ("MKV", "MKVLA", "M")}
+
+
+def test_what_is_embedded_in_place_of_the_sequence_makes_the_identity(spool):
+    assert spool.add(record("a", "MKV", 1), b"\0one") is None
+    assert spool.add(record("b", "MKV", 2), b"\0one") is None
+    assert spool.add(record("a", "MKV", 3), b"\0one")  # its place: it was there before
+    assert spool.add(record("c", "MKV", 4), b"\0other") is None
+    with pytest.raises(InputError) as caught:
+        spool.add(record("a", "MKV", 5), b"\0other")
+    assert caught.value.code == "input.duplicate_id"
+    (window,) = spool.pending(10, 100)
+    assert [(item.content, item.length) for item in window] == [(b"\0one", 3), (b"\0other", 3)]
+    (block,) = spool.records()
+    assert set(spool.contents_of(block).values()) == {b"\0one", b"\0other"}
 
 
 def test_record_repeated_is_dropped_with_the_place_of_the_first(filled):
@@ -96,7 +110,7 @@ def test_content_hash_names_ids_and_sequences_in_order(tmp_path):
 
 def test_pending_windows_end_before_either_limit(filled):
     def windows(count, residues):
-        return [[item.residues for item in w] for w in filled.pending(count, residues)]
+        return [[item.content for item in w] for w in filled.pending(count, residues)]
 
     assert windows(10, 100) == [["MKV", "MKVLA", "M"]]
     assert windows(2, 100) == [["MKV", "MKVLA"], ["M"]]
@@ -109,10 +123,10 @@ def test_pending_leaves_out_what_is_done_or_failed_meanwhile(spool):
         spool.add(record(f"p{number}", "M" + "K" * number, number))
     seen = []
     for window in spool.pending(100, 1 << 40):
-        seen += [item.residues for item in window]
+        seen += [item.content for item in window]
         for item in window[:50]:
             spool.mark_failed(item.digest, "why", "record.other")
-        spool.mark_stored(digests(*[item.residues for item in window[50:]]))
+        spool.mark_stored(digests(*[item.content for item in window[50:]]))
     assert seen == ["M" + "K" * number for number in range(600)]
     assert spool.count_pending() == (0, 0)
     assert list(spool.pending(100, 100)) == []
@@ -184,7 +198,7 @@ def test_residues_may_be_left_out_and_nothing_else_changes(tmp_path, filled):
             [("a", "MKV"), ("b", "MKVLA"), ("c", "M"), ("d", "MKVLA")], start=1
         ):
             lean.add(record(id, sequence, number))
-        assert set(lean.residues_of(next(lean.records())).values()) == {""}
+        assert set(lean.contents_of(next(lean.records())).values()) == {""}
         assert list(lean.lengths()) == list(filled.lengths())
         assert lean.content_sha256 == filled.content_sha256
         assert lean.full_bytes == filled.full_bytes

@@ -44,8 +44,8 @@ def read_into(made, proteins):
 def compute(made, count=None, **options):
     """Finish the first sequences without vector; one commit."""
     items = [item for window in made.pending(1000, 10**9) for item in window][:count]
-    made.commit((item.key, *vectors_of(item.residues, **options)) for item in items)
-    return [item.residues for item in items]
+    made.commit((item.key, *vectors_of(item.content, **options)) for item in items)
+    return [item.content for item in items]
 
 
 @contextmanager
