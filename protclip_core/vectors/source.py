@@ -323,7 +323,11 @@ class _StoreSource(Source):
         self._model, self._store, self._keeps = model, model.store, unusable == "keep"
         if isinstance(like, HeadInput):
             space = "stored"
-            if like.space == "joint" and not self.spec.diff(replace(like, space="encoder")):
+            before = replace(like, space="encoder")
+            if like.of_structures != self.spec.of_structures:
+                own = ("pooling", "layer", "modality", "structure_sha256")
+                before = replace(before, **{name: getattr(self.spec, name) for name in own})
+            if like.space == "joint" and not self.spec.diff(before):
                 space = "joint"
         if space != "stored":
             self.spec = replace(self.spec, space=self.resolve(space))
