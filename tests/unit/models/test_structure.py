@@ -131,6 +131,14 @@ def test_attaching_leaves_the_model_what_it_was(gvp, base, folder):
     assert check_bundle(after) == check_bundle(before) + len(gvp.tensors())
 
 
+def test_a_model_says_what_it_reads(base, folder):
+    facts = dict(describe_model(folder).facts())
+    assert facts["contents"] == "protein, structure and text"
+    assert facts["structure encoder"] == "gvp (5 neighbours, backbone, pLDDT), 2 layers of width 16"
+    assert facts["structure sha256"] == open_bundle(folder).structure_sha256
+    assert not [name for name in dict(describe_model(base).facts()) if "structure" in name]
+
+
 def test_another_tower_takes_the_place_of_one(gvp, folder, tmp_path):
     other = Tower(SHAPES["3di-kmer"])
     found = attach_structure(
