@@ -271,16 +271,17 @@ def test_a_network_for_other_programs(ppi, place, tmp_path, head):
     rows = json.loads(ppi(*given, "--format", "json").out)
     assert len(rows) == 10
     kinds = {"x.head": "pp"}
+    shown = dict(zip(ids, [*ids[:-1], "x\\x01y"], strict=True))
     done = ppi(*given, "--format", "sif")
     assert [line.split("\t") for line in done.out.splitlines()] == [
-        [r["protein_A"], kinds.get(head, r["interaction_type"]), r["protein_B"]] for r in rows
+        [shown[r["protein_A"]], kinds.get(head, r["interaction_type"]), shown[r["protein_B"]]]
+        for r in rows
     ]
     done = ppi(*given, "-o", tmp_path / "net.graphml.gz")
     assert (done.rc, done.out) == (0, "")
     graph = ElementTree.fromstring(gzip.decompress((tmp_path / "net.graphml.gz").read_bytes()))
     names = [node.get("id") for node in graph.iter(f"{SPACE}node")]
-    assert names == [*ids[:-1], "x\\x01y"]
-    shown = dict(zip(ids, names, strict=True))
+    assert names == [*shown.values()]
     for edge, row in zip(graph.iter(f"{SPACE}edge"), rows, strict=True):
         ends = (shown[row["protein_A"]], shown[row["protein_B"]])
         assert (edge.get("source"), edge.get("target")) == ends

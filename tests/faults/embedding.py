@@ -82,8 +82,8 @@ class Bench:
         self.store, self.partial = folder / "x.h5", folder / "x.h5.partial"
 
     def arguments(self, *more):
-        fixed = ["--model", self.bundle, "--device", "cpu", "--batch-tokens", "500"]
-        return ["embed", "x.fa", *fixed, *more]
+        model = [] if "--model" in more else ["--model", self.bundle]
+        return ["embed", "x.fa", *model, "--device", "cpu", "--batch-tokens", "500", *more]
 
     def start(self, *more, prelude=SMALL_PARTS, **options):
         if not self.partial.exists():
