@@ -99,7 +99,8 @@ def _vocabulary(
             f"{printable(twice[0])!r} occurs twice{more}",
             code="input.duplicate_id",
             where=source,
-            hint="give each term an id of its own, and a tab after it",
+            hint="remove one of the two lines, or give each term an id of its own, and a tab "
+            "after it",
         )
     children = np.array(sorted(above), dtype=np.int64)
     parents = np.array([above[child] for child in sorted(above)], dtype=np.int64)

@@ -27,6 +27,7 @@ from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.vocabulary import flat_vocabulary, tree_of_ec
 from protclip_core.terms.index import GoIndex, text_side_sha256
 from protclip_core.terms.index_file import INDEX_FILE, read_go_index, write_go_index
+from protclip_core.terms.known_words import tell_unknown_words
 from protclip_core.weights.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -179,7 +180,9 @@ def index_of_phrases(
     """
     _bundle_with_texts(texts.info)
     ontology = flat_vocabulary(phrases, aspect, source)
-    return _index(texts.model, ontology)
+    found = _index(texts.model, ontology)
+    tell_unknown_words(texts.model, ontology.names)
+    return found
 
 
 def index_facts(info: ModelInfo) -> list[tuple[str, str]]:
