@@ -50,8 +50,7 @@ def read_phrases(path: str | Path) -> list[Phrase]:
     Returns
     -------
     list of Phrase
-        In the order of the file, at least one. Ids and texts may repeat, but not a whole line:
-        that is kept once, with a warning.
+        In the order of the file, at least one. Ids and texts may repeat.
 
     Raises
     ------
@@ -86,10 +85,7 @@ def read_phrases(path: str | Path) -> list[Phrase]:
     phrases = list((_csv_phrases if is_csv else _plain_phrases)(kept, name))
     if not phrases:
         raise InputError("has no text", code="input.empty", where=name, hint="give one text a line")
-    once = list(dict.fromkeys(phrases))
-    if len(once) < len(phrases):
-        _log.warning("%s: %s kept once", name, counted(len(phrases) - len(once), "repeated line"))
-    return once
+    return phrases
 
 
 _LINES = "lines that begin with #"
