@@ -4,8 +4,8 @@ Format ``protclip-go-index``, version 1, or 2 where it has lines or a gate: a fi
 safetensors, or compressed where its name ends in ``.npz`` (see `protclip_core.io.arrays`).
 ``meta`` is JSON in UTF-8 bytes, ``go.*`` are those of `protclip_core.ontology.to_arrays`,
 ``scales`` and ``log_prior`` have a value per term, ``vectors.1``, ``vectors.2``, … together have a
-row per term. ``lines`` and ``gate`` of version 2 are those of `GoIndex`; who passes them over would say
-other probabilities.
+row per term. ``lines`` and ``gate`` of version 2 are those of `GoIndex`; who passes them over
+would say other probabilities.
 
 In a bundle they are ``.npz`` files of at most 16 MB: ``go_index.npz`` holds the first rows, further
 ones lie in ``go_index_2.npz``, ``go_index_3.npz``, …, all of them named by the manifest. Those of

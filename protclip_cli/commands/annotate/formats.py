@@ -84,7 +84,7 @@ def write_gaf_rows(proteins: Iterable[ProteinTerms], annotation: Annotation, out
                     protein.protein_id,
                     one.term,
                     with_from=_with_from(one.support),
-                    taxon=annotation.organisms[protein.protein_id].taxon,
+                    taxon=protein.organism.taxon,
                 )
 
     write_gaf(out, rows(), annotation.index.ontology, style)

@@ -146,7 +146,7 @@ class AnnotateRequest:
     taxon: int | None = opt(
         None,
         "NCBI taxon of proteins without OX= in their FASTA header: for GAF, and to leave out "
-        "components that bacteria and archaea do not have.",
+        "what its organisms do not have, such as the nucleus of a bacterium.",
         metavar="ID",
         panel=_SELECTION,
     )

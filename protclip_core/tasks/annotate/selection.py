@@ -6,7 +6,7 @@ Legend: E pairs of a protein and a term, C terms of one protein.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
 
@@ -17,8 +17,8 @@ from protclip_core.measure.calibration import sigmoid
 from protclip_core.ontology import graph
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.slims import SlimMap
-from protclip_core.ontology.taxa import eukaryotic_components
-from protclip_core.tasks.annotate.organisms import Organisms
+from protclip_core.ontology.taxa import Organism
+from protclip_core.tasks.annotate.organisms import Organisms, PossibleTerms
 from protclip_core.tasks.annotate.report import AnnotateReport
 from protclip_core.tasks.annotate.transfer import Support, Transfer
 from protclip_core.terms.combine import Supported
@@ -62,11 +62,14 @@ class ProteinTerms:
         The protein, and its terms.
     vocabulary
         Place in `Annotation.vocabularies`.
+    organism
+        What is known of its organism, with GO.
     """
 
     protein_id: str
     terms: list[PredictedTerm]
     vocabulary: int = 0
+    organism: Organism = Organism()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,7 @@ class Selection:
     transfer
         Tells what speaks for pairs that are `Supported`; None where none are.
     organisms
-        Of the proteins: what bacteria and archaea do not have is not listed for them.
+        Of the proteins: what they do not have is not listed for them.
     report
         Counts what is not listed for that reason.
     """
@@ -130,7 +133,14 @@ class Selection:
         scored
             From `GoScorer.above` or `GoScorer.best`.
         """
-        order, ranks = self._listed(scored, self._impossible(ids, scored))
+        organisms = [Organism()] * len(ids)
+        impossible = np.zeros(len(scored.rows), dtype=bool)
+        if self.organisms is not None and self._possible is not None:
+            self.organisms.look(ids)
+            organisms = [self.organisms[id] for id in ids]
+            impossible, odds = self._possible.of(organisms, scored)
+            scored = replace(scored, log_odds=odds)
+        order, ranks = self._listed(scored, impossible)
         terms = [
             PredictedTerm(term, cosine, None if np.isnan(chance) else chance, rank, support)
             for term, cosine, chance, rank, support in zip(
@@ -142,8 +152,8 @@ class Selection:
             )
         ]
         starts = np.searchsorted(scored.rows[order], np.arange(len(ids) + 1)).tolist()
-        for protein, start, stop in zip(ids, starts, starts[1:]):
-            yield ProteinTerms(protein, terms[start:stop], self.vocabulary)
+        for protein, organism, start, stop in zip(ids, organisms, starts, starts[1:]):
+            yield ProteinTerms(protein, terms[start:stop], self.vocabulary, organism)
 
     def _supports(
         self, ids: Sequence[str], scored: Scored, order: np.ndarray
@@ -151,17 +161,6 @@ class Selection:
         if self.transfer is None or not isinstance(scored, Supported):
             return repeat(None)
         return [self.transfer.support(ids, scored, place) for place in order.tolist()]
-
-    def _impossible(self, ids: Sequence[str], scored: Scored) -> np.ndarray:
-        """Tell which pairs are of a component that the protein's organism does not have."""
-        none = np.zeros(len(scored.rows), dtype=bool)
-        if self.organisms is None or not self.ontology.is_go:
-            return none
-        of_prokaryote = np.array([self.organisms[id].is_prokaryote for id in ids], dtype=bool)
-        if not of_prokaryote.any():
-            return none
-        mask: np.ndarray = of_prokaryote[scored.rows] & self._eukaryotic[scored.terms]
-        return mask
 
     def _listed(self, scored: Scored, impossible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return places of the pairs that are listed, in their order, and their ranks."""
@@ -212,9 +211,8 @@ class Selection:
         return found if self.slim is not None else listed | found
 
     @cached_property
-    def _eukaryotic(self) -> np.ndarray:
-        """Terms that bacteria and archaea do not have, ``(G,)`` bool."""
-        return eukaryotic_components(self.ontology)
+    def _possible(self) -> PossibleTerms | None:
+        return PossibleTerms(self.ontology) if self.ontology.is_go else None
 
     @cached_property
     def _id_order(self) -> np.ndarray:

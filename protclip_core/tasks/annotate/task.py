@@ -275,10 +275,9 @@ class Annotation:
         """Say once how many terms are not listed because of the organism."""
         if self.report.impossible:
             _log.warning(
-                "%s terms of %s proteins are not listed: bacteria and archaea do not have such "
-                "cellular components",
-                f"{self.report.impossible:,}",
-                f"{self.report.with_impossible:,}",
+                "%s of %s not listed: their organisms do not have such a thing",
+                counted(self.report.impossible, "term"),
+                counted(self.report.with_impossible, "protein"),
             )
 
     def _prepare_transfer(self) -> Transfer | None:
@@ -309,8 +308,9 @@ class Annotation:
         """Compare some proteins with one vocabulary."""
         least = vocabulary.least if self.request.fdr is None else LEAST_PROBABILITY
         is_go, most = vocabulary.index.ontology.is_go, vocabulary.top_k or 0
-        if is_go and any(self.organisms[id].is_prokaryote for id in ids):
-            most += _FURTHER
+        if is_go:
+            self.organisms.look(ids)
+            most += _FURTHER if any(self.organisms[id].kingdom for id in ids) else 0
         if self.transfer is not None and is_go:
             if least is not None:
                 return self.transfer.above(scorer, ids, vectors, logit(least))
