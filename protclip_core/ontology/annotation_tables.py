@@ -136,6 +136,8 @@ def table_columns(lines: Iterable[tuple[int, str]], name: str) -> TableColumns |
         rows.append((number, line))
     if not rows:
         return None
+    if rows[0][1].lstrip().startswith(("{", "[")):
+        raise _json(*rows[0], name)
     if rows[0][1].startswith("AUTHOR"):
         raise _scored(name, rows[0][0], "a submission to CAFA", 3, "\t")
     return _by_rows(rows, name)
@@ -246,6 +248,20 @@ def _scored(name: str, number: int, what: str, column: int, divider: str | None)
         hint="keep proteins and terms that you trust: "
         f"awk {sign}'${column} >= 0.5 {{print $1 \"\\t\" $2}}'",
     )
+
+
+def _json(number: int, line: str, name: str) -> InputError:
+    where = f"{name}:line {number}"
+    if '"probability"' in line or '"score"' in line:
+        return InputError(
+            "holds predictions with scores as JSON, which are not annotations",
+            code="input.scored_annotations",
+            where=where,
+            hint="keep those that you trust, as a table: jq -r "
+            "'select(.probability >= 0.5) | [.protein_id, .term] | @tsv'",
+        )
+    hint = "write proteins and GO ids as a table of two columns"
+    return InputError("is JSON", code="input.other_format", where=where, hint=hint)
 
 
 def _cell(cells: list[str], place: int) -> str:
