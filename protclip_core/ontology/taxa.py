@@ -192,7 +192,8 @@ def general_terms(ontology: Ontology, impossible: np.ndarray) -> np.ndarray:
     children = np.repeat(np.arange(len(ontology)), np.diff(ontology.parent_offsets))
     kinds = np.bincount(ontology.parents, minlength=len(ontology))
     lost = np.bincount(ontology.parents, weights=impossible[children], minlength=len(ontology))
-    return (found | ((kinds > 1) & (lost == kinds))) & ~impossible
+    general: np.ndarray = (found | ((kinds > 1) & (lost == kinds))) & ~impossible
+    return general
 
 
 def _with_kinds(ontology: Ontology, terms: Iterable[int]) -> np.ndarray:

@@ -166,7 +166,7 @@ def fit_gate(
     data = _AspectData.of(
         GoScorer(replace(index, calibration=None)),
         vectors[kept],
-        [annotations[row] for row in kept],
+        [annotations[row] for row in kept.tolist()],
         0,
         bare=False,
     )
@@ -279,11 +279,11 @@ class _AspectData:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return log odds after propagation, and whether right, of pairs of some likelihood."""
         found: list[tuple[np.ndarray, np.ndarray]] = []
-        bias = weight * self.prior + offset
-        factor, addend = np.ones(len(bias)), np.zeros(len(bias))
+        lines = np.repeat([[1.0], [0.0]], len(self.columns), axis=1)
         if self.scorer.index.lines is not None:
-            factor, addend = self.scorer.index.lines[:, self.columns]
-        slopes, bias = (slope * factor).astype(np.float32), (bias + addend).astype(np.float32)
+            lines = self.scorer.index.lines[:, self.columns].astype(np.float64)
+        slopes = (slope * lines[0]).astype(np.float32)
+        bias = (weight * self.prior + offset + lines[1]).astype(np.float32)
         shift = self.shift.astype(np.float32)[:, None]
         for number, (scores, right) in enumerate(self.blocks()):
             odds = scores * slopes + bias + shift[number * _BLOCK :][: len(scores)]

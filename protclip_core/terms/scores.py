@@ -141,8 +141,8 @@ class GoScorer:
         for aspect in aspects:
             if len(columns := self._columns[aspect]):
                 last = _kth(parts[aspect], k) - _MARGIN * (1 + slope[columns].max())
-                own = _both(self._aspects[aspect].correct(last), any_odds)
-                least = np.minimum(least, own)
+                reached = _both(self._aspects[aspect].correct(last), any_odds)
+                least = np.minimum(least, reached)
         # A term of any aspect may lift one of these.
         near, own = [_NONE], [_NONE]
         for part, columns, one in zip(parts, self._columns, self._aspects):

@@ -54,6 +54,8 @@ def term_rows(
                 "rank": one.rank,
                 "go_release": release,
             }
+            if one.reliability is not None:
+                row["reliability"] = one.reliability
             if one.support is not None:
                 row["evidence"] = "+".join(one.support.evidence)
                 row["source"] = one.support.source

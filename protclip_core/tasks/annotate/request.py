@@ -150,6 +150,12 @@ class AnnotateRequest:
         metavar="ID",
         panel=_SELECTION,
     )
+    reliability: bool = opt(
+        False,
+        "Add a column: how often terms as likely as this were right, for proteins as close to "
+        "known ones as this.",
+        panel=_SELECTION,
+    )
     go_index: Path | None = opt(
         None, "GO index made by protclip data go build.", metavar="FILE", shown="the model's"
     )

@@ -22,6 +22,7 @@ from protclip_core.tasks.annotate.organisms import Organisms, PossibleTerms
 from protclip_core.tasks.annotate.report import AnnotateReport
 from protclip_core.tasks.annotate.transfer import Support, Transfer
 from protclip_core.terms.combine import Supported
+from protclip_core.terms.reliability import Reliability
 from protclip_core.terms.scores import Scored
 
 __all__ = ["PredictedTerm", "ProteinTerms", "Selection", "likeliest_below"]
@@ -43,6 +44,9 @@ class PredictedTerm:
         Place among the terms that are listed for the protein in this aspect, from 1.
     support
         What supports it; None without transfer.
+    reliability
+        How often terms as likely as this one were right, for proteins as near to known ones, to
+        four digits; None where it was not asked for, or there is no probability.
     """
 
     term: int
@@ -50,6 +54,7 @@ class PredictedTerm:
     probability: float | None
     rank: int
     support: Support | None = None
+    reliability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,8 @@ class Selection:
         Tells what speaks for pairs that are `Supported`; None where none are.
     organisms
         Of the proteins: what they do not have is not listed for them.
+    reliability
+        How sure terms are for a protein, for GO; None where that is not asked for.
     report
         Counts what is not listed for that reason.
     """
@@ -113,6 +120,7 @@ class Selection:
     vocabulary: int = 0
     transfer: Transfer | None = None
     organisms: Organisms | None = None
+    reliability: Reliability | None = None
     report: AnnotateReport | None = None
 
     def __post_init__(self) -> None:
@@ -123,7 +131,9 @@ class Selection:
                 hint="keep one",
             )
 
-    def of(self, ids: Sequence[str], scored: Scored) -> Iterator[ProteinTerms]:
+    def of(
+        self, ids: Sequence[str], scored: Scored, near: np.ndarray | None = None
+    ) -> Iterator[ProteinTerms]:
         """Yield the proteins of a block with their terms, all of them and in their order.
 
         Parameters
@@ -132,6 +142,8 @@ class Selection:
             Proteins of the block.
         scored
             From `GoScorer.above` or `GoScorer.best`.
+        near
+            How near each protein is to known ones, ``(N,)``; for ``reliability``.
         """
         organisms = [Organism()] * len(ids)
         impossible = np.zeros(len(scored.rows), dtype=bool)
@@ -142,18 +154,27 @@ class Selection:
             scored = replace(scored, log_odds=odds)
         order, ranks = self._listed(scored, impossible)
         terms = [
-            PredictedTerm(term, cosine, None if np.isnan(chance) else chance, rank, support)
-            for term, cosine, chance, rank, support in zip(
+            PredictedTerm(term, cosine, _or_none(chance), rank, support, _or_none(sure))
+            for term, cosine, chance, rank, support, sure in zip(
                 scored.terms[order].tolist(),
                 _digits(scored.cosines[order]),
                 _digits(sigmoid(scored.log_odds[order])),
                 ranks.tolist(),
                 self._supports(ids, scored, order),
+                self._sure(scored, order, near),
             )
         ]
         starts = np.searchsorted(scored.rows[order], np.arange(len(ids) + 1)).tolist()
         for protein, organism, start, stop in zip(ids, organisms, starts, starts[1:]):
             yield ProteinTerms(protein, terms[start:stop], self.vocabulary, organism)
+
+    def _sure(self, scored: Scored, order: np.ndarray, near: np.ndarray | None) -> list[float]:
+        """Tell how sure pairs are for their proteins; NaN where that is not asked for."""
+        if self.reliability is None or near is None:
+            return [np.nan] * len(order)
+        aspects = self.ontology.aspects[scored.terms[order]].astype(np.int64)
+        rows = scored.rows[order]
+        return _digits(self.reliability.of(scored.log_odds[order], aspects, near[rows]))
 
     def _supports(
         self, ids: Sequence[str], scored: Scored, order: np.ndarray
@@ -254,6 +275,10 @@ def _ranks(groups: np.ndarray) -> np.ndarray:
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     sizes = np.diff(starts, append=len(groups))
     return np.arange(1, len(groups) + 1) - np.repeat(starts, sizes)
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _digits(values: np.ndarray) -> list[float]:
