@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 EPILOG = """\
 Columns: protein_id term name aspect cosine probability rank go_release. The probability
 is the chance of being annotated with a term, for a protein that has any annotation in its
-aspect (--ec: for any protein); it is empty where the model has no calibration. It holds on
-average: --reliability says how often such a term was right for proteins as close to known
-ones as this one. --explain adds residues (from 1) and the cosine without them.
+aspect (--ec: for any protein); it is empty where the model has no calibration. It holds
+on average: --reliability says how often such a term was right for proteins as close to
+known ones as this one. --explain adds residues (from 1) and the cosine without them.
 
 Examples:
   cat x.fa | protclip annotate --ec --location --keywords
