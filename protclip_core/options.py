@@ -190,6 +190,16 @@ Sequences = Annotated[
 Annotations = Annotated[
     str | None, Opt("GO terms of known proteins: GAF, or protein<TAB>term.", metavar="FILE")
 ]
+Evidence = Annotated[
+    tuple[str, ...] | None,
+    Opt(
+        "Annotations to keep: experimental (also of high throughput), curated (all but IEA), "
+        "all, or codes such as IDA,IMP.",
+        metavar="CODES",
+        shown="all but ND",
+        read=read_list,
+    ),
+]
 VariantColumn = Annotated[
     str | None, Opt("Column with the variants.", metavar="NAME", shown="detected")
 ]

@@ -146,6 +146,21 @@ class TextModel:
             _log.warning("%s cut to the first %s tokens%s", which, f"{self.max_tokens:,}", longest)
         return rows
 
+    def pieces(self, text: str) -> list[tuple[str, list[str]]]:
+        """Return the words of a text as they stand in it, each with the tokens that it is cut into.
+
+        Raises
+        ------
+        InputError, UsageError
+            As `embed`.
+        """
+        encoding, found = self._encode(text, 1), dict[int, tuple[int, int, list[str]]]()
+        for token, word, (start, end) in zip(encoding.tokens, encoding.word_ids, encoding.offsets):
+            if word is not None:
+                first, _, tokens = found.setdefault(word, (start, end, []))
+                found[word] = first, end, [*tokens, token]
+        return [(text[start:end], tokens) for start, end, tokens in found.values()]
+
     def _encode(self, text: str, number: int) -> Encoding:
         """Split one text into tokens, without the special ones."""
         if not isinstance(text, str):

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from protclip_core.errors import InputError
+from protclip_core.ontology.evidence import evidence_of_eco
 from protclip_core.ontology.lines import foreign_content
 from protclip_core.records import printable
 
@@ -30,7 +31,8 @@ _PROTEIN = re.compile(
 _TERMS = re.compile(r"gene ontology.*|go|gos|go[ _-]?(?:ids?|terms?)|terms?|annotations?")
 #: What stands for no term.
 _NONE = ("-", "none", "na", "n/a")
-_ND = "ECO:0000307"
+#: In the last column of a GPAD: the code that its class of ECO was made from.
+_OF_GO = re.compile(r"(?:^|\|)go_evidence=([A-Z]{2,3})(?:\||$)")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class TableColumns:
         Columns of a qualifier that may be NOT, and of an evidence code; None for none.
     has_database
         The protein has its database in front: ``UniProtKB:P69905``.
+    has_eco
+        Evidence is a class of ECO, and the last column may tell the code of GO.
     """
 
     name: str
@@ -74,6 +78,7 @@ class TableColumns:
     negation: int | None = None
     evidence: int | None = None
     has_database: bool = False
+    has_eco: bool = False
 
     def told(self, line: str) -> Told | None:
         """Read a line; None where it names no term.
@@ -99,8 +104,13 @@ class TableColumns:
             return None
         qualifier = "" if self.negation is None else _cell(cells, self.negation)
         negated = "NOT" in re.split(r"[|\s]", qualifier.upper())
-        code = "" if self.evidence is None else _cell(cells, self.evidence)
-        return Told(protein, terms, negated, "ND" if code == _ND else code)
+        return Told(protein, terms, negated, self._evidence(cells))
+
+    def _evidence(self, cells: list[str]) -> str:
+        if self.evidence is None:
+            return ""
+        told = _OF_GO.search(cells[-1]) if self.has_eco else None
+        return told[1] if told else evidence_of_eco(_cell(cells, self.evidence))
 
 
 def table_columns(lines: Iterable[tuple[int, str]], name: str) -> TableColumns | None:
@@ -126,6 +136,8 @@ def table_columns(lines: Iterable[tuple[int, str]], name: str) -> TableColumns |
         rows.append((number, line))
     if not rows:
         return None
+    if rows[0][1].lstrip().startswith(("{", "[")):
+        raise _json(*rows[0], name)
     if rows[0][1].startswith("AUTHOR"):
         raise _scored(name, rows[0][0], "a submission to CAFA", 3, "\t")
     return _by_rows(rows, name)
@@ -143,9 +155,15 @@ def _by_comment(line: str) -> TableColumns | None:
     if tag.strip().lower() in ("gpa-version", "gpad-version"):
         if value.strip().startswith("2"):
             return TableColumns(
-                "GPAD 2", protein=0, terms=(3,), negation=1, evidence=5, has_database=True
+                "GPAD 2",
+                protein=0,
+                terms=(3,),
+                negation=1,
+                evidence=5,
+                has_database=True,
+                has_eco=True,
             )
-        return TableColumns("GPAD 1", protein=1, terms=(3,), negation=2, evidence=5)
+        return TableColumns("GPAD 1", protein=1, terms=(3,), negation=2, evidence=5, has_eco=True)
     cells = [cell.strip().lower() for cell in line[1:].split("\t")]
     if cells[:3] == ["tax_id", "geneid", "go_id"]:
         return TableColumns("gene2go", protein=1, terms=(2,), negation=4, evidence=3)
@@ -230,6 +248,20 @@ def _scored(name: str, number: int, what: str, column: int, divider: str | None)
         hint="keep proteins and terms that you trust: "
         f"awk {sign}'${column} >= 0.5 {{print $1 \"\\t\" $2}}'",
     )
+
+
+def _json(number: int, line: str, name: str) -> InputError:
+    where = f"{name}:line {number}"
+    if '"probability"' in line or '"score"' in line:
+        return InputError(
+            "holds predictions with scores as JSON, which are not annotations",
+            code="input.scored_annotations",
+            where=where,
+            hint="keep those that you trust, as a table: jq -r "
+            "'select(.probability >= 0.5) | [.protein_id, .term] | @tsv'",
+        )
+    hint = "write proteins and GO ids as a table of two columns"
+    return InputError("is JSON", code="input.other_format", where=where, hint=hint)
 
 
 def _cell(cells: list[str], place: int) -> str:

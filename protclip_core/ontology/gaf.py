@@ -33,6 +33,7 @@ _ASPECTS = {"F": 0, "P": 1, "C": 2}
 _RELEASE = re.compile(r"!\s*(?:go[- ](?:version|release)|data-version)\s*:\s*(.*)", re.IGNORECASE)
 _SHOWN = 5  # bad lines in a message
 _KEPT = 1000  # bad lines that are kept to be listed
+_TAXON = re.compile(r"taxon:[0-9]+(?:\|taxon:[0-9]+)?")
 
 OnError = Literal["error", "skip"]
 
@@ -77,7 +78,11 @@ def read_gaf(
 
 
 def read_annotation_pairs(
-    path: str | Path, ontology: Ontology, *, on_error: OnError = "error"
+    path: str | Path,
+    ontology: Ontology,
+    *,
+    evidence: str | Iterable[str] | None = None,
+    on_error: OnError = "error",
 ) -> Annotations:
     """Read a table of proteins and their GO terms.
 
@@ -86,19 +91,28 @@ def read_annotation_pairs(
     path
         Path of a file, plain or compressed, or ``-``. Its format is recognised by its first
         lines, see `protclip_core.ontology.annotation_tables`; ``#`` and ``!`` start comments.
-    ontology, on_error
-        See `read_gaf`, as for the result and the errors.
+    ontology, evidence, on_error
+        See `read_gaf`, as for the result and the errors. Of GPAD and gene2go alone the evidence
+        is known.
 
     Raises
     ------
     InputError
-        As `read_gaf`; also predictions with scores (``input.scored_annotations``).
+        As `read_gaf`; also predictions with scores (``input.scored_annotations``), and evidence
+        that is asked for and not in the table (``input.no_evidence``).
     """
-    reader = _Reader(source_name(path), ontology, KNOWN_EVIDENCE, on_error)
+    reader = _Reader(source_name(path), ontology, evidence_codes(evidence), on_error)
     with open_input(path) as stream:
         lines = text_lines(stream, reader.name)
         head = list(islice(lines, HEAD_LINES))
         columns = table_columns(head, reader.name) or TableColumns("TSV", is_plain=True)
+        if evidence_codes(evidence) != evidence_codes(None) and columns.evidence is None:
+            raise InputError(
+                f"says nothing of evidence: it is read as {columns.name}",
+                code="input.no_evidence",
+                where=reader.name,
+                hint="give a GAF, GPAD or gene2go, or drop --evidence",
+            )
         return reader.run(reader.table_lines(chain(head, lines), columns), columns.name)
 
 
@@ -123,6 +137,9 @@ class _Reader:
     how: dict[str, Counter[str]] = field(default_factory=dict)
     bad_lines: int = 0
     bad: list[str] = field(default_factory=list)
+    taxa: set[str] = field(default_factory=set)
+    bad_taxa: int = 0
+    first_taxon: str = ""
     pairs: PairCollector = field(default_factory=PairCollector)
     known: dict[str, Resolved] = field(default_factory=dict)
 
@@ -168,6 +185,7 @@ class _Reader:
             try:
                 fields = line.split("\t")
                 self._check(fields)
+                self._see_taxon(fields[12], number)
                 negated = "NOT" in fields[3].upper().split("|")
                 if negated:
                     self.negated.append((fields[1], fields[4]))
@@ -197,8 +215,8 @@ class _Reader:
                 self.lines += 1
                 if told.is_negated:
                     self.negated.append((told.protein, id))
-                elif told.evidence == "ND":
-                    self.other["ND"] += 1
+                elif told.evidence and told.evidence not in self.codes:
+                    self.other[told.evidence] += 1
                 else:
                     yield told.protein, id
 
@@ -243,6 +261,14 @@ class _Reader:
             raise _BadLineError(f"unknown aspect {printable(fields[8])!r}")
         if self.version == "2.2" and not fields[3]:
             raise _BadLineError("has no qualifier, which GAF 2.2 requires")
+
+    def _see_taxon(self, taxon: str, number: int) -> None:
+        """Count what is not a taxon; it spoils nothing, as the taxon is not used."""
+        if taxon not in self.taxa and not _TAXON.fullmatch(taxon.strip()):
+            self.bad_taxa += 1
+            self.first_taxon = self.first_taxon or f"line {number}: {printable(taxon)!r}"
+        else:
+            self.taxa.add(taxon)
 
     def _spoiled(self, number: int, error: Exception) -> None:
         self.bad_lines += 1
@@ -304,6 +330,13 @@ class _Reader:
                 self.name,
                 counted(len(self.negated), "line"),
                 *self.negated[0],
+            )
+        if self.bad_taxa:
+            _log.warning(
+                "%s: %s whose column 13 is not a taxon (%s); read all the same",
+                self.name,
+                counted(self.bad_taxa, "line"),
+                self.first_taxon,
             )
         if self.other:
             _log.info("%s: lines of other evidence left out: %s", self.name, dict(self.other))

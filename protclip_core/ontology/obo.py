@@ -50,6 +50,9 @@ _USED = frozenset(
     + [b"subset"]
 )
 _SINGLE = frozenset([b"id", b"name", b"namespace", b"def", b"is_obsolete"])
+_CONSTRAINT = re.compile(
+    rb"(?:(only|never)_in_taxon|(RO:0002160|RO:0002161)) NCBITaxon:([0-9]{1,9})(?=\s|$)"
+)
 _PART_OF = (b"part_of", b"BFO:0000050")
 _HEADER = frozenset([b"format-version", b"data-version", b"default-namespace", b"ontology"])
 
@@ -223,6 +226,10 @@ class _Reader:
             self.relations += 1
             if relation in _PART_OF:
                 self._edge(stanza, target.strip(), 1, number)
+            else:
+                self._taxon(stanza, value)
+        elif tag == b"property_value":
+            self._taxon(stanza, value)
         elif tag in _USED:
             self._use(stanza, tag, value, number)
         elif not value.isascii():
@@ -230,6 +237,13 @@ class _Reader:
                 value.decode("utf-8")
             except UnicodeDecodeError:
                 self.unread += 1
+
+    def _taxon(self, stanza: Stanza, value: bytes) -> None:
+        """Take a constraint of taxa, as a subset of terms of its own."""
+        if found := _CONSTRAINT.match(value):
+            kind = "only" if b"only" in found[0] or found[2] == b"RO:0002160" else "never"
+            name = f"{kind}_in_taxon:{found[3].decode()}"
+            stanza.lists.setdefault(b"subset", set()).add(name)
 
     def _use(self, stanza: Stanza, tag: bytes, value: bytes, number: int) -> None:
         """Take a clause that says something of the term itself."""

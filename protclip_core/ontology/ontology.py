@@ -55,7 +55,8 @@ class Ontology:
     obsolete
         Obsolete id to what became of it.
     subsets
-        Name to sorted numbers of its terms (``goslim_generic``).
+        Name to sorted numbers of its terms (``goslim_generic``). GO's constraints of taxa are
+        there as ``only_in_taxon:2759`` and ``never_in_taxon:4751``.
     release
         Date of the release, ``2024-01-17``; None where the file states none.
     data_version
@@ -325,7 +326,8 @@ class Ontology:
             No such subset; names those that there are.
         """
         if name not in self.subsets:
-            known = ", ".join(sorted(self.subsets)[:10]) or "none"
+            named = sorted(one for one in self.subsets if "_in_taxon:" not in one)
+            known = ", ".join(named[:10]) or "none"
             raise UsageError(
                 f"no subset {printable(name)!r}",
                 code="usage.unknown_value",

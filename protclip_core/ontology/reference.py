@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,11 @@ class Carried:
 
 
 def read_annotations(
-    path: str | Path, ontology: Ontology, *, on_error: OnError = "error"
+    path: str | Path,
+    ontology: Ontology,
+    *,
+    evidence: str | Iterable[str] | None = None,
+    on_error: OnError = "error",
 ) -> Annotations:
     """Read a GAF, or a table of proteins and terms, whichever it is.
 
@@ -65,8 +69,8 @@ def read_annotations(
         A file, plain or compressed. Its format is recognised by its first lines.
     ontology
         The release that terms are looked up in.
-    on_error
-        As in `read_gaf`.
+    evidence, on_error
+        As in `read_gaf`; what is asked for has to be in the file.
 
     Raises
     ------
@@ -85,7 +89,7 @@ def read_annotations(
     with open_input(path) as stream:
         is_gaf = table_columns(text_lines(stream, name), name) is None
     read = read_gaf if is_gaf else read_annotation_pairs
-    return read(path, ontology, on_error=on_error)
+    return read(path, ontology, evidence=evidence, on_error=on_error)
 
 
 def carried_by(

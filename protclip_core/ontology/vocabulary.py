@@ -19,8 +19,13 @@ from protclip_core.records import printable
 __all__ = ["class_of", "ec_numbers", "flat_vocabulary", "tree_of_ec"]
 
 
-def flat_vocabulary(phrases: Sequence[Phrase], aspect: str, source: str) -> Ontology:
-    """Make an ontology of terms that know nothing of each other.
+def flat_vocabulary(
+    phrases: Sequence[Phrase],
+    aspect: str,
+    source: str,
+    implied: Sequence[tuple[str, str]] = (),
+) -> Ontology:
+    """Make an ontology of terms that know nothing of each other, but for what is told.
 
     Parameters
     ----------
@@ -30,13 +35,18 @@ def flat_vocabulary(phrases: Sequence[Phrase], aspect: str, source: str) -> Onto
         Name of its one aspect.
     source
         Where they are from, for messages.
+    implied
+        Ids of terms, each with that of a term which a protein that has the first has as well.
+        Pairs of unknown ids are passed over.
 
     Raises
     ------
     InputError
-        An id that occurs twice.
+        An id that occurs twice, or a term that implies itself over others.
     """
-    return _vocabulary(phrases, aspect, source, {})
+    known = {phrase.id: place for place, phrase in enumerate(phrases)}
+    pairs = [(known[a], known[b]) for a, b in implied if a in known and b in known]
+    return _vocabulary(phrases, aspect, source, pairs)
 
 
 def tree_of_ec(phrases: Sequence[Phrase], aspect: str, source: str) -> Ontology:
@@ -46,13 +56,13 @@ def tree_of_ec(phrases: Sequence[Phrase], aspect: str, source: str) -> Ontology:
     `class_of`. Parameters and errors are those of `flat_vocabulary`.
     """
     known = {phrase.id: place for place, phrase in enumerate(phrases)}
-    above = {}
+    above = []
     for phrase in phrases:
         higher = class_of(phrase.id)
         while higher is not None and higher not in known:
             higher = class_of(higher)
         if higher is not None:
-            above[known[phrase.id]] = known[higher]
+            above.append((known[phrase.id], known[higher]))
     return _vocabulary(phrases, aspect, source, above)
 
 
@@ -90,7 +100,7 @@ def _is_number(text: str) -> bool:
 
 
 def _vocabulary(
-    phrases: Sequence[Phrase], aspect: str, source: str, above: dict[int, int]
+    phrases: Sequence[Phrase], aspect: str, source: str, above: Sequence[tuple[int, int]]
 ) -> Ontology:
     counts = Counter(phrase.id for phrase in phrases)
     if twice := [id for id, count in counts.items() if count > 1]:
@@ -99,10 +109,11 @@ def _vocabulary(
             f"{printable(twice[0])!r} occurs twice{more}",
             code="input.duplicate_id",
             where=source,
-            hint="give each term an id of its own, and a tab after it",
+            hint="remove one of the two lines, or give each term an id of its own, and a tab "
+            "after it",
         )
-    children = np.array(sorted(above), dtype=np.int64)
-    parents = np.array([above[child] for child in sorted(above)], dtype=np.int64)
+    edges = np.array(sorted(set(above)), dtype=np.int64).reshape(-1, 2)
+    children, parents = edges.T
     offsets, targets = graph.compress(children, parents, len(phrases))
     return Ontology(
         ids=tuple(phrase.id for phrase in phrases),

@@ -58,6 +58,14 @@ class GoIndex:
         See `text_side_sha256`; a model of another one cannot use the vectors.
     calibration
         From scores to probabilities; None where it was not fitted.
+    lines
+        What terms of their own add to the calibration: a factor of the cosine, not negative, and
+        an addend of the log odds; ``(2, G)`` float32. None for 1 and 0.
+    gate
+        Where a term says nothing of most proteins, as an enzyme number does: the unit vector of a
+        protein times the first P values plus the next one are the log odds that it has any term;
+        the last is a factor by which these change the log odds of a term of a protein that has
+        some. ``(P + 2,)`` float32; None where all proteins that take part have a term.
     source
         File, for messages.
 
@@ -77,6 +85,8 @@ class GoIndex:
     weights_sha256: str
     text_side_sha256: str
     calibration: Calibration | None = None
+    lines: npt.NDArray[np.float32] | None = None
+    gate: npt.NDArray[np.float32] | None = None
     source: str = "GO index"
 
     def __post_init__(self) -> None:
@@ -94,6 +104,18 @@ class GoIndex:
                     f"{name} of shape {values.shape} does not fit {size:,} terms",
                     code="usage.shape_mismatch",
                 )
+        shapes = {"lines": (2, size), "gate": (self.vectors.shape[1] + 2,)}
+        for name, shape in shapes.items():
+            given = getattr(self, name)
+            if given is not None and not (
+                given.shape == shape and given.dtype == np.float32 and np.isfinite(given).all()
+            ):
+                raise UsageError(
+                    f"{name} of shape {given.shape} do not fit {size:,} terms",
+                    code="usage.shape_mismatch",
+                )
+        if self.lines is not None and (self.lines[0] < 0).any():
+            raise UsageError("a factor of a cosine is negative", code="usage.bad_value")
         if not ((self.scales > 0) & (self.scales <= 1)).all():
             raise UsageError("scales must be above 0 and at most 1", code="usage.bad_value")
         if self.template not in TEMPLATES or not 0 < self.go_scale < math.inf:

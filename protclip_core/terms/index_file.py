@@ -1,9 +1,11 @@
 """A GO index as files: in a bundle, in the cache, or where the user wants it.
 
-Format ``protclip-go-index``, version 1: a file of plain arrays, safetensors, or compressed where
-its name ends in ``.npz`` (see `protclip_core.io.arrays`). ``meta`` is JSON in UTF-8 bytes, ``go.*``
-are those of `protclip_core.ontology.to_arrays`, ``scales`` and ``log_prior`` have a value per term,
-``vectors.1``, ``vectors.2``, … together have a row per term.
+Format ``protclip-go-index``, version 1, or 2 where it has lines or a gate: a file of plain arrays,
+safetensors, or compressed where its name ends in ``.npz`` (see `protclip_core.io.arrays`).
+``meta`` is JSON in UTF-8 bytes, ``go.*`` are those of `protclip_core.ontology.to_arrays`,
+``scales`` and ``log_prior`` have a value per term, ``vectors.1``, ``vectors.2``, … together have a
+row per term. ``lines`` and ``gate`` of version 2 are those of `GoIndex`; who passes them over
+would say other probabilities.
 
 In a bundle they are ``.npz`` files of at most 16 MB: ``go_index.npz`` holds the first rows, further
 ones lie in ``go_index_2.npz``, ``go_index_3.npz``, …, all of them named by the manifest. Those of
@@ -36,13 +38,15 @@ from protclip_core.weights.bundle import MANIFEST, Bundle, open_bundle
 __all__ = ["INDEX_FILE", "add_to_bundle", "cache_path", "find_go_index", "read_go_index"]
 __all__ += ["write_go_index"]
 
-FORMAT, VERSION = "protclip-go-index", 1
+FORMAT, VERSIONS = "protclip-go-index", (1, 2)
 #: Name in a bundle.
 INDEX_FILE = "go_index.npz"
 #: Most bytes of vectors in one file of a bundle.
 PART_BYTES = 15 << 20
 _MOST_FILE_BYTES = 256 << 20
 _MOST_PARTS = 64
+#: Arrays that an index may have.
+_FITTED = ("lines", "gate")
 _PART_NAME = re.compile(r"go_index(_[0-9]{1,3})?\.npz")
 
 
@@ -174,6 +178,7 @@ def _pack(index: GoIndex, part_bytes: int | None, *, npz: bool) -> list[bytes]:
     arrays: dict[str, np.ndarray] = {"meta": np.frombuffer(meta, np.uint8)}
     arrays |= {f"go.{name}": value for name, value in to_arrays(index.ontology).items()}
     arrays |= {"scales": index.scales, "log_prior": index.log_prior}
+    arrays |= {name: value for name in _FITTED if (value := getattr(index, name)) is not None}
     contents = []
     for number, start in enumerate(starts, start=1):
         arrays[f"vectors.{number}"] = index.vectors[start : start + rows]
@@ -186,7 +191,7 @@ def _meta_of(index: GoIndex, parts: int) -> dict[str, Any]:
     fitted = index.calibration
     return {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSIONS[any(getattr(index, name) is not None for name in _FITTED)],
         "parts": parts,
         "release": index.release,
         "terms": len(index),
@@ -248,10 +253,10 @@ def _meta(entries: Mapping[str, np.ndarray], where: str) -> dict[str, Any]:
             where=where,
             hint=BUILD,
         )
-    if content.get("version") != VERSION:
+    if content.get("version") not in VERSIONS:
         shown = one_line(repr(content.get("version")), 40)
         raise ModelError(
-            f"GO index version {shown}, this protclip reads {VERSION}",
+            f"GO index version {shown}, this protclip reads 1 and 2",
             code="model.newer_version",
             where=where,
             hint="install a newer protclip",
@@ -296,6 +301,7 @@ def _unpack(entries: Mapping[str, np.ndarray], told: _Meta, where: str) -> GoInd
             text_side_sha256=told.text_side_sha256,
             calibration=_calibration(told.calibration, ontology.aspect_names, where),
             source=where,
+            **{name: entries[name] for name in _FITTED if name in entries},
         )
     except UsageError as error:
         raise _damaged(error.message, where) from error

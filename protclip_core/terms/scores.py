@@ -96,10 +96,11 @@ class GoScorer:
         This is for fitting and measuring; `above` and `best` are quicker.
         """
         slope, bias = self._line
-        found = self.cosines(vectors) * slope + bias
+        any_odds, shift = self._gate(vectors)
+        found = self.cosines(vectors) * slope + bias + shift[:, None].astype(np.float32)
         for columns, one in zip(self._columns, self._aspects):
             found[:, columns] = one.correct(found[:, columns])
-        return self.ontology.propagate_scores(found)
+        return self.ontology.propagate_scores(_both(found, any_odds[:, None]))
 
     def above(self, vectors: np.ndarray, least: float) -> Scored:
         """Return the pairs whose propagated log odds are at least ``least``; roots are left out.
@@ -131,6 +132,8 @@ class GoScorer:
         scores = self.cosines(vectors)
         scores *= slope
         scores += bias
+        any_odds, shift = self._gate(vectors)
+        scores += shift[:, None].astype(np.float32)
         scores[:, self._is_root] = -np.inf
         parts = [scores[:, columns] for columns in self._columns]
         # At least k terms end above the k-th value before propagation.
@@ -138,11 +141,13 @@ class GoScorer:
         for aspect in aspects:
             if len(columns := self._columns[aspect]):
                 last = _kth(parts[aspect], k) - _MARGIN * (1 + slope[columns].max())
-                least = np.minimum(least, self._aspects[aspect].correct(last))
+                reached = _both(self._aspects[aspect].correct(last), any_odds)
+                least = np.minimum(least, reached)
         # A term of any aspect may lift one of these.
         near, own = [_NONE], [_NONE]
         for part, columns, one in zip(parts, self._columns, self._aspects):
-            rows, places = _where(part >= (one.uncorrect(least) - _MARGIN)[:, None])
+            wanted = one.uncorrect(_without(least, any_odds)) - _MARGIN
+            rows, places = _where(part >= wanted[:, None])
             near.append(rows)
             own.append(columns[places])
         every = self._propagated(vectors, _by_row(near, own), least)
@@ -163,13 +168,41 @@ class GoScorer:
         weight = np.array([one.prior_weight for one in self._aspects])[aspects]
         bias = np.array([one.offset for one in self._aspects])[aspects]
         bias = bias + weight * self.index.filled_prior
+        if self.index.lines is not None and self.is_calibrated:
+            slope, bias = slope * self.index.lines[0], bias + self.index.lines[1]
         return slope.astype(np.float32), bias.astype(np.float32)
+
+    def _gate(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log odds that a protein has any term, and what they add to those of each.
+
+        ``(N,)`` float64 each: infinity and 0 without a gate. Each protein counts by itself.
+        """
+        if self.index.gate is None or not self.is_calibrated:
+            return np.full(len(vectors), np.inf), np.zeros(len(vectors))
+        gate = self.index.gate.astype(np.float64)
+        odds = np.einsum("ij,j->i", vectors.astype(np.float64), gate[:-2]) + gate[-2]
+        return odds, gate[-1] * odds
+
+    def own_log_odds(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log odds of all pairs before the monotone step, and the part of the cosine.
+
+        ``(N, G)`` float64 each; this is for fitting.
+        """
+        slope, bias = self._line
+        cosines = self.cosines(vectors).astype(np.float64) * slope
+        return cosines + bias + self._gate(vectors)[1][:, None], cosines
 
     def _candidates(self, vectors: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
         """Return rows and terms of pairs that may reach ``least`` by themselves."""
         slope, bias = self._line
+        any_odds, shift = self._gate(vectors)
+        if self.index.gate is not None:  # what is needed differs by protein: the least of it
+            some = any_odds[any_odds > least]
+            if not len(some):
+                return _NONE, _NONE
+            least = float(_without(np.array(least), some.max()))
         needed = np.array([float(one.uncorrect(np.array(least))) for one in self._aspects])
-        wanted = needed[self.ontology.aspects] - bias
+        wanted = needed[self.ontology.aspects] - bias - shift.max(initial=0.0)
         steep = slope > 0
         cut = wanted / np.where(steep, slope, 1.0) - _MARGIN
         # Where the cosine has no say, all proteins are above or none is.
@@ -187,9 +220,12 @@ class GoScorer:
         own = (
             slope[terms] * self.pair_cosines(vectors, rows, terms).astype(np.float64) + bias[terms]
         )
+        any_odds, shift = self._gate(vectors)
+        own += shift[rows]
         for aspect, one in enumerate(self._aspects):
             inside = self.ontology.aspects[terms] == aspect
             own[inside] = one.correct(own[inside])
+        own = _both(own, any_odds[rows])
         kept = own >= (least if isinstance(least, float) else least[rows])
         rows, terms, own = rows[kept], terms[kept], own[kept]
         found = [self._lift(rows[a:b], terms[a:b], own[a:b]) for a, b in self._pieces(rows, terms)]
@@ -303,6 +339,28 @@ class GoScorer:
         places = np.empty(len(order), dtype=np.int64)
         places[order] = np.arange(len(order))
         return places
+
+
+def _both(odds: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the log odds of two things that are each as likely as told; any shape.
+
+    With p and q for the two, ``log(p q / (1 - p q))``; `others` of infinity change nothing.
+    """
+    if np.isposinf(others).all():
+        return odds
+    # 1 - pq = (1 - p) + p (1 - q): both terms as shares of p q.
+    found: np.ndarray = -np.logaddexp(np.logaddexp(-odds, -others), -odds - others)
+    return found.astype(odds.dtype)
+
+
+def _without(odds: np.ndarray, others: np.ndarray | float) -> np.ndarray:
+    """Undo `_both`: what the first has to be; infinity where it cannot be enough."""
+    if np.isposinf(others).all():
+        return odds
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        share = 1 / (1 + np.exp(-odds)) / (1 / (1 + np.exp(-np.asarray(others))))
+        found = np.log(share) - np.log1p(-np.minimum(share, 1.0))
+    return np.where(share < 1, found, np.inf)
 
 
 def _kth(values: np.ndarray, k: int) -> np.ndarray:

@@ -25,8 +25,10 @@ from protclip_core.io.phrases import Phrase, read_phrases
 from protclip_core.models.info import BUNDLED, ModelInfo
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.vocabulary import flat_vocabulary, tree_of_ec
+from protclip_core.records import counted
 from protclip_core.terms.index import GoIndex, text_side_sha256
 from protclip_core.terms.index_file import INDEX_FILE, read_go_index, write_go_index
+from protclip_core.terms.known_words import tell_unknown_words
 from protclip_core.weights.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ __all__ += ["index_of_phrases", "shipped_ontology", "vocabulary_file"]
 
 _log = logging.getLogger(__name__)
 
-#: Folder of the tables that ship, ``NAME.tsv``; ids, a tab and names, or names alone.
+#: Folder of the tables that ship, ``NAME.tsv``: ids, a tab and names, or names alone; and
+#: ``NAME_implied.tsv``: a term, a tab, and a term that always goes with it.
 TABLES = BUNDLED / "vocabularies"
 _MOST_META = 1 << 20
 
@@ -112,10 +115,13 @@ def shipped_ontology(name: str, folder: Path = TABLES) -> Ontology:
     ModelError
         Its table is missing or damaged.
     """
-    path = folder / f"{name}.tsv"
-    make = tree_of_ec if name == "ec" else flat_vocabulary
+    path, pairs = folder / f"{name}.tsv", folder / f"{name}_implied.tsv"
     try:
-        return make(read_phrases(path), SHIPPED[name].aspect, str(path))
+        phrases, aspect = read_phrases(path), SHIPPED[name].aspect
+        if name == "ec":
+            return tree_of_ec(phrases, aspect, str(path))
+        implied = [(p.id, p.text) for p in read_phrases(pairs)] if pairs.is_file() else []
+        return flat_vocabulary(phrases, aspect, str(path), implied)
     except InputError as error:
         hint = "install protclip again"
         raise ModelError(
@@ -178,8 +184,13 @@ def index_of_phrases(
         The model takes no texts, or gives no usable vector for one.
     """
     _bundle_with_texts(texts.info)
-    ontology = flat_vocabulary(phrases, aspect, source)
-    return _index(texts.model, ontology)
+    once = list(dict.fromkeys(phrases))
+    if repeated := len(phrases) - len(once):
+        _log.warning("%s: %s kept once", source, counted(repeated, "repeated line"))
+    ontology = flat_vocabulary(once, aspect, source)
+    found = _index(texts.model, ontology)
+    tell_unknown_words(texts.model, ontology.names)
+    return found
 
 
 def index_facts(info: ModelInfo) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from protclip_core.vectors.tables import AnyStore
 
 if TYPE_CHECKING:
     from protclip_core.models.protein import ProteinModel
+    from protclip_core.models.text import TextModel
 
 __all__ = ["StoreModel", "StoreVectors", "resolve_space", "unknown_space"]
 
@@ -157,11 +158,19 @@ class StoreModel:
 
         The protein side is loaded only where the store's vectors are yet to be projected.
         """
-        from protclip_core.models.loading import load_text_model
-
         if self.spec.space != "joint":
             return self.protein.embed_text(texts)
-        return load_text_model(self.info, device=self.device).embed(texts, space="joint")
+        return self.text_model.embed(texts, space="joint")
+
+    @cached_property
+    def text_model(self) -> TextModel:
+        """The text side of a model that takes texts, loaded when it is first asked for."""
+        from protclip_core.models.loading import load_text_model
+        from protclip_core.models.protclip import ProtclipModel
+
+        if self.spec.space != "joint" and isinstance(self.protein, ProtclipModel):
+            return self.protein.text_model
+        return load_text_model(self.info, device=self.device)
 
     def require_texts(self) -> None:
         """Refuse texts where the model does not have a space for both texts and proteins.

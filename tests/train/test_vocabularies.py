@@ -20,6 +20,7 @@ from train.release.vocabulary_terms import (
     LEAST,
     ec_phrases,
     flat_phrases,
+    implied_pairs,
     is_no_enzyme,
     keywords_of,
     locations_of,
@@ -98,6 +99,16 @@ def test_frequent_terms_alone():
     assert flat_phrases(many, "keywords") == [Phrase("Kinase", "Kinase"), Phrase("Zinc", "Zinc")]
 
 
+def test_terms_that_never_come_without_another():
+    records = [{"keywords": ["Helix", "Span", "Membrane"]}] * 30
+    records += [{"keywords": ["Span", "Membrane"]}] * 30 + [{"keywords": ["Membrane", "Zinc"]}] * 40
+    records += [{"keywords": ["Zinc"]}] * 20 + [{"keywords": ["Rare", "Zinc"]}] * 19
+    pairs = implied_pairs(records, "keywords")
+    # What follows over another is left out; Zinc comes without; of Rare there are too few.
+    assert pairs == [("Helix", "Span"), ("Span", "Membrane")]
+    assert implied_pairs([*records, {"keywords": ["Helix"]}], "keywords") == [("Span", "Membrane")]
+
+
 def test_what_is_plainly_no_enzyme():
     plain = {"name": "Keratin", "go": ["GO:0005198"], "reviewed": True}
     assert is_no_enzyme(plain)
@@ -146,6 +157,17 @@ def test_the_bundle_has_them_and_is_whole(made):
         index = find_vocabulary(texts, name)
         assert len(index) == figures[name]["terms"] == sizes[name]
         assert index.calibration is not None
+
+
+def test_an_enzyme_number_is_behind_a_gate(made):
+    _, bundle, _, figures = made
+    for name in SHIPPED:
+        index = find_vocabulary(TextSide(describe_model(bundle)), name)
+        assert (index.gate is not None) is (name == "ec")
+        assert (index.lines is None) is (name == "ec")
+    for split in ("valid", "test"):
+        assert 0 <= figures["ec"][split]["bare_listed"] <= 1
+        assert "bare_listed" not in figures["location"][split]
 
 
 def test_priors_are_shares_of_those_of_which_something_is_known(made):

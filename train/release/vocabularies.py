@@ -5,8 +5,9 @@
 
 Terms and priors are of split ``train``; probabilities are fitted on split ``valid`` and measured on
 both held-out splits, on proteins with a term of the vocabulary; for enzyme numbers also on proteins
-that are plainly no enzymes, as most of a proteome has none. Tables are written where
-``--tables`` says; without it those that ship are taken. Figures are printed as JSON.
+that are plainly no enzymes, as most of a proteome has none. Whether a protein is an enzyme at all
+is learned on split ``train``. Tables are written where ``--tables`` says; without it those that
+ship are taken. Figures are printed as JSON.
 
 Legend: N proteins, G terms, P joint width.
 """
@@ -20,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -38,8 +39,11 @@ from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.vocabulary import class_of
 from protclip_core.progress import Progress
 from protclip_core.terms.build import build_go_index
-from protclip_core.terms.fit import fit_calibration
+from protclip_core.terms.calibration import Calibration
+from protclip_core.terms.fit import fit_calibration, fit_gate, fit_lines
+from protclip_core.terms.index import GoIndex
 from protclip_core.terms.index_file import INDEX_FILE, add_to_bundle, find_go_index
+from protclip_core.terms.scores import GoScorer
 from protclip_core.terms.vocabularies import (
     SHIPPED,
     TABLES,
@@ -50,12 +54,22 @@ from protclip_core.weights.bundle import Bundle, open_bundle
 from train.data.go_bank import log_odds
 from train.loop.terminal import guarded, start_program
 from train.release.go_index import embed_unit, measure
-from train.release.vocabulary_terms import READERS, ec_phrases, flat_phrases, is_no_enzyme
+from train.release.vocabulary_terms import (
+    READERS,
+    ec_phrases,
+    flat_phrases,
+    implied_pairs,
+    is_no_enzyme,
+)
 
 __all__ = ["add_vocabularies", "main", "write_tables"]
 
 _HELD = ("valid", "test")
-_FIELDS = ("name", "ec", "location", "keywords", "go", "reviewed")
+#: What is true of all proteins with an enzyme number, in the words of GO.
+_ENZYME = "catalytic activity"
+_FIELDS = ("name", "ec", "location", "keywords", "go", "reviewed", "sequence")
+#: Terms are listed from this probability on.
+_LISTED = 0.3
 _Records = dict[str, list[dict[str, Any]]]
 
 
@@ -117,7 +131,8 @@ def write_tables(train: Sequence[dict[str, Any]], folder: Path) -> dict[str, int
     train
         Records of the training proteins.
     folder
-        Where ``ec.tsv``, ``location.tsv`` and ``keywords.tsv`` go; made if need be.
+        Where ``ec.tsv``, ``location.tsv`` and ``keywords.tsv`` go, with ``location_implied.tsv``
+        and ``keywords_implied.tsv``; made if need be.
 
     Raises
     ------
@@ -136,6 +151,9 @@ def write_tables(train: Sequence[dict[str, Any]], folder: Path) -> dict[str, int
             )
         text = "".join(_line(phrase) for phrase in phrases)
         write_atomic(folder / f"{name}.tsv", text.encode())
+        if name != "ec" and (pairs := implied_pairs(train, name)):
+            told = "".join(f"{one}\t{other}\n" for one, other in pairs)
+            write_atomic(folder / f"{name}_implied.tsv", told.encode())
         sizes[name] = len(phrases)
     return sizes
 
@@ -154,7 +172,7 @@ def add_vocabularies(
     bundle_dir
         The bundle; its manifest then names ``vocab_NAME.npz``.
     records
-        Those of splits ``train``, ``valid`` and ``test``, with ``sequence`` for the last two.
+        Those of splits ``train``, ``valid`` and ``test``, with ``sequence``.
     tables
         Folder of the tables of terms.
     progress
@@ -194,8 +212,13 @@ def add_vocabularies(
         )
         held = {split: _Held.of(used[split], vectors[split], name, ontology) for split in _HELD}
         valid = held["valid"]
-        fitted = fit_calibration(index, valid.vectors, valid.terms, bare=name == "ec")
-        index = replace(index, calibration=fitted)
+        if name == "ec":
+            learned = _enzymes(model, records["train"], progress)
+            hint = texts.embed([_ENZYME], space="joint")[0]
+            gate = fit_gate(index, learned, valid.vectors, valid.terms, hint)
+            index = replace(index, gate=gate)
+        index = _calibrated(index, valid)
+        fitted = cast(Calibration, index.calibration)
         found: dict[str, Any] = {
             "terms": len(ontology),
             "train_proteins": len(train),
@@ -204,10 +227,45 @@ def add_vocabularies(
         for split, own in held.items():
             found[split], _ = measure(index, own.vectors, own.terms, bare=name == "ec")
             found[split]["with_terms"] = sum(len(terms) > 0 for terms in own.terms)
+            if name == "ec":
+                found[split]["bare_listed"] = _listed_without_any(index, own)
             found[split]["fmax_prior"] = _fmax_of_prior(index.log_prior, own.terms)
         figures[name] = found
         bundle = add_to_bundle(index, bundle, vocabulary_file(name))
     return figures
+
+
+def _calibrated(index: GoIndex, held: _Held) -> GoIndex:
+    """Fit the line of all terms, then those of single ones, then the monotone step after both.
+
+    Behind a gate, that is done on proteins with a term. Enzyme numbers get no lines of their own:
+    each has few proteins, of few families, and over folds of whole clusters they did harm.
+    """
+    kept = [row for row, own in enumerate(held.terms) if len(own) or index.gate is None]
+    vectors, terms = held.vectors[kept], [held.terms[row] for row in kept]
+    index = replace(index, calibration=fit_calibration(index, vectors, terms))
+    if index.gate is not None:
+        return index
+    index = replace(index, lines=fit_lines(index, vectors, terms))
+    return replace(index, calibration=fit_calibration(index, vectors, terms))
+
+
+def _enzymes(
+    model: ProteinModel, train: Sequence[dict[str, Any]], progress: Progress | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embed the training proteins that are known to be enzymes, or no enzymes; tell which."""
+    used = [record for record in train if _takes_part(record, "ec")]
+    vectors = embed_unit(model, [record["sequence"] for record in used], progress)
+    return vectors, np.array([bool(READERS["ec"](record)) for record in used])
+
+
+def _listed_without_any(index: GoIndex, held: _Held) -> float:
+    """Return the share, among proteins without a term, of those with one at 0.3 or more."""
+    bare = held.vectors[[row for row, own in enumerate(held.terms) if not len(own)]]
+    if not len(bare):
+        return float("nan")
+    likeliest = GoScorer(index).all_log_odds(bare).max(axis=1)
+    return float((sigmoid(likeliest) >= _LISTED).mean())
 
 
 def _scale(bundle: Bundle, model: ProteinModel) -> float:
@@ -226,8 +284,7 @@ def _read(path: Path) -> _Records:
                 entry = json.loads(line)
                 split = entry["split"]
                 if split in found:
-                    kept = _FIELDS if split == "train" else (*_FIELDS, "sequence")
-                    found[split].append({key: entry[key] for key in kept if key in entry})
+                    found[split].append({key: entry[key] for key in _FIELDS if key in entry})
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
                     f"cannot be read ({error!r})", code="input.bad_line", where=f"{path}:{number}"

@@ -15,10 +15,11 @@ from protclip_core.io.phrases import Phrase, read_phrases
 from protclip_core.ontology.vocabulary import class_of, ec_numbers
 
 __all__ = ["LEAST", "READERS", "ec_phrases", "flat_phrases", "is_no_enzyme", "keywords_of"]
-__all__ += ["locations_of"]
+__all__ += ["implied_pairs", "locations_of"]
 
 #: Training proteins that a term must have, by vocabulary.
 LEAST = {"ec": 3, "location": 8, "keywords": 20}
+_ALWAYS = 0.99
 _CLASSES = Path(__file__).with_name("ec_classes.tsv")
 
 #: Names of one place in two sources, in the plural, or in words of one source alone.
@@ -188,6 +189,32 @@ def flat_phrases(records: Iterable[Mapping[str, Any]], name: str) -> list[Phrase
     """Return the terms of ``location`` or ``keywords`` that enough records have, sorted."""
     counts = Counter(term for record in records for term in READERS[name](record))
     return [Phrase(term, term) for term in sorted(counts) if counts[term] >= LEAST[name]]
+
+
+def implied_pairs(records: Iterable[Mapping[str, Any]], name: str) -> list[tuple[str, str]]:
+    """Return pairs of terms of which the first never comes without the second, sorted.
+
+    UniProt gives a protein with a keyword its more general keywords as well ("Transmembrane
+    helix" has "Transmembrane"). What the pairs are is counted: the second is the more frequent
+    one, and stands beside 99 of 100 of the first, which at least `LEAST` proteins have. Pairs
+    that follow from two others are left out.
+    """
+    counts: Counter[str] = Counter()
+    both: Counter[tuple[str, str]] = Counter()
+    for record in records:
+        own = READERS[name](record)
+        counts.update(own)
+        both.update((one, other) for one in own for other in own if one != other)
+    above: dict[str, set[str]] = defaultdict(set)
+    for (one, other), together in both.items():
+        often = together >= _ALWAYS * counts[one] and counts[other] > counts[one]
+        if often and min(counts[one], counts[other]) >= LEAST[name]:
+            above[one].add(other)
+    return sorted(
+        (one, other)
+        for one, others in above.items()
+        for other in others - {further for near in others for further in above.get(near, ())}
+    )
 
 
 def ec_phrases(records: Iterable[Mapping[str, Any]]) -> list[Phrase]:

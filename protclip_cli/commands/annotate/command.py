@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 EPILOG = """\
 Columns: protein_id term name aspect cosine probability rank go_release. The probability
 is the chance of being annotated with a term, for a protein that has any annotation in its
-aspect (--ec: for any protein); it is empty where the model has no calibration. --explain
-adds residues (from 1) and the cosine without them.
+aspect (--ec: for any protein); it is empty where the model has no calibration. It holds
+on average: --reliability says how often such a term was right for proteins as close to
+known ones as this one. --explain adds residues (from 1) and the cosine without them.
 
 Examples:
   cat x.fa | protclip annotate --ec --location --keywords
@@ -123,6 +124,7 @@ def _write(
         # The release is the same in each row, and a terminal is narrow; the last line says it.
         columns: tuple[str, ...] = COLUMNS[:-1] if rows_form(form, out) == "table" else COLUMNS
         rows = explaining.add_to(term_rows(proteins, ontologies))
+        columns += ("reliability",) if annotation.reliability is not None else ()
         columns += TRANSFER_COLUMNS if annotation.transfer is not None else ()
         columns += EXPLAIN_COLUMNS if explaining.columns else ()
         write_rows(rows, columns, form, out)

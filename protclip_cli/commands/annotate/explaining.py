@@ -118,7 +118,7 @@ class Explaining:
             proteins = chain(first, proteins)
         waiting: list[ProteinTerms] = []
         for one in proteins:
-            if self.plot is not None and self.protein in (None, one.protein_id):
+            if self.plot is not None and self._is_drawn(one.protein_id):
                 check_drawable(self.plot, one)
                 self._drawn = one
             for found, residues in zip(one.found, one.residues):
@@ -136,6 +136,12 @@ class Explaining:
                 where=str(self.plot),
                 hint="give the id as the first column has it",
             )
+
+    def _is_drawn(self, id: str) -> bool:
+        """Tell whether a protein is the one: by its id, or by the accession in it."""
+        from protclip_core.ontology.reference import accession_of
+
+        return self._drawn is None and self.protein in (None, id, accession_of(id))
 
     def add_to(self, rows: Iterable[dict[str, Value]]) -> Iterator[dict[str, Value]]:
         """Add the columns to the rows of the terms of `proteins`, in their order."""

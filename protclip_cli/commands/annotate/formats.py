@@ -54,6 +54,8 @@ def term_rows(
                 "rank": one.rank,
                 "go_release": release,
             }
+            if one.reliability is not None:
+                row["reliability"] = one.reliability
             if one.support is not None:
                 row["evidence"] = "+".join(one.support.evidence)
                 row["source"] = one.support.source
@@ -84,7 +86,7 @@ def write_gaf_rows(proteins: Iterable[ProteinTerms], annotation: Annotation, out
                     protein.protein_id,
                     one.term,
                     with_from=_with_from(one.support),
-                    taxon=annotation.organisms[protein.protein_id].taxon,
+                    taxon=protein.organism.taxon,
                 )
 
     write_gaf(out, rows(), annotation.index.ontology, style)

@@ -24,6 +24,7 @@ from protclip_core.engines.local import LocalEngine
 from protclip_core.errors import ResourceError, UsageError
 from protclip_core.models.protein import ProteinModel
 from protclip_core.models.settings import EmbedSettings, resolve_settings
+from protclip_core.ontology.reference import accession_of
 from protclip_core.progress import Progress
 from protclip_core.tasks.annotate.selection import ProteinTerms
 from protclip_core.tasks.annotate.task import Annotation
@@ -145,7 +146,7 @@ def explained_proteins(
                 assert waiting.job is not None
                 assert waiting.job.protein is not None  # structures are not explained
                 explainer = stack.enter_context(Explainer(waiting.job.protein))
-            if only not in (None, id):
+            if only not in (None, id, accession_of(id)):
                 nothing: list[list[TermResidues | None]] = [[None] * len(p.terms) for p in found]
                 yield ExplainedProtein(id, sequence, found, nothing)
                 continue

@@ -14,6 +14,17 @@ __all__ = ["AnnotateRequest", "TransferRequest"]
 _VOCABULARIES, _RELATIVES, _SELECTION = "Vocabularies", "Annotated relatives", "Which terms to list"
 
 
+#: Options that mean nothing without annotations.
+_OF_TRANSFER = (
+    "evidence",
+    "neighbours",
+    "homology",
+    "aligner",
+    "min_coverage",
+    "exclude_self",
+)
+
+
 def _aspects(text: str) -> tuple[str, ...]:
     return opts.read_list(text.upper())
 
@@ -23,6 +34,7 @@ class TransferRequest:
     """Where annotated relatives are looked for; see the options of `AnnotateRequest`."""
 
     annotations: str
+    evidence: tuple[str, ...] | None = None
     neighbours: Path | None = None
     homology: str | None = None
     aligner: str = "auto"
@@ -97,6 +109,15 @@ class AnnotateRequest:
         metavar="FILE",
         panel=_RELATIVES,
     )
+    evidence: opts.Evidence = opt(
+        None,
+        "Of --annotations keep experimental (also of high throughput), curated (all but IEA), "
+        "all, or codes such as IDA,IMP.",
+        metavar="CODES",
+        panel=_RELATIVES,
+        shown="all but ND",
+        read=opts.read_list,
+    )
     neighbours: Path | None = opt(
         None,
         "Learn from the nearest of these vectors, made by the same model.",
@@ -125,8 +146,14 @@ class AnnotateRequest:
     taxon: int | None = opt(
         None,
         "NCBI taxon of proteins without OX= in their FASTA header: for GAF, and to leave out "
-        "components that bacteria and archaea do not have.",
+        "what its organisms do not have, such as the nucleus of a bacterium.",
         metavar="ID",
+        panel=_SELECTION,
+    )
+    reliability: bool = opt(
+        False,
+        "Add a column: how often terms as likely as this were right, for proteins as close to "
+        "known ones as this.",
         panel=_SELECTION,
     )
     go_index: Path | None = opt(
@@ -155,7 +182,7 @@ class AnnotateRequest:
             A place to look in, and nothing that says what is known of the proteins there.
         """
         if self.annotations is None:
-            for name in ("neighbours", "homology", "aligner", "min_coverage", "exclude_self"):
+            for name in _OF_TRANSFER:
                 if getattr(self, name) not in (None, False):
                     raise UsageError(
                         f"--{name.replace('_', '-')} is for learning from known proteins",
@@ -179,6 +206,7 @@ class AnnotateRequest:
             )
         return TransferRequest(
             annotations=self.annotations,
+            evidence=self.evidence,
             neighbours=self.neighbours,
             homology=self.homology,
             aligner=self.aligner or "auto",

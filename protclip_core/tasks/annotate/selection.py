@@ -6,7 +6,7 @@ Legend: E pairs of a protein and a term, C terms of one protein.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
 
@@ -17,11 +17,12 @@ from protclip_core.measure.calibration import sigmoid
 from protclip_core.ontology import graph
 from protclip_core.ontology.ontology import Ontology
 from protclip_core.ontology.slims import SlimMap
-from protclip_core.ontology.taxa import eukaryotic_components
-from protclip_core.tasks.annotate.organisms import Organisms
+from protclip_core.ontology.taxa import Organism
+from protclip_core.tasks.annotate.organisms import Organisms, PossibleTerms
 from protclip_core.tasks.annotate.report import AnnotateReport
 from protclip_core.tasks.annotate.transfer import Support, Transfer
 from protclip_core.terms.combine import Supported
+from protclip_core.terms.reliability import Reliability
 from protclip_core.terms.scores import Scored
 
 __all__ = ["PredictedTerm", "ProteinTerms", "Selection", "likeliest_below"]
@@ -43,6 +44,9 @@ class PredictedTerm:
         Place among the terms that are listed for the protein in this aspect, from 1.
     support
         What supports it; None without transfer.
+    reliability
+        How often terms as likely as this one were right, for proteins as near to known ones, to
+        four digits; None where it was not asked for, or there is no probability.
     """
 
     term: int
@@ -50,6 +54,7 @@ class PredictedTerm:
     probability: float | None
     rank: int
     support: Support | None = None
+    reliability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +67,14 @@ class ProteinTerms:
         The protein, and its terms.
     vocabulary
         Place in `Annotation.vocabularies`.
+    organism
+        What is known of its organism, with GO.
     """
 
     protein_id: str
     terms: list[PredictedTerm]
     vocabulary: int = 0
+    organism: Organism = Organism()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +103,9 @@ class Selection:
     transfer
         Tells what speaks for pairs that are `Supported`; None where none are.
     organisms
-        Of the proteins: what bacteria and archaea do not have is not listed for them.
+        Of the proteins: what they do not have is not listed for them.
+    reliability
+        How sure terms are for a protein, for GO; None where that is not asked for.
     report
         Counts what is not listed for that reason.
     """
@@ -110,6 +120,7 @@ class Selection:
     vocabulary: int = 0
     transfer: Transfer | None = None
     organisms: Organisms | None = None
+    reliability: Reliability | None = None
     report: AnnotateReport | None = None
 
     def __post_init__(self) -> None:
@@ -120,7 +131,9 @@ class Selection:
                 hint="keep one",
             )
 
-    def of(self, ids: Sequence[str], scored: Scored) -> Iterator[ProteinTerms]:
+    def of(
+        self, ids: Sequence[str], scored: Scored, near: np.ndarray | None = None
+    ) -> Iterator[ProteinTerms]:
         """Yield the proteins of a block with their terms, all of them and in their order.
 
         Parameters
@@ -129,21 +142,39 @@ class Selection:
             Proteins of the block.
         scored
             From `GoScorer.above` or `GoScorer.best`.
+        near
+            How near each protein is to known ones, ``(N,)``; for ``reliability``.
         """
-        order, ranks = self._listed(scored, self._impossible(ids, scored))
+        organisms = [Organism()] * len(ids)
+        impossible = np.zeros(len(scored.rows), dtype=bool)
+        if self.organisms is not None and self._possible is not None:
+            self.organisms.look(ids)
+            organisms = [self.organisms[id] for id in ids]
+            impossible, odds = self._possible.of(organisms, scored)
+            scored = replace(scored, log_odds=odds)
+        order, ranks = self._listed(scored, impossible)
         terms = [
-            PredictedTerm(term, cosine, None if np.isnan(chance) else chance, rank, support)
-            for term, cosine, chance, rank, support in zip(
+            PredictedTerm(term, cosine, _or_none(chance), rank, support, _or_none(sure))
+            for term, cosine, chance, rank, support, sure in zip(
                 scored.terms[order].tolist(),
                 _digits(scored.cosines[order]),
                 _digits(sigmoid(scored.log_odds[order])),
                 ranks.tolist(),
                 self._supports(ids, scored, order),
+                self._sure(scored, order, near),
             )
         ]
         starts = np.searchsorted(scored.rows[order], np.arange(len(ids) + 1)).tolist()
-        for protein, start, stop in zip(ids, starts, starts[1:]):
-            yield ProteinTerms(protein, terms[start:stop], self.vocabulary)
+        for protein, organism, start, stop in zip(ids, organisms, starts, starts[1:]):
+            yield ProteinTerms(protein, terms[start:stop], self.vocabulary, organism)
+
+    def _sure(self, scored: Scored, order: np.ndarray, near: np.ndarray | None) -> list[float]:
+        """Tell how sure pairs are for their proteins; NaN where that is not asked for."""
+        if self.reliability is None or near is None:
+            return [np.nan] * len(order)
+        aspects = self.ontology.aspects[scored.terms[order]].astype(np.int64)
+        rows = scored.rows[order]
+        return _digits(self.reliability.of(scored.log_odds[order], aspects, near[rows]))
 
     def _supports(
         self, ids: Sequence[str], scored: Scored, order: np.ndarray
@@ -151,17 +182,6 @@ class Selection:
         if self.transfer is None or not isinstance(scored, Supported):
             return repeat(None)
         return [self.transfer.support(ids, scored, place) for place in order.tolist()]
-
-    def _impossible(self, ids: Sequence[str], scored: Scored) -> np.ndarray:
-        """Tell which pairs are of a component that the protein's organism does not have."""
-        none = np.zeros(len(scored.rows), dtype=bool)
-        if self.organisms is None or not self.ontology.is_go:
-            return none
-        of_prokaryote = np.array([self.organisms[id].is_prokaryote for id in ids], dtype=bool)
-        if not of_prokaryote.any():
-            return none
-        mask: np.ndarray = of_prokaryote[scored.rows] & self._eukaryotic[scored.terms]
-        return mask
 
     def _listed(self, scored: Scored, impossible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return places of the pairs that are listed, in their order, and their ranks."""
@@ -212,9 +232,8 @@ class Selection:
         return found if self.slim is not None else listed | found
 
     @cached_property
-    def _eukaryotic(self) -> np.ndarray:
-        """Terms that bacteria and archaea do not have, ``(G,)`` bool."""
-        return eukaryotic_components(self.ontology)
+    def _possible(self) -> PossibleTerms | None:
+        return PossibleTerms(self.ontology) if self.ontology.is_go else None
 
     @cached_property
     def _id_order(self) -> np.ndarray:
@@ -256,6 +275,10 @@ def _ranks(groups: np.ndarray) -> np.ndarray:
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     sizes = np.diff(starts, append=len(groups))
     return np.arange(1, len(groups) + 1) - np.repeat(starts, sizes)
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _digits(values: np.ndarray) -> list[float]:

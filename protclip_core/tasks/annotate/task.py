@@ -47,6 +47,7 @@ from protclip_core.tasks.annotate.vocabularies import (
 )
 from protclip_core.terms.combine import Supported
 from protclip_core.terms.domain import why_outside
+from protclip_core.terms.reliability import Reliability, find_reliability
 from protclip_core.terms.scores import BLOCK_PROTEINS, GoScorer, Scored
 from protclip_core.vectors.block import VectorBlock
 from protclip_core.vectors.sequence_queue import SequenceQueue
@@ -85,6 +86,8 @@ class Annotation:
         Complete when `proteins` has ended.
     transfer
         Transfer of the request, ready; None without it.
+    reliability
+        How sure terms are for a protein; None where that is not asked for.
     organisms
         What is known of the organisms of the proteins, by id.
     sequences
@@ -137,6 +140,7 @@ class Annotation:
             )
             self.organisms = Organisms(request.inputs if request.go else (), request.taxon)
             self.transfer = self._prepare_transfer()
+            self.reliability = self._prepare_reliability()
             self._stack = stack.pop_all()
         self.index = self.vocabularies[0].index
 
@@ -210,12 +214,13 @@ class Annotation:
                     vocabulary=place,
                     transfer=self.transfer if vocabulary.index.ontology.is_go else None,
                     organisms=self.organisms,
+                    reliability=self.reliability if vocabulary.index.ontology.is_go else None,
                     report=self.report,
                 )
                 for place, vocabulary in enumerate(self.vocabularies)
             ]
-            for ids, parts in blocks:
-                lists = [one.of(ids, scored) for one, scored in zip(selections, parts)]
+            for ids, parts, near in blocks:
+                lists = [one.of(ids, scored, near) for one, scored in zip(selections, parts)]
                 for found in zip(*lists):
                     count = sum(len(one.terms) for one in found)
                     self.report.proteins += 1
@@ -245,7 +250,10 @@ class Annotation:
                 ]
                 for scored in found:
                     scored.log_odds[outside[start + scored.rows]] = np.nan
-                yield some, found
+                near = np.full(len(some), np.nan)
+                if self.reliability is not None:
+                    near = self.reliability.nearness(part)
+                yield some, found, near
 
     def _outside_domain(self, block: VectorBlock) -> npt.NDArray[np.bool_]:
         """Tell for which proteins no probability holds; they are counted in the report."""
@@ -275,11 +283,30 @@ class Annotation:
         """Say once how many terms are not listed because of the organism."""
         if self.report.impossible:
             _log.warning(
-                "%s terms of %s proteins are not listed: bacteria and archaea do not have such "
-                "cellular components",
-                f"{self.report.impossible:,}",
-                f"{self.report.with_impossible:,}",
+                "%s of %s not listed: their organisms do not have such a thing",
+                counted(self.report.impossible, "term"),
+                counted(self.report.with_impossible, "protein"),
             )
+
+    def _prepare_reliability(self) -> Reliability | None:
+        """Find what tells how sure a term is, where that is asked for."""
+        if not self.request.reliability:
+            return None
+        found = find_reliability(self.info)
+        if found is None or self.vocabularies[0].index.calibration is None:
+            raise UsageError(
+                f"--reliability was not fitted for model {self.info.name}, or its GO index",
+                code="usage.no_calibration",
+                where=self.vocabularies[0].index.source,
+                hint="drop it",
+            )
+        if self.transfer is not None:
+            raise UsageError(
+                "--reliability was fitted for the text alone",
+                code="usage.conflicting_options",
+                hint="drop it, or --annotations",
+            )
+        return found
 
     def _prepare_transfer(self) -> Transfer | None:
         """Find the relatives that the request needs."""
@@ -309,8 +336,9 @@ class Annotation:
         """Compare some proteins with one vocabulary."""
         least = vocabulary.least if self.request.fdr is None else LEAST_PROBABILITY
         is_go, most = vocabulary.index.ontology.is_go, vocabulary.top_k or 0
-        if is_go and any(self.organisms[id].is_prokaryote for id in ids):
-            most += _FURTHER
+        if is_go:
+            self.organisms.look(ids)
+            most += _FURTHER if any(self.organisms[id].kingdom for id in ids) else 0
         if self.transfer is not None and is_go:
             if least is not None:
                 return self.transfer.above(scorer, ids, vectors, logit(least))
@@ -326,7 +354,7 @@ class Annotation:
         ontologies = [vocabulary.index.ontology for vocabulary in self.vocabularies]
         lists = [[FalseDiscovery() for _ in ontology.aspect_names] for ontology in ontologies]
         try:
-            for ids, parts in blocks:
+            for ids, parts, near in blocks:
                 for scored, ontology, own in zip(parts, ontologies, lists):
                     chances, aspect = sigmoid(scored.log_odds), ontology.aspects[scored.terms]
                     hidden = None
@@ -335,7 +363,7 @@ class Annotation:
                     for number, one in enumerate(own):
                         here = (aspect == number) & ~np.isnan(chances)
                         one.add(chances[here], None if hidden is None else hidden[here])
-                _write_block(file, ids, parts)
+                _write_block(file, ids, parts, near)
         except OSError as error:
             raise disk_error(error, tempfile.gettempdir()) from error
         file.seek(0)
@@ -346,8 +374,8 @@ class Annotation:
 
 #: Of the best terms, so many more are looked at where some may be impossible for the organism.
 _FURTHER = 100
-#: Ids of some proteins, and what was found for them in each vocabulary.
-_Block = tuple[list[str], list[Scored]]
+#: Ids of some proteins, what was found for them in each vocabulary, and how near they are.
+_Block = tuple[list[str], list[Scored], np.ndarray]
 
 
 def _least_odds(
@@ -449,6 +477,7 @@ def _check_go(request: AnnotateRequest) -> None:
         (request.slim, "--slim"),
         (request.go_index, "--go-index"),
         (request.taxon, "--taxon"),
+        (request.reliability or None, "--reliability"),
         (request.transfer, "--annotations"),
     ):
         if value is not None:
@@ -463,7 +492,7 @@ _ARRAYS = ("rows", "terms", "cosines", "log_odds", "chosen")
 _SUPPORT = ("support", "sources", "identity")
 
 
-def _write_block(file: BinaryIO, ids: list[str], parts: Sequence[Scored]) -> None:
+def _write_block(file: BinaryIO, ids: list[str], parts: Sequence[Scored], near: np.ndarray) -> None:
     """Append a block to a file of plain arrays."""
     np.save(file, np.frombuffer(json.dumps(ids).encode(), np.uint8), allow_pickle=False)
     for scored in parts:
@@ -471,6 +500,7 @@ def _write_block(file: BinaryIO, ids: list[str], parts: Sequence[Scored]) -> Non
         np.save(file, np.array(len(names)), allow_pickle=False)
         for name in names:
             np.save(file, getattr(scored, name), allow_pickle=False)
+    np.save(file, near, allow_pickle=False)
 
 
 def _read_blocks(file: BinaryIO, vocabularies: int) -> Iterator[_Block]:
@@ -485,4 +515,4 @@ def _read_blocks(file: BinaryIO, vocabularies: int) -> Iterator[_Block]:
             count = int(np.load(file, allow_pickle=False))
             arrays = [np.load(file, allow_pickle=False) for _ in range(count)]
             parts.append(Scored(*arrays) if count == len(_ARRAYS) else Supported(*arrays))
-        yield json.loads(names.tobytes()), parts
+        yield json.loads(names.tobytes()), parts, np.load(file, allow_pickle=False)

@@ -111,6 +111,7 @@ class Transfer:
         known = read_annotations(
             request.annotations,
             ontology,
+            evidence=request.evidence,
             on_error="skip" if request.on_error == "skip" else "error",
         )
         own = request.exclude_self

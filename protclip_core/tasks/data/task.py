@@ -85,7 +85,12 @@ def pull_go(
     # It takes the place of an earlier one when it has been read.
     file = RemoteFile(name=f"{FILE_NAME}.new", url=url)
     kept.with_name(file.name).unlink(missing_ok=True)
-    found = download(file, kept.parent, progress=progress, most_bytes=_MOST_BYTES)
+    try:
+        found = download(file, kept.parent, progress=progress, most_bytes=_MOST_BYTES)
+    except ModelError as error:
+        # What was fetched by hand is no model.
+        error.hint = error.hint and error.hint.replace("models import", "data go build FILE")
+        raise
     try:
         ontology = read_obo(found, definitions=False)
     except ModelError:

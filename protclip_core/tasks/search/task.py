@@ -25,6 +25,7 @@ from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.search.index import choose_backend, search_index
 from protclip_core.tasks.search.queries import Queries, protein_queries, read_texts
 from protclip_core.tasks.search.request import SearchRequest
+from protclip_core.terms.known_words import tell_unknown_words
 from protclip_core.vectors.store_model import StoreModel, StoreVectors, resolve_space
 from protclip_core.vectors.tables import AnyStore
 
@@ -181,7 +182,7 @@ def _proteins(
         phrases = read_texts(request.texts, request.query_file)
         queries = Queries(
             [phrase.id for phrase in phrases],
-            model.embed_text([phrase.text for phrase in phrases]),
+            _embed(model, phrases),
             np.full(len(phrases), -1, np.int64),
         )
     if choose_backend(request.backend, vectors) == "faiss":
@@ -194,6 +195,14 @@ def _proteins(
     for label, rows, cosines in zip(queries.labels, found.rows, found.scores, strict=True):
         for rank, row in enumerate(rows[rows >= 0]):
             yield Hit(label, rank + 1, ids[int(row)], float(cosines[rank]))
+
+
+def _embed(model: StoreModel, phrases: list[Phrase]) -> npt.NDArray[np.float32]:
+    """Embed texts, and say of which of them the model knows nothing."""
+    texts = [phrase.text for phrase in phrases]
+    found = model.embed_text(texts)
+    tell_unknown_words(model.text_model, texts)
+    return found
 
 
 def _exact(
@@ -219,7 +228,7 @@ def _texts_of_proteins(
     """Find texts for proteins: for those of ``like``, or block by block for the whole store."""
     assert request.against is not None
     phrases = read_phrases(request.against)
-    targets = model.embed_text([phrase.text for phrase in phrases])
+    targets = _embed(model, phrases)
     if request.like:
         queries = protein_queries(
             request.like, model, vectors, progress, exclude_self=False, modality=request.modality

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.io.pairs.table import read_pair_table, read_pairs
-from protclip_core.ontology.gaf import read_gaf
 from protclip_core.ontology.reference import read_annotations
 from protclip_core.ontology.semantic import SemanticSimilarity, terms_of_aspect
 from protclip_core.records import printable
@@ -115,7 +114,7 @@ class GoReference:
     Raises
     ------
     InputError
-        As `read_go`, `read_annotations`, `read_gaf` and `read_pairs`.
+        As `read_go`, `read_annotations` and `read_pairs`.
     UsageError
         An unknown measure or evidence code.
     """
@@ -133,10 +132,7 @@ class GoReference:
     ) -> None:
         self.name, self._sample, self._seed = annotations, sample, seed
         self._ontology = read_go(go, definitions=False)
-        if evidence is not None:
-            self._annotations = read_gaf(annotations, self._ontology, evidence=evidence)
-        else:
-            self._annotations = read_annotations(annotations, self._ontology)
+        self._annotations = read_annotations(annotations, self._ontology, evidence=evidence)
         content = self._annotations.information_content(self._ontology)
         self._measure = SemanticSimilarity(self._ontology, content, measure)
         self._listed = None

@@ -72,12 +72,7 @@ class EvaluateRequest:
     )
     annotations: opts.Annotations = None
     go: str | None = opt(None, "GO release for the annotations.", metavar="OBO")
-    evidence: tuple[str, ...] | None = opt(
-        None,
-        "Evidence codes, or groups such as experimental, separated by commas.",
-        shown="all but ND",
-        read=opts.read_list,
-    )
+    evidence: opts.Evidence = None
     measure: Literal["lin", "resnik"] = opt("lin", "How two terms are compared.")
     pairs: str | None = opt(None, "Compare only these pairs, two names a line.", metavar="FILE")
     sample: int = opt(400, "Without --pairs: all pairs of this many proteins per aspect.")

@@ -34,6 +34,46 @@ def test_compressed(read):
     assert read(gzip.compress(b"a\tb\n")) == [Phrase("a", "b")]
 
 
+def test_comments_are_left_out_with_a_warning(read, caplog):
+    assert read("# list of mine\nzinc\n  #two\na#b\n") == [
+        Phrase("zinc", "zinc"),
+        Phrase("a#b", "a#b"),
+    ]
+    assert [one.levelname for one in caplog.records] == ["WARNING"]
+    assert "2 lines" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["t.csv", "T.CSV", "t.csv.gz"])
+def test_csv_by_its_name(tmp_path, name):
+    data = b'a,zinc transporter\n"b","kinase, of zinc"\nheat shock\n'
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    assert read_phrases(tmp_path / name) == [
+        Phrase("a", "zinc transporter"),
+        Phrase("b", "kinase, of zinc"),
+        Phrase("heat shock", "heat shock"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("a,b,c", "input.bad_line"),
+        ('"a,b', "input.bad_line"),
+        ("a,", "input.no_text"),
+        (",a", "input.no_id"),
+    ],
+)
+def test_csv_that_cannot_be_told(tmp_path, line, code):
+    (tmp_path / "t.csv").write_text(f"x,y\n{line}\n")
+    with pytest.raises(InputError) as caught:
+        read_phrases(tmp_path / "t.csv")
+    assert (caught.value.code, caught.value.where.endswith("line 2")) == (code, True)
+
+
+def test_a_comma_is_text_elsewhere(read):
+    assert read("a, b\n") == [Phrase("a, b", "a, b")]
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

@@ -10,6 +10,7 @@ import pytest
 from protclip_core.errors import InputError
 from protclip_core.ontology.assemble import TermList, assemble, go_number
 from protclip_core.ontology.reference import read_annotations
+from tests.support.ontology_files import small
 
 CASES = Path(__file__).parents[2] / "data/cases/annotations"
 ROOT, KINASE, BINDING, ACID = "GO:0003674", "GO:0003920", "GO:0000166", "GO:0003824"
@@ -184,3 +185,85 @@ def test_what_denies_or_does_not_know_is_named(ontology, case, value):
         read_annotations(CASES / case, ontology)
     assert error.value.code == "input.no_positive_annotations"
     assert value in error.value.message
+
+
+HEADS = {
+    "gaf": "!gaf-version: 2.2\n",
+    "gpad1": "!gpa-version: 1.1\n",
+    "gpad2": "!gpad-version: 2.0\n",
+    "gene2go": "#tax_id GeneID GO_ID Evidence Qualifier GO_term PubMed Category\n",
+}
+#: Columns divided by blanks, ``_`` for empty ones.
+LINES = {
+    "gaf": "U P{n} X enables GO:0000002 PMID:1 {code} _ F _ _ protein {taxon} 20240101 U _ _",
+    "gpad1": "U P{n} enables GO:0000002 PMID:1 ECO:{eco:07} _ _ 20240101 U _ {more}",
+    "gpad2": "U:P{n} _ RO:0002327 GO:0000002 PMID:1 ECO:{eco:07} _ _ 2024-01-01 U _ {more}",
+    "gene2go": "9606 P{n} GO:0000002 {code} - x PMID:1 Function",
+}
+CODES = {"IDA": 314, "HDA": 7005, "IBA": 318, "IEA": 501, "TAS": 304, "ND": 307}
+
+
+def told(form, codes, taxon="taxon:9606", more="_"):
+    """A file of a form, a line for each code; the proteins are P0, P1, …"""
+    rows = [
+        LINES[form].format(n=n, code=code, eco=CODES.get(code, 9999), taxon=taxon, more=more)
+        for n, code in enumerate(codes)
+    ]
+    cells = [[cell.replace("_", "") for cell in row.split(" ")] for row in rows]
+    head = HEADS[form].replace(" ", "\t") if form == "gene2go" else HEADS[form]
+    return head + "".join("\t".join(row) + "\n" for row in cells)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "kept"),
+    [
+        (None, [0, 1, 2, 3, 4]),
+        (("all",), [0, 1, 2, 3, 4]),
+        (("experimental",), [0, 1]),
+        (("curated",), [0, 1, 2, 4]),
+        (("Experimental", "tas"), [0, 1, 4]),
+        (("IEA",), [3]),
+    ],
+)
+@pytest.mark.parametrize("form", HEADS)
+def test_evidence_is_kept_or_left_out(tmp_path, evidence, kept, form):
+    (tmp_path / "x").write_text(told(form, CODES))
+    read = read_annotations(tmp_path / "x", small(), evidence=evidence)
+    assert read.protein_ids == tuple(f"P{n}" for n in kept)
+    assert read.provenance.lines == len(CODES)
+    assert sum(read.provenance.other_evidence.values()) == len(CODES) - len(kept)
+
+
+@pytest.mark.parametrize("form", ["gpad1", "gpad2"])
+@pytest.mark.parametrize(("code", "kept"), [("IMP", 2), ("IEA", 0)])
+def test_a_code_of_go_in_a_gpad_is_believed_before_its_class(tmp_path, form, code, kept):
+    # By their classes they would be IDA, and one that is not known.
+    text = told(form, ["IDA", "?"], more=f"x=y|GOEVIDENCE={code}")
+    (tmp_path / "x").write_text(text.replace("GOEVIDENCE", "go_evidence"))
+    if kept:
+        read = read_annotations(tmp_path / "x", small(), evidence="experimental")
+        assert len(read) == kept
+    else:
+        with pytest.raises(InputError) as caught:
+            read_annotations(tmp_path / "x", small(), evidence="experimental")
+        assert caught.value.code == "input.no_positive_annotations"
+
+
+@pytest.mark.parametrize("line", ["P1\tGO:0000002", "P1\tGO:0000002, GO:0000003", "P1,GO:0000002"])
+def test_evidence_that_a_table_does_not_tell_is_refused(tmp_path, line):
+    (tmp_path / "x").write_text(line + "\n")
+    assert len(read_annotations(tmp_path / "x", small(), evidence="all")) == 1
+    with pytest.raises(InputError) as caught:
+        read_annotations(tmp_path / "x", small(), evidence="experimental")
+    assert caught.value.code == "input.no_evidence"
+
+
+@pytest.mark.parametrize("taxon", ["_", "9606", "taxon:human", "taxon:1827A0A2K5HFP6", "taxon:1|2"])
+def test_a_taxon_that_is_none_is_named_and_the_line_read(tmp_path, taxon, caplog):
+    good = told("gaf", ["IDA", "IDA"], taxon="taxon:9606|taxon:562")
+    bad = told("gaf", ["IMP"], taxon=taxon).partition("\n")[2]
+    (tmp_path / "x.gaf").write_text(good + bad.replace("P0", "P2"))
+    assert len(read_annotations(tmp_path / "x.gaf", small())) == 3
+    (record,) = [one for one in caplog.records if "taxon" in one.message]
+    assert record.levelname == "WARNING"
+    assert "1 line " in record.message and "line 4" in record.message

@@ -268,7 +268,7 @@ def other_meta(path, **changes):
         (lambda p: rewritten(p, meta=np.frombuffer(b"{", "u1")), "is not JSON"),
         (lambda p: rewritten(p, meta=np.frombuffer(b"[" * 9999, "u1")), "is not JSON"),
         (lambda p: rewritten(p, meta=np.frombuffer(b"{}", "u1")), "not of format"),
-        (lambda p: rewritten(p, meta=other_meta(p, version=2)), "install a newer protclip"),
+        (lambda p: rewritten(p, meta=other_meta(p, version=3)), "install a newer protclip"),
         (lambda p: rewritten(p, meta=other_meta(p, parts=10**9)), "parts is 1000000000"),
         (lambda p: rewritten(p, meta=other_meta(p, parts=2)), "x_2.npz: cannot be read"),
         (lambda p: rewritten(p, meta=other_meta(p, joint_dim=7)), "of another shape"),
