@@ -57,7 +57,7 @@ def test_fit_tells_figures_and_what_they_rest_on(place):
     told = (place / "fitted.err").read_text()
     assert "to fit on, 0 to choose by" in told and "split: random" in told
     assert "the sequence of another" in told and "x.head: logistic head of 3 labels" in told
-    for name in ("precision_recall.png", "calibration.png"):
+    for name in ("precision_recall.png", "calibration.png", "confusion.png"):
         assert (place / "curves" / name).read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in place.iterdir()} >= {"x.head", "x.h5"}
     assert not list(place.glob(".*.tmp"))

@@ -85,7 +85,7 @@ def test_from_a_list_to_a_head_and_its_figures(ppi, place, tmp_path):
     auroc = figures["test all", "auroc"]
     assert 0.5 < float(auroc["low"]) <= float(auroc["value"]) <= float(auroc["high"]) <= 1
     assert {p.name for p in (tmp_path / "curves").iterdir()} == {
-        "precision_recall.png", "calibration.png",
+        "precision_recall.png", "calibration.png", "confusion.png",
     }  # fmt: skip
     done = ppi("evaluate", parts, "--embeddings", "x.h5", "--head", head)
     again = {row["metric"]: row["value"] for row in table(done.out) if row["part"] == "all"}
