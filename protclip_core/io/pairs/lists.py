@@ -70,8 +70,9 @@ _DETAILED = 10  # columns of STRING's detailed links
 _BINARY = re.compile(r"[01](?:\.0)?")
 _TYPE_COLUMNS = ("types", "type", "mode", "interaction_type", "interaction_types")
 _ROWS = 16_384
-#: Lines by which a column without a known name is judged.
-_LOOKED_AT = 1000
+#: Lines by which a column without a known name is judged, columns of a table where it is, and
+#: names that are shown.
+_LOOKED_AT, _MOST_COLUMNS, _SHOWN = 1000, 1000, 5
 
 _log = logging.getLogger(__name__)
 
@@ -210,12 +211,15 @@ class _Reader:
         columns = self._columns
         header = columns.header or []
         used = {*columns.places, self._types, self._split, self._score}
+        if len(header) > _MOST_COLUMNS:  # a table of something else
+            return None
         others = [place for place in range(len(header)) if place not in used]
         values = {place: {_cell(row, place) for row in first} - {""} for place in others}
         binary = [p for p in others if values[p] and all(map(_BINARY.fullmatch, values[p]))]
         # A column of 0 alone marks something else, unless it is all that is there.
         likely = [p for p in binary if len(others) == 1 or values[p] & {"1", "1.0"}]
-        shown = ", ".join(f"'{printable(header[place])}'" for place in likely or binary)
+        found = [f"'{printable(header[place])}'" for place in (likely or binary)[:_SHOWN]]
+        shown = ", ".join(found) + ", …" * (len(likely or binary) > _SHOWN)
         if len(likely) == 1:
             _log.warning("%s: column %s is taken as the label", name, shown)
             return likely[0]

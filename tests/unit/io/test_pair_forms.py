@@ -75,6 +75,14 @@ def test_the_column_of_labels_is_found_however_late_its_first_zero_comes(tmp_pat
     assert block.labels.count("0") == 1000 and block.lines == list(range(2, 4002))
 
 
+@pytest.mark.parametrize("count", [50, 200_000])
+def test_many_columns_of_zeros_and_ones_take_one_short_line_at_most(tmp_path, caplog, count):
+    lines = ["\t".join(["protein1", "protein2", *(f"c{n}" for n in range(count))])]
+    lines += ["\t".join(["a", "b", *"1" * count]), "\t".join(["a", "c", *"0" * count])]
+    assert whole(written(tmp_path, lines)).labels is None
+    assert len(caplog.text) < 400 and ("'c0'" in caplog.text) is (count == 50)
+
+
 def test_biogrid_names_a_protein_in_many_columns(caplog):
     path = CASES / "c09_biogrid_tab3.txt"
     block = whole(path)
