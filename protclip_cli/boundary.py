@@ -24,9 +24,10 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Self
 
 from protclip_cli.progress import close_bars
 from protclip_core.errors import (
@@ -43,6 +44,8 @@ from protclip_core.records import printable
 __all__ = ["EXIT_PARTIAL", "OutputClosed", "Stopped", "guarded", "report_error", "say"]
 
 EXIT_PARTIAL = 6
+#: Seconds until a signal that was lost comes again.
+_SOON = 0.02
 _CODES: tuple[tuple[type[ProtclipError], int], ...] = (
     (UsageError, 2),
     (InputError, 3),
@@ -85,27 +88,33 @@ def guarded(
     tell
         Called when an expected error or a signal ends the command: whether to print its line.
     """
+    signals = _Signals()
     try:
-        with _signals_raise():
+        with signals:
             code = _run(work)
         return code if _flush_output() or code else 5
-    except ProtclipError as error:
-        code = next((c for kind, c in _CODES if isinstance(error, kind)), 1)
-        _show_traceback(debug)
-        if tell():
-            report_error(error)
-    except Stopped as stop:
-        code = 128 + stop.number
-        name = signal.Signals(stop.number).name
-        if tell():
-            say(f"error: stopped by {name}" + (f"; {kept}" if kept else ""))
     except (BrokenPipeError, OutputClosed):
         code = 141
+    except Stopped as stop:
+        code = _report_stopped(stop.number, kept, tell)
     except Exception as error:  # noqa: BLE001 (the boundary)
         _show_traceback(debug)
-        code = _report_unexpected(error)
+        if signals.caught is not None:  # what it cut through may have failed in another way
+            code = _report_stopped(signals.caught, kept, tell)
+        elif isinstance(error, ProtclipError):
+            code = next((c for kind, c in _CODES if isinstance(error, kind)), 1)
+            if tell():
+                report_error(error)
+        else:
+            code = _report_unexpected(error)
     _silence_output()
     return code
+
+
+def _report_stopped(number: int, kept: str, tell: Callable[[], bool]) -> int:
+    if tell():
+        say(f"error: stopped by {signal.Signals(number).name}" + (f"; {kept}" if kept else ""))
+    return 128 + number
 
 
 def _report_unexpected(error: Exception) -> int:
@@ -147,34 +156,62 @@ def _run(work: Callable[[], None]) -> int:
     return 0
 
 
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Turn the signals that end a process into exceptions, so that work is put away first.
+class _Signals:
+    """Turns the signals that end a process into exceptions, so that work is put away first.
 
     By default SIGTERM and SIGHUP end Python without running a single ``finally``. A second
-    signal ends the process at once.
-    """
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP"):
-        numbers.append(signal.SIGHUP)
+    signal ends the process at once. What a handler raises is lost where nothing can be raised,
+    as in the weak references and destructors that h5py is full of: then it comes again.
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        for other in numbers:
-            signal.signal(other, at_once)
+    Attributes
+    ----------
+    caught
+        The first signal; None where there was none.
+    """
+
+    def __init__(self) -> None:
+        self.caught: int | None = None
+        wanted = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+        # A signal that the caller ignores stays ignored (nohup ignores SIGHUP).
+        self._before = {
+            n: handler for n in wanted if (handler := signal.getsignal(n)) != signal.SIG_IGN
+        }
+        self._hook = sys.unraisablehook
+
+    def __enter__(self) -> Self:
+        for number in self._before:
+            signal.signal(number, self._stop)
+        sys.unraisablehook = self._again
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
+    ) -> None:
+        if self.caught is not None and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = self._hook
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.caught = number
+        for other in self._before:
+            signal.signal(other, self._end)
         raise Stopped(number)
 
-    def at_once(number: int, frame: FrameType | None) -> None:
+    def _end(self, number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)
 
-    # A signal that the caller ignores stays ignored (nohup ignores SIGHUP).
-    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _again(self, lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, Stopped):
+            self._hook(lost)
+        elif hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, self._raise)
+            signal.setitimer(signal.ITIMER_REAL, _SOON)
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        assert self.caught is not None
+        raise Stopped(self.caught)
 
 
 def _flush_output() -> bool:

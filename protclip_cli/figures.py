@@ -45,7 +45,8 @@ PerClass = Annotated[
 Curves = Annotated[
     Path | None,
     Opt(
-        "Folder for pictures of precision and recall, and of the calibration.",
+        "Folder for pictures of precision and recall, of the calibration, and of the confusion of "
+        "classes.",
         "--plot",
         metavar="DIR",
         panel=OUTPUT,

@@ -250,7 +250,7 @@ def _read_job(path: Path) -> dict[str, Any]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UsageError(reason, code="usage.bad_job", where=str(path)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the second: nested far too deep
         message = f"is not a job file: {error}"
         raise UsageError(message, code="usage.bad_job", where=str(path)) from error
     if not isinstance(job, dict):

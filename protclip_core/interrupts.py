@@ -11,6 +11,9 @@ from typing import Any
 
 __all__ = ["signals_deferred"]
 
+#: Those that end a program, and the alarm by which one that was lost comes again.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
@@ -29,7 +32,7 @@ def signals_deferred() -> Iterator[None]:
 
     replaced: dict[signal.Signals, Any] = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _SIGNALS:
             if callable(handler := signal.getsignal(number)):
                 replaced[number] = handler
                 signal.signal(number, keep)

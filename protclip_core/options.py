@@ -173,7 +173,7 @@ Inputs = Annotated[
 ]
 Vectors = Annotated[
     tuple[str, ...],
-    Opt("A store, or FASTA files (repeatable), or '-'.", "--embeddings", metavar="STORE|FASTA"),
+    Opt("Stores and FASTA files (repeatable), or '-'.", "--embeddings", metavar="STORE|FASTA"),
 ]
 Labels = Annotated[
     str,

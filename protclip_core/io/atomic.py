@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from protclip_core.errors import BusyError, ProtclipError, ResourceError, UsageError
+from protclip_core.interrupts import signals_deferred
 
 __all__ = [
     "check_writable_target",
@@ -75,9 +76,12 @@ def open_atomic(path: str | Path) -> Iterator[BinaryIO]:
     Parameters and errors are those of `write_atomic`. Use it where the content is made in pieces.
     """
     target = _real(path)
-    fd, temp = open_temp(target)
+    temp: Path | None = None
     try:
-        with os.fdopen(fd, "wb") as handle:
+        with signals_deferred():  # what is made is also noted, to be removed
+            fd, temp = open_temp(target)
+            opened = os.fdopen(fd, "wb")
+        with opened as handle:
             try:
                 yield handle
                 handle.flush()
@@ -92,7 +96,8 @@ def open_atomic(path: str | Path) -> Iterator[BinaryIO]:
             # While it is open, it is locked: nobody takes it for the file of a killed writer.
             publish(temp, target)
     finally:
-        temp.unlink(missing_ok=True)
+        if temp is not None:
+            temp.unlink(missing_ok=True)
 
 
 def open_temp(target: Path) -> tuple[int, Path]:
@@ -264,24 +269,33 @@ def file_lock(path: str | Path) -> Iterator[None]:
         yield
         return
     note = target.with_name(f".{target.name}.lock")
-    fd = _lock_file(note, path)
+    fd = -1
     try:
-        if gone := _holder(note):
-            _log.warning("%s: took over the lock of a process%s that ended early", path, gone)
-        # Only for messages: a full disk must not keep anyone from the lock.
-        with suppress(OSError):
-            os.truncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
-        with _guard:
-            _held[key] = me
+        with signals_deferred():  # what is locked is also freed
+            fd = _lock_file(note, path)
+            if gone := _holder(note):
+                _log.warning("%s: took over the lock of a process%s that ended early", path, gone)
+            # Only for messages: a full disk must not keep anyone from the lock.
+            with suppress(OSError):
+                os.truncate(fd, 0)
+                os.pwrite(fd, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
+            with _guard:
+                _held[key] = me
         yield
     finally:
-        with _guard:
-            _held.pop(key, None)
-        # Before the lock is freed: whoever waits for this very file then finds it gone.
-        with suppress(OSError):
-            note.unlink(missing_ok=True)
-        os.close(fd)
+        if fd >= 0:
+            _free(key, note, fd)
+
+
+@signals_deferred()
+def _free(key: str, note: Path, fd: int) -> None:
+    """Give a lock back."""
+    with _guard:
+        _held.pop(key, None)
+    # Before the lock is freed: whoever waits for this very file then finds it gone.
+    with suppress(OSError):
+        note.unlink(missing_ok=True)
+    os.close(fd)
 
 
 def _lock_file(note: Path, path: str | Path) -> int:

@@ -65,9 +65,10 @@ def plot_form(path: Path) -> str:
     return form
 
 
-def curve_paths(folder: Path) -> tuple[Path, Path]:
-    """Return the pictures that `head_report.draw_curves` writes."""
-    return folder / "precision_recall.png", folder / "calibration.png"
+def curve_paths(folder: Path) -> tuple[Path, Path, Path]:
+    """Return the pictures that `head_report.draw_curves` writes; the last one for classes."""
+    curves, calibration = folder / "precision_recall.png", folder / "calibration.png"
+    return curves, calibration, folder / "confusion.png"
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Pictures of how well a head does: precision against recall, and said against come true."""
+"""Pictures of how well a head does: precision and recall, calibration, and what is confused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,17 +10,21 @@ import numpy as np
 
 from protclip_core.io.atomic import write_atomic
 from protclip_core.measure.calibration import calibration_error, reliability
-from protclip_core.report.figures import drawing, new_figure, quiet, rendered
+from protclip_core.records import printable
+from protclip_core.report.figures import GREY, drawing, new_figure, quiet, rendered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_calibration", "plot_precision_recall"]
+__all__ = ["plot_calibration", "plot_confusion", "plot_precision_recall"]
 
 _COLOURS = ("#0b6e99", "#d1762c", "#6f6f6f", "#5d8a3a")
 _SIZE, _DPI = (5.2, 4.6), 150
 _MOST_POINTS = 2000
+#: Classes of which counts and names are written, the width of a cell in inches and the least of
+#: the map, and the letters of a name that are shown.
+_MOST_COUNTED, _MOST_NAMED, _CELL, _LEAST_MAP, _LETTERS = 30, 120, 0.36, 1.8, 30
 
 
 @drawing()
@@ -103,6 +107,55 @@ def plot_calibration(path: Path, said: np.ndarray, right: np.ndarray, title: str
     quiet(below)
     figure.subplots_adjust(bottom=0.3)
     write_atomic(path, rendered(figure, dpi=_DPI))
+
+
+@drawing()
+def plot_confusion(path: Path, counts: np.ndarray, names: Sequence[str], title: str) -> None:
+    """Draw which classes are taken for which, shaded by the share of each true class.
+
+    Parameters
+    ----------
+    path, title
+        As in `plot_precision_recall`.
+    counts
+        Rows of each class, by the class that is predicted along a line ``(C, C)``.
+    names
+        Of the C classes. Beyond 120 they are left out, and beyond 30 the counts.
+    """
+    number = len(names)
+    cell = _CELL if number <= _MOST_COUNTED else _CELL / 3
+    cell = cell if number <= _MOST_NAMED else _CELL * _MOST_NAMED / 3 / number
+    side = max(_LEAST_MAP, cell * number)
+    shown = [_short(name) for name in names] if number <= _MOST_NAMED else []
+    room = 0.45 + 0.066 * max(map(len, shown), default=0)
+    width, height = side + room + 0.9, side + room + 0.7
+    figure = new_figure((width, height))
+    axes = figure.add_axes((room / width, room / height, side / width, side / height))
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_title(title, loc="left", fontsize=10)
+    small = 8 if number <= _MOST_COUNTED else 4
+    axes.set_xticks(range(len(shown)), labels=shown, rotation=90, fontsize=small)
+    axes.set_yticks(range(len(shown)), labels=shown, fontsize=small)
+    axes.tick_params(length=0)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.spines[:].set_color(GREY)
+    if number <= _MOST_COUNTED:
+        for row, column in np.argwhere(counts).tolist():
+            colour = "white" if shares[row, column] > 0.55 else "black"
+            text = f"{counts[row, column]:,}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    place = ((room + side + 0.12) / width, room / height, 0.14 / width, side / height)
+    scale = figure.colorbar(drawn, cax=figure.add_axes(place))
+    scale.ax.set_ylabel("share of the true class", fontsize=8)
+    scale.ax.tick_params(labelsize=7, length=2)
+    scale.outline.set_visible(False)
+    write_atomic(path, rendered(figure, dpi=_DPI))
+
+
+def _short(name: str) -> str:
+    shown = printable(name)
+    return shown if len(shown) <= _LETTERS else shown[: _LETTERS - 1] + "…"
 
 
 def _figure(title: str) -> tuple[Figure, Axes]:

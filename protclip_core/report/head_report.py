@@ -24,7 +24,12 @@ from protclip_core.measure.metrics import (
     measure_values,
 )
 from protclip_core.report.figures import curve_paths
-from protclip_core.report.head_curves import plot_calibration, plot_precision_recall
+from protclip_core.report.head_curves import (
+    plot_calibration,
+    plot_confusion,
+    plot_precision_recall,
+)
+from protclip_core.report.per_class import confusion
 
 __all__ = ["Score", "draw_curves", "measure_all", "prior", "say"]
 
@@ -108,10 +113,10 @@ def prior(fitted_on: Targets) -> np.ndarray:
 def draw_curves(
     folder: Path, truth: Targets, said: Mapping[str, np.ndarray], title: str
 ) -> list[Path]:
-    """Draw ``precision_recall.png`` and ``calibration.png``; give their paths.
+    """Draw ``precision_recall.png``, ``calibration.png``, of classes ``confusion.png``.
 
     Precision and recall are those of all pairs of a row and a class or label together; of two
-    classes, those of the second. The calibration is that of the first predictor.
+    classes, those of the second. The others are of the first predictor. Gives their paths.
 
     Raises
     ------
@@ -129,5 +134,9 @@ def draw_curves(
     }
     paths = curve_paths(folder)
     plot_precision_recall(paths[0], curves, title)
-    plot_calibration(paths[1], *told_and_right(truth, next(iter(said.values()))), title)
+    first = next(iter(said.values()))
+    plot_calibration(paths[1], *told_and_right(truth, first), title)
+    if truth.task != CLASSES:
+        return list(paths[:2])
+    plot_confusion(paths[2], confusion(truth, first), truth.names, title)
     return list(paths)

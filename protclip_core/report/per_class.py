@@ -13,7 +13,7 @@ import numpy as np
 from protclip_core.heads import Targets
 from protclip_core.heads.targets import CLASSES
 
-__all__ = ["ClassFigure", "figures_per_class"]
+__all__ = ["ClassFigure", "confusion", "figures_per_class"]
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,7 @@ def figures_per_class(truth: Targets, said: np.ndarray) -> Iterator[ClassFigure]
         equals; a label is predicted from 0.5 on, and labels have no confusion matrix.
     """
     right = truth.yes()
-    if truth.task == CLASSES:
-        predicted = said.argmax(1)[:, None] == np.arange(len(truth.names))
-    else:
-        predicted = said >= 0.5
+    predicted = _chosen(truth, said) if truth.task == CLASSES else said >= 0.5
     both, support, listed = (right & predicted).sum(0), right.sum(0), predicted.sum(0)
     with np.errstate(invalid="ignore"):
         table = (both / listed, both / support, 2 * both / (support + listed), support)
@@ -61,7 +58,23 @@ def figures_per_class(truth: Targets, said: np.ndarray) -> Iterator[ClassFigure]
         for metric, values in zip(("precision", "recall", "f1", "support"), table, strict=True):
             yield ClassFigure(name, metric, float(values[column]))
     if truth.task == CLASSES:
-        counts = right.astype(np.int64).T @ predicted.astype(np.int64)
+        counts = confusion(truth, said)
         for row, column in np.argwhere(counts).tolist():
             names = truth.names[row], truth.names[column]
             yield ClassFigure(names[0], "confusion", float(counts[row, column]), names[1])
+
+
+def confusion(truth: Targets, said: np.ndarray) -> np.ndarray:
+    """Count the rows of each class ``(C, C)`` by the class that is predicted, along a line.
+
+    Parameters
+    ----------
+    truth, said
+        Classes and their probabilities, as in `figures_per_class`.
+    """
+    return truth.yes().astype(np.int64).T @ _chosen(truth, said).astype(np.int64)
+
+
+def _chosen(truth: Targets, said: np.ndarray) -> np.ndarray:
+    """Mark the class that is predicted ``(N, C)``."""
+    return said.argmax(1)[:, None] == np.arange(len(truth.names))

@@ -61,6 +61,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import InputError, ModelError, UsageError
+from protclip_core.interrupts import signals_deferred
 from protclip_core.records import RecordFlag, printable
 
 __all__ = [
@@ -277,9 +278,13 @@ def no_residues(where: str) -> UsageError:
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Turn what HDF5 raises on a damaged file into a `ModelError` that names the place."""
+    """Turn what HDF5 raises on a damaged file into a `ModelError` that names the place.
+
+    Signals wait meanwhile: h5py swallows what is raised in the midst of it, or fails with it.
+    """
     try:
-        yield
+        with signals_deferred():
+            yield
     except _DAMAGE as error:
         reason = printable(str(error).strip("'\""), limit=120)
         raise ModelError(

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protclip_core.errors import BusyError, InputError, ModelError
+from protclip_core.interrupts import signals_deferred
 from protclip_core.records import RecordFlag, printable
 from protclip_core.store.foreign import MatrixLayout, open_foreign
 from protclip_core.store.format import (
@@ -38,6 +39,7 @@ from protclip_core.store.format import (
     looks_like,
     reading,
 )
+from protclip_core.store.heaps import has_endless_heap
 from protclip_core.store.packed import PackedLayout
 from protclip_core.store.per_protein import PerProteinLayout
 
@@ -92,6 +94,7 @@ class EmbeddingStore:
         self.per_residue: bool = self._data.per_residue
 
     @classmethod
+    @signals_deferred()
     def open(cls, path: str | Path) -> Self:
         """Open a store for reading.
 
@@ -130,7 +133,8 @@ class EmbeddingStore:
 
     def close(self) -> None:
         """Close the file; nothing can be read afterwards."""
-        self._h5.close()
+        with signals_deferred():
+            self._h5.close()
 
     def __enter__(self) -> Self:
         return self
@@ -332,6 +336,7 @@ def _check_start(path: Path) -> bool:
     try:
         with path.open("rb") as handle:
             block = UserBlock.from_bytes(handle.read(USER_BLOCK))
+            endless = has_endless_heap(handle)
     except FileNotFoundError as error:
         unfinished = path.with_name(f"{path.name}.partial").is_dir()
         raise ModelError(
@@ -344,6 +349,13 @@ def _check_start(path: Path) -> bool:
         reason = (error.strerror or str(error)).lower()
         problem = f"cannot be opened: {reason}"
         raise ModelError(problem, code="model.unreadable", where=str(path)) from error
+    if endless:
+        raise ModelError(
+            "is damaged: its strings have no end",
+            code="model.damaged_store",
+            where=str(path),
+            hint="restore it from a copy or compute it again",
+        )
     size = path.stat().st_size
     if block is not None and size != block.length:
         problem = "truncated" if size < block.length else "followed by foreign bytes"

@@ -116,11 +116,11 @@ class StoreWriter:
             check_writable_target(self.path)
             self._stack.enter_context(file_lock(self.path))
             remove_stale_temps(self.path)
-            fd, self._temp = open_temp(self.path)
-            self._stack.callback(self._temp.unlink, missing_ok=True)
-            self._file = GuardedFile(fd)
-            self._stack.callback(self._file.close)
             with signals_deferred():
+                fd, self._temp = open_temp(self.path)
+                self._stack.callback(self._temp.unlink, missing_ok=True)
+                self._file = GuardedFile(fd)
+                self._stack.callback(self._file.close)
                 self._h5 = self._create(provenance)
                 self._stack.callback(self._close_hdf5)
             self._check()
@@ -201,9 +201,9 @@ class StoreWriter:
         ResourceError
             The disk is full.
         """
-        if not self._h5:
-            return
         try:
+            if not self._h5:
+                return
             self._refuse_duplicates()
             with signals_deferred():
                 self._h5.attrs["ids_sha256"] = self._ids_digest.hexdigest()

@@ -258,7 +258,9 @@ def _fact(path: Path, *, is_go: bool) -> str:
         if is_go:
             told.insert(0, f"release {one_line(str(meta['release']), 40)}")
         told.append("calibrated" if meta["calibration"] is not None else "not calibrated")
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile
+    ) as error:  # fmt: skip
         _log.debug("%s: %s", path, error)
         return "damaged: see protclip models verify"
     return ", ".join(told)

@@ -8,9 +8,11 @@ Legend: N proteins of a block, D width of a vector.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -21,7 +23,6 @@ from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.heads.card import HeadInput, check_input
 from protclip_core.io.inputs import expand_inputs
 from protclip_core.io.streams import source_name
-from protclip_core.measure.nearest import usable_rows
 from protclip_core.models.info import DEFAULT_MODEL, ModelInfo, describe_model
 from protclip_core.options import Space
 from protclip_core.progress import Progress
@@ -29,26 +30,22 @@ from protclip_core.store.format import FORMAT, HDF5_SIGNATURE
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.store.spool import SpooledRecord
 from protclip_core.vector_spec import STRUCTURE, VectorSpec
-from protclip_core.vectors.block import KEPT_FAILURES, Source, VectorBlock, no_usable, no_vector
+from protclip_core.vectors.block import Source, VectorBlock
 from protclip_core.vectors.embed_job import EmbedReport
 from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.vectors.embed_rows import embed_rows
 from protclip_core.vectors.job import EmbedJob
+from protclip_core.vectors.joined import JoinedSource, refuse_other_vectors
 from protclip_core.vectors.modality import choose_modality
-from protclip_core.vectors.store_model import (
-    StoreModel,
-    StoreVectors,
-    resolve_space,
-    unknown_space,
-)
+from protclip_core.vectors.store_model import StoreModel, unknown_space
+from protclip_core.vectors.store_source import StoreSource
 from protclip_core.vectors.tables import AnyStore, VectorTable, table_form
 
-__all__ = ["FastaSource", "is_store", "open_vectors", "read_all"]
+__all__ = ["FastaSource", "is_store", "open_vectors", "read_all", "stored_ids"]
 
 _log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
-_STORE_ROWS = 1024
 
 
 def open_vectors(
@@ -63,6 +60,7 @@ def open_vectors(
     unusable: str = "skip",
     vectors_model: str | None = None,
     modality: Literal["auto", "sequence", "structure"] = "auto",
+    several: bool = False,
 ) -> Source:
     """Open proteins.
 
@@ -70,7 +68,7 @@ def open_vectors(
     ----------
     inputs
         FASTA or structure files, ``-`` for standard input; or one store or table, told by its
-        content.
+        content; or, with ``several``, any of them together.
     space
         ``"joint"`` or ``"encoder"``; ``"stored"``: what a store holds, and FASTA files in the
         encoder's; None: joint where the model takes texts; ``"best"``: joint where the model is
@@ -91,27 +89,31 @@ def open_vectors(
     modality
         What is embedded of structure files, see `choose_modality`. Structures have vectors of the
         joint space alone.
+    several
+        Whether stores may come with other inputs: FASTA files are then embedded as the first
+        store was, and the others have to hold such vectors.
 
     Raises
     ------
     UsageError
-        A store among several inputs, a space that the model does not have, or ``vectors_model``
-        for vectors that protclip makes or made.
+        A store among several inputs that may not be there, or that differ; a space that the
+        model does not have; or ``vectors_model`` for vectors that protclip makes or made.
     ModelError
         A model that is not installed or not the store's; a store that is damaged or holds other
         vectors than ``like``.
     """
     stores = [path for path in inputs if is_store(path) or _names_store(path)]
-    if not stores:
-        if vectors_model is not None:
-            raise UsageError(
-                "--vectors-model is for files of vectors",
-                code="usage.conflicting_options",
-                where=source_name(inputs[0]),
-                hint="drop it",
-            )
+    if stores and len(inputs) > 1 and not several:
+        raise UsageError(
+            "is a store, and there are other inputs",
+            code="usage.store_and_others",
+            where=stores[0],
+            hint="give it alone, or join stores with protclip store merge",
+        )
+
+    def of_fasta(some: Sequence[str], space: str | None, like: VectorSpec | None) -> Source:
         request = EmbedRequest(
-            inputs=tuple(inputs),
+            inputs=tuple(some),
             model=model or (like and like.model) or DEFAULT_MODEL,
             device=device,
             workers=workers,
@@ -119,23 +121,68 @@ def open_vectors(
             modality=modality,
         )
         return FastaSource(request, space, like)
-    if len(inputs) > 1:
+
+    def of_store(path: str, space: str | None, like: VectorSpec | None) -> Source:
+        store = _opened(path)
+        try:
+            made_by = StoreModel(store, model, device, _name_of(store, vectors_model, like))
+            if model is not None:
+                _ = made_by.info  # a model that did not make the store is refused, needed or not
+            return StoreSource(made_by, space, like, unusable)
+        except BaseException:
+            store.close()
+            raise
+
+    if stores and len(inputs) > 1:
+        return _joined(inputs, stores, of_fasta, of_store, space, like)
+    if stores:
+        return of_store(stores[0], space, like)
+    if vectors_model is not None:
         raise UsageError(
-            "is a store, and there are other inputs",
-            code="usage.store_and_others",
-            where=stores[0],
-            hint="give it alone, or join stores with protclip store merge",
+            "--vectors-model is for files of vectors",
+            code="usage.conflicting_options",
+            where=source_name(inputs[0]),
+            hint="drop it",
         )
-    form = table_form(stores[0])
-    store = EmbeddingStore.open(stores[0]) if form is None else VectorTable(stores[0], form)
-    try:
-        made_by = StoreModel(store, model, device, _name_of(store, vectors_model, like))
-        if model is not None:
-            _ = made_by.info  # a model that did not make the store is refused, needed or not
-        return _StoreSource(made_by, space, like, unusable)
-    except BaseException:
-        store.close()
-        raise
+    return of_fasta(inputs, space, like)
+
+
+def _joined(
+    inputs: Sequence[str],
+    stores: Sequence[str],
+    of_fasta: Callable[[Sequence[str], str | None, VectorSpec | None], Source],
+    of_store: Callable[[str, str | None, VectorSpec | None], Source],
+    space: str | None,
+    like: VectorSpec | None,
+) -> Source:
+    """Open stores and FASTA files; unless a head decides, the first store is the measure."""
+    parts: list[Source] = []
+    with ExitStack() as stack:
+        first = stack.enter_context(of_store(stores[0], space, like))
+        spec, own = first.input, like
+        if not isinstance(like, HeadInput):
+            space, own = spec.space, VectorSpec.from_dict(spec.to_dict())
+        for is_stored, grouped in groupby(inputs, key=lambda path: path in stores):
+            some = list(grouped)
+            if not is_stored:
+                if not spec.is_named:
+                    raise UsageError(
+                        f"no sequences can be embedded like the vectors of {first.name}, which "
+                        "another program made",
+                        code="usage.other_vectors",
+                        where=source_name(some[0]),
+                        hint="give its vectors of these sequences too",
+                    )
+                parts.append(stack.enter_context(of_fasta(some, space, own)))
+                continue
+            for path in some:
+                if path == stores[0] and first not in parts:
+                    parts.append(first)
+                    continue
+                parts.append(stack.enter_context(of_store(path, space, own)))
+                refuse_other_vectors(parts[-1], first)
+        stack.pop_all()
+    return JoinedSource(parts, first)
 
 
 def read_all(source: Source, progress: Progress) -> VectorBlock:
@@ -175,6 +222,26 @@ def is_store(path: str) -> bool:
     places = (0, 512, 1024, 2048)  # the signature may stand behind a block of the user's
     signed = any(start.startswith(HDF5_SIGNATURE, place) for place in places)
     return signed or start.startswith(FORMAT.encode()) or table_form(path) is not None
+
+
+def stored_ids(path: str) -> list[str]:
+    """Return the ids of a store or table of vectors, in its order.
+
+    Raises
+    ------
+    InputError, ModelError
+        A file that is damaged or of another kind.
+    """
+    store = _opened(path)
+    try:
+        return list(store.ids)
+    finally:
+        store.close()
+
+
+def _opened(path: str) -> AnyStore:
+    form = table_form(path)
+    return EmbeddingStore.open(path) if form is None else VectorTable(path, form)
 
 
 def _names_store(path: str) -> bool:
@@ -311,107 +378,3 @@ def _columns_of(
     digests = np.frombuffer(b"".join(record.digest for record in records), np.uint8)
     lengths = np.array([record.length for record in records], np.int64)
     return lengths, digests.reshape(-1, 32)
-
-
-class _StoreSource(Source):
-    """A store, projected on the way where it holds vectors of the encoder and others are wanted."""
-
-    def __init__(
-        self, model: StoreModel, space: str | None, like: VectorSpec | None, unusable: str
-    ) -> None:
-        super().__init__(str(model.store.path), model.spec)
-        self._model, self._store, self._keeps = model, model.store, unusable == "keep"
-        if isinstance(like, HeadInput):
-            space = "stored"
-            before = replace(like, space="encoder")
-            if like.of_structures != self.spec.of_structures:
-                own = ("pooling", "layer", "modality", "structure_sha256")
-                before = replace(before, **{name: getattr(self.spec, name) for name in own})
-            if like.space == "joint" and not self.spec.diff(before):
-                space = "joint"
-        if space != "stored":
-            self.spec = replace(self.spec, space=self.resolve(space))
-        if isinstance(like, HeadInput):
-            check_input(like, self.input, self.name)
-        if unusable == "fail":
-            self._refuse_unusable()
-
-    def close(self) -> None:
-        """See `Source`."""
-        self._store.close()
-
-    @property
-    def num_bytes(self) -> int:
-        """See `Source`."""
-        return 4 * len(self._store) * self._store.dim
-
-    @property
-    def info(self) -> ModelInfo:
-        """The model that made the store; errors as `StoreModel.info`."""
-        return self._model.info
-
-    @property
-    def input(self) -> HeadInput:
-        """See `Source`."""
-        width = StoreVectors(self._model, self.spec.space).width
-        if self.spec.is_named or not self._model.is_given:
-            return HeadInput.of_store(self.spec.to_attributes(), width, where=self.name)
-        return HeadInput.of(self.spec, width)
-
-    def resolve(self, space: str | None) -> str:
-        """See `Source`."""
-        if space == "best":
-            return "joint" if self._model.has_joint_space else self._model.spec.space
-        return resolve_space(self._model, space, texts=False)
-
-    def blocks(self, progress: Progress, space: str | None = None) -> Iterator[VectorBlock]:
-        """See `Source`."""
-        for _ in self._store.iter_ids():
-            pass  # damaged ids are known after the last one, and rows may be printed before
-        self.num_failures, self.first_failures = 0, []
-        vectors, start = StoreVectors(self._model, space or self.spec.space), 0
-        progress.start("reading", len(self._store), "proteins")
-        for ids in self._store.iter_ids(_STORE_ROWS):
-            rows = np.arange(start, start + len(ids))
-            found = vectors.read(slice(start, start + len(ids)))
-            usable = usable_rows(found)
-            usable |= self._keeps
-            if not usable.all():
-                self._fail(start, ids, usable)
-                ids = [ids[row] for row in np.flatnonzero(usable)]
-                found, rows = found[usable], rows[usable]
-            start += len(usable)
-            if ids:
-                yield VectorBlock(ids, found, partial(self._columns, rows))
-            progress.advance(len(usable))
-        progress.finish()
-        if start and self.num_failures == start:
-            raise no_usable(self.name, start)
-
-    def _columns(
-        self, rows: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-        return self._store.lengths[rows], self._store.digests[rows]
-
-    def _fail(self, start: int, ids: list[str], usable: npt.NDArray[np.bool_]) -> None:
-        for row in np.flatnonzero(~usable).tolist():
-            self.num_failures += 1
-            if len(self.first_failures) < KEPT_FAILURES:
-                self.first_failures.append(no_vector(self.name, start + row, ids[row]))
-
-    def _refuse_unusable(self) -> None:
-        """Look at all vectors before the first result is written."""
-        start = 0
-        for ids in self._store.iter_ids(_STORE_ROWS):
-            self._fail(start, ids, usable_rows(self._store.read(slice(start, start + len(ids)))))
-            start += len(ids)
-        if not self.num_failures:
-            return
-        raise ModelError(
-            f"{self.num_failures:,} of its {start:,} vectors cannot be used: they are zero or not "
-            "finite",
-            code="model.unusable_vectors",
-            where=self.name,
-            hint="embed these proteins again, or leave them out with --on-error skip",
-            details=[f"{failure.where}: {failure.reason}" for failure in self.first_failures],
-        )

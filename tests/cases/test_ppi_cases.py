@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 from tests.support.cases import Case, copied
@@ -134,7 +137,29 @@ CLASSIFY = [
     ),
 ]
 
+PPI = "--embeddings p60.fa"
+HOSTS = "--embeddings c14_host_pathogen.fa"
+FIT_HOSTS = f"ppi fit c14_host_pathogen_train.tsv --split random {HOSTS} -o hp.head --overwrite"
+#: The answer for V0 and H0, whose vectors come from sequences or from stores.
+V0_H0 = ("V0\tH0\t0.545882", "V2\tH4\t0.")
 OTHERS = [
+    Case(
+        "01",
+        f"ppi fit c01_label_column_class.tsv {PPI} -o p.head --overwrite --split random",
+        said=("valid all\t18\t8\tauroc",),
+        unsaid=("sampled", "taken as the label"),
+    ),
+    Case(
+        "01-beside",
+        f"ppi fit o01_label_beside_source.tsv {PPI} -o p.head --overwrite --split random",
+        said=("valid all\t18\t8\tauroc", "column 'is_ppi' is taken as the label"),
+        unsaid=("sampled",),
+    ),
+    Case(
+        "01-two",
+        f"ppi evaluate o01_two_flags.csv {PPI} --resamples 0",
+        said=("'curated', 'same_complex'", "119 negatives sampled"),
+    ),
     Case(
         "06",
         "ppi predict c06_string_prefix_pairs.txt --embeddings c06_string_prefix.fa --format tsv",
@@ -156,6 +181,75 @@ OTHERS = [
         3,
         "input.sequences_for_names",
         ("line 2", "FASTA"),
+    ),
+    Case(
+        "13",
+        f"ppi evaluate c13_imbalanced_pairs.tsv.gz {PPI} --resamples 0",
+        said=("all\t1206\t6\taupr\t0.00522", "all\t1206\t6\tauroc\t0.4188"),
+    ),
+    Case(
+        "14",
+        f"{FIT_HOSTS} && ppi evaluate c14_host_pathogen_test_positives.tsv {HOSTS} --head hp.head",
+        said=("no protein is in both columns", "all\t160\t80\tauroc\t0.4375", "unseen\t142\t62"),
+    ),
+    Case(
+        "14-labelled",
+        f"{FIT_HOSTS} && ppi evaluate c14_host_pathogen_test_labelled.tsv {HOSTS} --head hp.head",
+        said=("all\t160\t80\tauroc\t0.534", "45 of 160 test pairs", "unseen\t115\t62"),
+        unsaid=("no protein is in both columns",),  # no negatives are drawn
+    ),
+    Case(
+        "15",
+        "ppi predict --bipartite c15_virus.fa c15_host.fa --embeddings c15_virus.fa "
+        "--embeddings c15_host.fa --format tsv",
+        said=V0_H0,
+    ),
+    Case("15-alone", "ppi predict --bipartite c15_virus.fa c15_host.fa --format tsv", said=V0_H0),
+    Case(
+        "15-stores",
+        "-q embed c15_virus.fa -o v.h5 --overwrite && -q embed c15_host.fa -o t.h5 --overwrite && "
+        "ppi predict --bipartite v.h5 t.h5 --format tsv",
+        said=V0_H0,
+    ),
+    Case(
+        "15-mixed",
+        "-q embed c15_host.fa -o t.h5 --overwrite && "
+        "ppi predict --bipartite c15_virus.fa t.h5 --format tsv",
+        said=V0_H0,
+    ),
+    Case(
+        "15-repeated",
+        "-q embed c15_virus.fa -o v.h5 --overwrite && ppi predict --bipartite c15_virus.fa "
+        "c15_host.fa --embeddings v.h5 --embeddings c15_virus.fa --embeddings c15_host.fa",
+        said=(*V0_H0, "3 proteins in several inputs"),
+    ),
+    Case(
+        "16",
+        "-q ppi fit c16_leak_train.tsv --valid c16_leak_valid.tsv --test c16_leak_test.tsv "
+        f"{PPI} -o p.head --overwrite",
+        said=("60 of 60 test pairs are training pairs", "1 of 30 valid", "valid unseen\t29\t15"),
+    ),
+    Case(
+        "16-head",
+        "-q ppi fit c16_leak_train.tsv --valid c16_leak_valid.tsv "
+        f"{PPI} -o p.head --overwrite && -q ppi evaluate c16_leak_test.tsv {PPI} --head p.head",
+        said=("60 of 60 test pairs are training pairs", "nothing new is measured"),
+    ),
+    Case(
+        "18",
+        f"ppi predict pairs10.tsv {PPI} --format sif",
+        said=("9606.ENSP00000000233\tpp\t9606.ENSP00000250971",),
+        unsaid=("protein_a",),
+    ),
+    Case(
+        "18-graphml",
+        f"ppi predict pairs10.tsv {PPI} --format graphml",
+        said=('<node id="9606.ENSP00000000233"/>', '<data key="probability">0.531643</data>'),
+    ),
+    Case(
+        "18-csv",
+        f"ppi predict pairs10.tsv {PPI} --format csv",
+        said=("9606.ENSP00000000233,9606.ENSP00000250971,0.531643,",),
     ),
     Case(
         "42",
@@ -189,8 +283,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", CLASSIFY, ids=lambda case: case.id)
-def test_classify(case, folder, monkeypatch):
-    monkeypatch.setenv("PATH", "")  # an aligner would split by clusters
+def test_classify(case, folder):
     case.check(folder)
 
 
@@ -207,12 +300,53 @@ def test_an_output_that_ends_in_gz_is_compressed(folder):
         assert stream.read() == (folder / "out.tsv").read_bytes()
 
 
-def test_a_group_is_in_one_part_and_in_one_fold(folder, monkeypatch):
+def test_the_calibration_that_is_drawn_is_of_interactions(folder):
+    """Case 13: the picture is that of P(interaction) against what interacts, of all pairs."""
+    from protclip_core.report.head_curves import plot_calibration
+    from protclip_core.tasks.ppi.evaluate import evaluate
+    from protclip_core.tasks.ppi.request import EvaluateRequest
+
+    pairs = "c13_imbalanced_pairs.tsv.gz"
+    Case("13", f"ppi evaluate {pairs} {PPI} --resamples 0 --plot c13").check(folder)
+    request = EvaluateRequest(
+        pairs=str(folder / pairs), inputs=(str(folder / "p60.fa"),), resamples=0
+    )
+    said = evaluate(request).measured.said.astype(np.float64)
+    with gzip.open(folder / pairs, "rt") as stream:
+        right = np.array([line.split("\t")[2].strip() == "1" for line in stream][1:])
+    assert right.sum() == 6 and len(said) == len(right) == 1206 and said.min() < 0.4
+    plot_calibration(folder / "own.png", said, right, f"default head, {pairs}")
+    assert (folder / "own.png").read_bytes() == (folder / "c13/calibration.png").read_bytes()
+
+
+def test_what_is_confused_is_drawn(folder):
+    """Case 38, of a fit and of a measurement."""
+    Case(
+        "38",
+        fit("l75.tsv", "--split random --plot one") + " && classify evaluate l75.tsv l75.h5 "
+        "--head h.head --resamples 0 --include-seen --plot other",
+    ).check(folder)
+    for name in ("one", "other"):
+        assert (folder / name / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_head_needs_no_scikit_learn(folder):
+    """Case 47: another version, or none, gives the same answers."""
+    command = ("-q", "ppi", "predict", "pairs10.tsv", "--embeddings", "p60.fa", "--format", "tsv")
+    wanted = run_here(*command, cwd=folder)
+    block = "import sys; sys.modules['sklearn'] = None; "
+    run = "from protclip_cli.main import run; run()"
+    done = subprocess.run(
+        [sys.executable, "-c", block + run, *command], cwd=folder, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, wanted.out), done.stderr
+
+
+def test_a_group_is_in_one_part_and_in_one_fold(folder):
     """The groups of the table, with equal sequences, decide which proteins are together."""
     from protclip_core.tasks.classify.fit import fit as fit_head
     from protclip_core.tasks.classify.request import FitRequest
 
-    monkeypatch.setenv("PATH", "")
     report = fit_head(
         FitRequest(
             labels=str(folder / "c27_group_column.tsv"),

@@ -26,7 +26,7 @@ def place(protclip, tiny_bundle, tmp_path_factory):
     done = protclip("-q", "embed", "x.fa", "--model", tiny_bundle, "--device", "cpu", cwd=folder)
     assert done.rc == 0, done.err
     fit = ["fit", "l.tsv", "--embeddings", "x.h5", "-o", "x.head", "--no-search"]
-    bare = {"PATH": ""}  # an aligner would split by clusters
+    bare = {"PATH": ""}
     more = ["--sequences", "x.fa", "--plot", "curves"]
     done = protclip("classify", *fit, *more, cwd=folder, env=bare)
     assert done.rc == 0, done.err
@@ -57,7 +57,7 @@ def test_fit_tells_figures_and_what_they_rest_on(place):
     told = (place / "fitted.err").read_text()
     assert "to fit on, 0 to choose by" in told and "split: random" in told
     assert "the sequence of another" in told and "x.head: logistic head of 3 labels" in told
-    for name in ("precision_recall.png", "calibration.png"):
+    for name in ("precision_recall.png", "calibration.png", "confusion.png"):
         assert (place / "curves" / name).read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in place.iterdir()} >= {"x.head", "x.h5"}
     assert not list(place.glob(".*.tmp"))
@@ -93,6 +93,19 @@ def test_evaluate_measures_what_was_not_seen(classify, place):
         a, b = again.split("\t"), before.split("\t")
         assert a[:2] + a[5:] == b[:2] + b[5:]
         assert float(a[2]) == pytest.approx(float(b[2]), abs=1e-4)
+
+
+def test_what_is_installed_changes_nothing(classify, place, tmp_path):
+    """Aligners on the path make no other split, unless one is asked for."""
+    for name in ("mmseqs", "diamond"):
+        write_aligner(tmp_path / "bin", name)
+    done = classify(
+        *["fit", "l.tsv", "--embeddings", "x.h5", "--sequences", "x.fa", "--no-search"],
+        *["-o", tmp_path / "x.head"],
+        env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
+    )
+    assert (done.rc, done.out) == (0, (place / "fitted.tsv").read_text()), done.err
+    assert "split: random" in done.err
 
 
 def test_clusters_by_an_aligner(classify, place, tmp_path):

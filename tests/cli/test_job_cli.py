@@ -66,7 +66,8 @@ def test_bad_jobs(place, keys, code, part):
 
 
 def test_a_file_that_is_no_job(place):
-    for name in ("x.fa", "nosuch.json"):
+    (place / "deep.json").write_text("[" * 100_000)
+    for name in ("x.fa", "nosuch.json", "deep.json"):
         one_error(run_here("embed", "--job", name, cwd=place), 2, name, code="usage.bad_job")
 
 

@@ -85,7 +85,7 @@ def test_from_a_list_to_a_head_and_its_figures(ppi, place, tmp_path):
     auroc = figures["test all", "auroc"]
     assert 0.5 < float(auroc["low"]) <= float(auroc["value"]) <= float(auroc["high"]) <= 1
     assert {p.name for p in (tmp_path / "curves").iterdir()} == {
-        "precision_recall.png", "calibration.png",
+        "precision_recall.png", "calibration.png", "confusion.png",
     }  # fmt: skip
     done = ppi("evaluate", parts, "--embeddings", "x.h5", "--head", head)
     again = {row["metric"]: row["value"] for row in table(done.out) if row["part"] == "all"}
@@ -377,3 +377,17 @@ def test_a_full_disk_is_said_of_the_file(ppi, tmp_path, name):
     done = ppi("predict", "--all", *given, prelude=limit)
     one_error(done, 5, str(tmp_path / name), code="resource.disk_full")
     assert not list(tmp_path.iterdir())
+
+
+def test_no_aligner_is_run_unless_clusters_are_asked_for(ppi, tmp_path):
+    for name in ("mmseqs", "diamond"):
+        (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    fasta = write_fasta(tmp_path / "x.fa", random_proteins(COUNT))
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    for command in (
+        ("split", "pairs.tsv", "--sequences", fasta),
+        ("fit", "pairs.tsv", "--embeddings", "x.h5", "-o", tmp_path / "x.head"),
+    ):
+        found, alone = ppi(*command, env=path), ppi(*command, "--overwrite", env={"PATH": ""})
+        assert found.out == alone.out and not (tmp_path / "ran").exists(), found.err

@@ -37,22 +37,27 @@ def place(tmp_path_factory, tiny_bundle):
     with (folder / "x.tsv").open("w") as file:
         for id, row in zip(ids, vectors, strict=True):
             file.write("\t".join([id, *(f"{x:.9g}" for x in row)]) + "\n")
+    write_fasta(folder / "first.fa", PROTEINS[:7])
     return folder
 
 
-@pytest.fixture(params=["x.fa", "packed.h5", "per-protein.h5", "x.npz", "x.tsv"])
+@pytest.fixture(
+    params=["x.fa", "packed.h5", "per-protein.h5", "x.npz", "x.tsv", "first.fa packed.h5 first.fa"]
+)
 def opened(request, place, tiny_bundle):
     """``opened(**options)``: a source over the same proteins."""
-    path = str(place / request.param)
+    paths = [str(place / name) for name in request.param.split()]
     foreign = request.param in ("x.npz", "x.tsv")
 
     def make(**options):
         if not foreign:
             options.setdefault("model", str(tiny_bundle))
-        return open_vectors([path], device="cpu", **options)
+        return open_vectors(paths, device="cpu", several=True, **options)
 
     make.is_fasta = request.param == "x.fa"
     make.foreign = foreign
+    make.path = paths[0]
+    make.is_joined = len(paths) > 1
     return make
 
 
@@ -85,7 +90,10 @@ def test_columns_fit_their_block(opened):
 
 def test_sequences_come_from_fasta_alone(opened):
     with opened() as source:
-        for block in source.blocks(SilentProgress()):
+        for number, block in enumerate(source.blocks(SilentProgress())):
+            if opened.is_joined:
+                assert (block.sequences is not None) == (number == 0)
+                continue
             assert (block.sequences is not None) == opened.is_fasta
             if opened.is_fasta:
                 assert block.sequences == [dict(PROTEINS)[id] for id in block.ids]
@@ -112,11 +120,9 @@ def test_all_of_it_in_one_block(opened, expected):
     assert whole.columns()[0].shape == (len(PROTEINS),)
 
 
-def test_it_is_given_alone(opened, place):
-    if opened.is_fasta:
+def test_it_is_given_alone_unless_several_are_asked_for(opened, place):
+    if opened.is_fasta or opened.is_joined:
         return
-    with opened() as source:
-        name = source.name
     with pytest.raises(UsageError) as caught:
-        open_vectors([str(place / name.rpartition("/")[2]), str(place / "x.fa")])
+        open_vectors([opened.path, str(place / "x.fa")])
     assert caught.value.code == "usage.store_and_others"

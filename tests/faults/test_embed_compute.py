@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -49,6 +50,59 @@ def test_memory_that_suffices_for_smaller_batches_only(bench):
         assert done.rc == 0, done
         assert "warning: memory ran out: going on with batches of" in done.err
         assert_same(bench.read(), wanted)
+
+
+#: Kills the process where its memory passes a limit, as the kernel does: in the midst of work.
+WATCHED = """
+import os, resource, signal, threading, time
+def used():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+def watch(most):
+    while used() < most:
+        time.sleep(0.0005)
+    open("killed.log", "w").write(str(used()))
+    os.kill(os.getpid(), signal.SIGKILL)
+import protclip_core.tasks.embed.task as task
+compute_parts = task.compute_parts
+def watched(*arguments):
+    most = used() + {megabytes} * 1_000_000
+    threading.Thread(target=watch, args=(most,), daemon=True).start()
+    return compute_parts(*arguments)
+task.compute_parts = watched
+"""
+
+
+@pytest.mark.full
+def test_killed_for_its_memory_at_the_peak(bench):
+    """Fault 51: killed where memory is highest; smaller batches then finish what is left."""
+    write_fasta(bench.folder / "x.fa", random_proteins(5000, shortest=90, longest=110))
+    assert bench.run("--workers", "1").rc == 0
+    wanted = bench.read()
+    bench.store.unlink()
+    large = ("--workers", "1", "--batch-tokens", "1000000")
+    done = bench.run(*large, prelude=WATCHED.format(megabytes=150))
+    assert done.rc == -signal.SIGKILL and not bench.store.exists()
+    assert int((bench.folder / "killed.log").read_text()) > 150_000_000
+    (bench.folder / "killed.log").unlink()
+    done = bench.run("--workers", "1", "--resume", prelude=WATCHED.format(megabytes=150))
+    assert done.rc == 0, done  # under the same watch
+    assert_same(bench.read(), wanted)
+    assert bench.names() == {"x.fa", "x.h5"}
+
+
+@pytest.mark.parametrize("workers", ["2", "4", "8"])
+def test_any_number_of_workers_gives_each_protein_once_and_the_same_vectors(bench, workers):
+    """Fault 54: the program, with more workers than parts, than cores, than some batches need."""
+    write_fasta(bench.folder / "x.fa", PROTEINS)
+    assert bench.run("--workers", "1", "--per-residue").rc == 0
+    wanted = bench.read()
+    done = bench.run("--workers", workers, "--per-residue", "--overwrite")
+    assert done.rc == 0, done
+    found = bench.read()
+    assert found[0] == [id for id, _ in PROTEINS] and len(set(found[0])) == len(PROTEINS)
+    assert_same(found, wanted)
+    digests = [hashlib.sha256(sequence.encode()).hexdigest() for _, sequence in PROTEINS]
+    assert sorted(bench.computed()) == sorted([*set(digests)] * 2)  # each sequence once a run
 
 
 def test_protein_that_memory_does_not_suffice_for(bench):

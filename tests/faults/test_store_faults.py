@@ -361,6 +361,37 @@ def test_second_writer_is_refused_and_the_first_unharmed(tmp_path, locking, monk
         assert len(store) == 10
 
 
+@pytest.mark.parametrize("locking", ["TRUE", "FALSE"])
+def test_a_reader_sees_one_whole_store_while_it_is_replaced_over_and_over(
+    tmp_path, locking, monkeypatch
+):
+    """Fault 20: whatever the writer is doing, also the rename, all is of one store."""
+    monkeypatch.setenv("HDF5_USE_FILE_LOCKING", locking)
+    path, seen = tmp_path / "s.h5", [0]
+    writer = start(WRITE_STORES, path, "packed")
+    try:
+        assert writer.stdout.readline() == b"ready\n"
+        end = time.monotonic() + patient(60)
+        while len(set(seen)) < 12:
+            assert time.monotonic() < end and writer.poll() is None
+            if not path.exists():
+                continue
+            try:
+                with EmbeddingStore.open(path) as store:
+                    ids, vectors = store.ids, store.read(slice(None))
+                    digests = store.digests
+            except BusyError:
+                continue
+            value = int(vectors[0, 0])
+            assert (vectors == value).all() and (digests == value % 256).all()
+            assert ids == [f"{block}-p{value}-{i}" for block in range(4) for i in range(50)]
+            assert value >= seen[-1]
+            seen.append(value)
+    finally:
+        writer.kill()
+        writer.communicate()
+
+
 def test_lock_of_a_killed_writer_is_taken_over(tmp_path, caplog):
     path = tmp_path / "s.h5"
     process = start(HOLD, path)

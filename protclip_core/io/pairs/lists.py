@@ -4,8 +4,9 @@ How columns are divided, and which ones are the proteins, is worked out by
 `protclip_core.io.pairs.columns`; of a list with a header further columns are known by name:
 
 ``label`` (or ``class``, ``interaction``, …)
-    Whether the two interact: 1 or 0 (``true``, ``yes``, ``+`` and their contraries). A single
-    further column of 1 and 0 is the label whatever it is called, which a warning says.
+    Whether the two interact: 1 or 0 (``true``, ``yes``, ``+`` and their contraries). Without it
+    the one further column of 1 and 0 is the label, whatever it is called, which a warning says;
+    several such columns are passed over with a warning.
 ``combined_score`` (or ``score``)
     How sure it is; see ``least_score``.
 ``types`` (or ``mode``, ``interaction_type``)
@@ -28,7 +29,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from protclip_core.errors import InputError
@@ -69,6 +70,9 @@ _DETAILED = 10  # columns of STRING's detailed links
 _BINARY = re.compile(r"[01](?:\.0)?")
 _TYPE_COLUMNS = ("types", "type", "mode", "interaction_type", "interaction_types")
 _ROWS = 16_384
+#: Lines by which a column without a known name is judged, columns of a table where it is, and
+#: names that are shown.
+_LOOKED_AT, _MOST_COLUMNS, _SHOWN = 1000, 1000, 5
 
 _log = logging.getLogger(__name__)
 
@@ -143,11 +147,11 @@ def read_pair_blocks(
     """
     name = source_name(path)
     with open_pairs(path, "a list of pairs", is_known) as (columns, lines):
-        first = next(lines)
-        told = columns.cells(first[1])
+        first = list(islice(lines, _LOOKED_AT))
+        told = [columns.cells(text) for _number, text in first]
         reader = _Reader(columns, told, name, names_only=names_only, least_score=least_score)
         block = reader.block(name)
-        for number, text in chain([first], lines):
+        for number, text in chain(first, lines):
             reader.add(block, number, text)
             if len(block) == rows:
                 yield block
@@ -168,7 +172,7 @@ class _Reader:
     def __init__(
         self,
         columns: PairColumns,
-        first: list[str],
+        first: list[list[str]],
         name: str,
         *,
         names_only: bool,
@@ -180,22 +184,14 @@ class _Reader:
         self._label = self._types = self._split = None
         self._each: list[tuple[str, int]] = []
         if columns.form is None and columns.header is None:
-            self._guess(first, name)
+            self._guess(first[0] if first else [], name)
         elif columns.form is None:
             self._label = _place(names, _LABEL_COLUMNS)
             self._types = _place(names, _TYPE_COLUMNS)
             self._split = _place(names, ("split", "part"))
             self._each = [(t, names.index(t)) for t in STRING_TYPES if t in names]
-            others = [place for place in range(len(names)) if place not in columns.places]
-            used = (self._label, self._types, self._split, self._score)
-            if (
-                len(others) == 1
-                and used == (None,) * 4
-                and _BINARY.fullmatch(_cell(first, others[0]))
-            ):
-                self._label = others[0]
-                shown = printable(names[others[0]])
-                _log.warning("%s: column '%s' is taken as the label", name, shown)
+            if self._label is None and not self._each and not names_only:
+                self._label = self._unnamed_label(first, name)
         if names_only:
             self._label = self._types = self._split = None
             self._each = []
@@ -209,6 +205,32 @@ class _Reader:
         extra = self._each or (self._label, self._types, self._split) != (None, None, None)
         self._is_plain = not extra and columns.places == (0, 1) and columns.divider == "\t"
         self._is_plain &= columns.form is None and least_score is None
+
+    def _unnamed_label(self, first: list[list[str]], name: str) -> int | None:
+        """Find the one column of 1 and 0 among those that no other use is known of."""
+        columns = self._columns
+        header = columns.header or []
+        used = {*columns.places, self._types, self._split, self._score}
+        if len(header) > _MOST_COLUMNS:  # a table of something else
+            return None
+        others = [place for place in range(len(header)) if place not in used]
+        values = {place: {_cell(row, place) for row in first} - {""} for place in others}
+        binary = [p for p in others if values[p] and all(map(_BINARY.fullmatch, values[p]))]
+        # A column of 0 alone marks something else, unless it is all that is there.
+        likely = [p for p in binary if len(others) == 1 or values[p] & {"1", "1.0"}]
+        found = [f"'{printable(header[place])}'" for place in (likely or binary)[:_SHOWN]]
+        shown = ", ".join(found) + ", …" * (len(likely or binary) > _SHOWN)
+        if len(likely) == 1:
+            _log.warning("%s: column %s is taken as the label", name, shown)
+            return likely[0]
+        if binary:
+            _log.warning(
+                "%s: %s: 1 and 0 that are not looked at, and all pairs are interactions; name the "
+                "column that says whether two interact 'label'",
+                name,
+                shown,
+            )
+        return None
 
     def _guess(self, cells: list[str], name: str) -> None:
         """Tell by the first line what the further columns of a list without a header are."""

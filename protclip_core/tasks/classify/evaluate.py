@@ -91,6 +91,7 @@ def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Eval
         on_error=request.on_error,
         modality=request.modality,
         unusable=request.on_error,
+        several=True,
     ) as source:
         block = read_all(source, progress or SilentProgress())
     proteins = join(table, block, source.name)

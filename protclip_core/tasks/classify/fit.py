@@ -104,6 +104,7 @@ def fit(request: FitRequest, progress: Progress | None = None) -> FitReport:
         on_error=request.on_error,
         modality=request.modality,
         unusable=request.on_error,
+        several=True,
     ) as source:
         block = read_all(source, progress or SilentProgress())
     proteins = join(table, block, source.name)

@@ -96,6 +96,7 @@ class Predicting:
                     on_error=request.on_error,
                     unusable=request.on_error,
                     modality=request.modality,
+                    several=True,
                 )
             )
             self._refuse_other_modality()

@@ -34,8 +34,8 @@ class FitRequest:
     split: Literal["auto", "column", "cluster", "random", "none"] = opt(
         "auto",
         "Splitting scheme: the column split; clusters of similar sequences (needs mmseqs or "
-        "diamond, and sequences); random; none: figures from folds. auto: the first of these "
-        "that can be done.",
+        "diamond, and sequences); random; none: figures from folds. auto: the column if there "
+        "is one, else random.",
     )
     group_column: str | None = opt(
         None,

@@ -72,8 +72,8 @@ def split_proteins(
     asked
         ``"column"``: as the table says; ``"cluster"``: by groups of similar sequences, which
         needs sequences and MMseqs2 or DIAMOND; ``"random"``; ``"none"``: all is fitted on;
-        ``"auto"``: the first of these that can be done. Equal sequences are always together: of
-        those that a table puts apart, the ones to be measured on stay.
+        ``"auto"``: as the table says, else random. Equal sequences are always together: of those
+        that a table puts apart, the ones to be measured on stay.
     test_share
         Of proteins that are made the test, between 0 and 1.
     seed
@@ -108,11 +108,9 @@ def split_proteins(
             hint="use --split random",
         )
     sequences = _sequence_numbers(proteins)
-    aligner = some_aligner() if asked in (AUTO, CLUSTER) and proteins.sequences else None
-    kind = asked
-    if asked == AUTO:
-        kind = COLUMN if has_column else CLUSTER if aligner is not None else RANDOM
-    groups = _clusters(proteins, aligner) if kind == CLUSTER else sequences
+    # Never by what is on the path: the same command makes the same split everywhere.
+    kind = (COLUMN if has_column else RANDOM) if asked == AUTO else asked
+    groups = _clusters(proteins) if kind == CLUSTER else sequences
     groups, of_groups = _with_groups(groups, proteins, table)
     _tell_column(kind, table)
     if kind == COLUMN:
@@ -192,13 +190,14 @@ def _sequence_numbers(proteins: LabelledProteins) -> np.ndarray:
     return group_numbers(keys)
 
 
-def _clusters(proteins: LabelledProteins, aligner: object) -> np.ndarray:
+def _clusters(proteins: LabelledProteins) -> np.ndarray:
     if not proteins.sequences:
         raise UsageError(
             "clusters need sequences, which a store does not hold",
             code="usage.needs_sequences",
             hint="give the FASTA file with --sequences, or use --split random",
         )
+    aligner = some_aligner()
     if aligner is None:
         raise UsageError(
             "neither mmseqs nor diamond is on the path",
@@ -206,7 +205,7 @@ def _clusters(proteins: LabelledProteins, aligner: object) -> np.ndarray:
             hint="install one, such as with: conda install -c bioconda mmseqs2; or use "
             "--split random",
         )
-    return similar_groups(aligner, proteins.sequences)  # type: ignore[arg-type]
+    return similar_groups(aligner, proteins.sequences)
 
 
 def _by_column(
@@ -241,7 +240,8 @@ def _kinship(kind: str) -> str:
         )
     if kind == NONE:
         return "measured on folds, which may hold similar sequences; that flatters the figures"
-    return "similar sequences may stand in two parts, which flatters the figures"
+    told = "similar sequences may stand in two parts, which flatters the figures"
+    return f"{told}; --split cluster keeps them together" if kind == RANDOM else told
 
 
 def _check_parts(

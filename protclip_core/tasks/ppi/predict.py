@@ -21,10 +21,11 @@ from protclip_core.errors import InputError, UsageError
 from protclip_core.heads.pair_features import embedding_input
 from protclip_core.heads.pair_scores import PairScorer
 from protclip_core.io.pairs.lists import PairBlock, read_pair_blocks
-from protclip_core.io.streams import open_input, source_name
-from protclip_core.io.text_rows import is_decoded, lines_of, made_visible, refuse_foreign
+from protclip_core.io.streams import source_name
+from protclip_core.io.text_rows import is_decoded, made_visible
 from protclip_core.progress import Progress, SilentProgress
 from protclip_core.records import Failure, printable
+from protclip_core.tasks.ppi.groups import has_proteins, names_of_group
 from protclip_core.tasks.ppi.head import load_pair_head
 from protclip_core.tasks.ppi.leaks import TrainedOn
 from protclip_core.tasks.ppi.pairs import codes_of
@@ -266,42 +267,26 @@ class Prediction:
         )
 
     def _named(self, path: str) -> Rows:
-        """Read names, one a line, or of FASTA; those that are not there are told and left out."""
+        """Find the proteins of a group; those that are not there are told and left out."""
         name = source_name(path)
         rows: dict[int, None] = {}
-        count, is_fasta = 0, False
+        count = 0
         is_embedded = path in self.request.vectors.inputs
-        with open_input(path) as stream:
-            for number, text in lines_of(stream, name):
-                if not count:
-                    is_fasta = text.startswith(">")
-                if not count and not is_fasta:
-                    refuse_foreign(text, name, "a list of names")
-                if text.startswith("#") or (is_fasta and not text.startswith(">")):
-                    continue
-                count += 1
-                own = text.split("\t")[0].strip()
-                if is_fasta:
-                    number, own = count, "".join(text[1:].split()[:1])
-                if is_embedded and own not in self.proteins.rows:
-                    continue  # told when it was embedded
-                found: int | str = "is not UTF-8"
-                if is_decoded(own):
-                    found = self.proteins.find(own)
-                if isinstance(found, str):
-                    self._fail(
-                        Failure(
-                            name,
-                            number,
-                            printable(made_visible(own)),
-                            found,
-                            code="record.unknown_protein",
-                        )
-                    )
-                elif found in rows:
-                    _log.warning("%s:line %d repeats %s", name, number, printable(own))
-                else:
-                    rows[found] = None
+        for number, own in names_of_group(path):
+            count += 1
+            if is_embedded and own not in self.proteins.rows:
+                continue  # told when it was embedded
+            found: int | str = "is not UTF-8"
+            if is_decoded(own):
+                found = self.proteins.find(own)
+            if isinstance(found, str):
+                shown = printable(made_visible(own))
+                failure = Failure(name, number, shown, found, code="record.unknown_protein")
+                self._fail(failure)
+            elif found in rows:
+                _log.warning("%s:line %d repeats %s", name, number, printable(own))
+            else:
+                rows[found] = None
         if not rows:
             raise InputError(
                 f"none of its {count:,} proteins has a vector",
@@ -401,20 +386,11 @@ def _check(request: PredictRequest) -> None:
             hint="use 0 to 1",
         )
     read = [request.pairs, *(request.bipartite or ()), *request.inputs]
-    if not request.inputs and not (request.bipartite and all(map(_is_fasta, request.bipartite))):
+    if not request.inputs and not (request.bipartite and all(map(has_proteins, request.bipartite))):
         raise UsageError(
             "no vectors and no sequences of the proteins",
             code="usage.no_input",
-            hint="give a store or FASTA files with --embeddings, or two FASTA files to --bipartite",
+            hint="give stores or FASTA files with --embeddings, or two of them to --bipartite",
         )
     if read.count("-") > 1:
         raise UsageError("standard input (-) can be read once only", code="usage.stdin_twice")
-
-
-def _is_fasta(path: str) -> bool:
-    """Tell by the first line; standard input, which can be read once only, is taken for a list."""
-    if path == "-":
-        return False
-    with open_input(path) as stream:
-        first = next(lines_of(stream, source_name(path)), (0, ""))
-    return first[1].startswith(">")

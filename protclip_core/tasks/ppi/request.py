@@ -104,14 +104,14 @@ class PredictRequest(_Embedded):
     head: Head = None
     inputs: opts.Vectors = opt(
         (),
-        "A store, or FASTA files (repeatable), or '-'.",
+        "Stores and FASTA files (repeatable), or '-'.",
         "--embeddings",
         metavar="STORE|FASTA",
-        shown="the FASTA files of --bipartite",
+        shown="the files of --bipartite",
     )
     bipartite: tuple[str, str] | None = opt(
         None,
-        "Each protein of A with each of B: FASTA files, or lists with one id a line.",
+        "Each protein of A with each of B: stores, FASTA files, or lists with one id a line.",
         metavar="A B",
     )
     every: bool = opt(False, "Each protein with each other protein.", "--all", panel=opts.INPUT)

@@ -32,7 +32,7 @@ class VectorOptions:
     Attributes
     ----------
     inputs
-        FASTA files, ``-`` for standard input; or one store.
+        Stores and FASTA files, ``-`` for standard input.
     model
         Name or path, for FASTA files; default that of the head, else the default model.
     space
@@ -144,7 +144,7 @@ def load_proteins(
     InputError
         No proteins, an id twice, or no vector that can be used.
     UsageError
-        A store among several inputs, or a space that the model does not have.
+        Inputs with different vectors, or a space that the model does not have.
     """
     with open_vectors(
         options.inputs,
@@ -156,6 +156,7 @@ def load_proteins(
         space=options.space or "best",
         unusable="keep",
         vectors_model=options.vectors_model,
+        several=True,
     ) as source:
         if like is not None and like.of_structures != source.spec.of_structures:
             kinds = ("sequences", "structures")

@@ -123,6 +123,7 @@ def evaluate(
         workers=request.workers,
         on_error=request.on_error,
         unusable="keep",
+        several=True,
     )
     with Proteins(source) as proteins:
         spaces = _spaces(proteins, request, progress)

@@ -158,6 +158,7 @@ class Similarity(AbstractContextManager["Similarity"]):
                 workers=request.workers,
                 on_error=request.on_error,
                 unusable="keep",
+                several=True,
             )
         )
 

@@ -206,7 +206,8 @@ class Proteins:
             )
         self._names = NamedRows(self.name, ids)
         self.ids, self.lengths = ids, np.concatenate(lengths)
-        self.shares = np.concatenate(shares) if shares else None
+        known = np.concatenate(shares) if shares else None
+        self.shares = known if known is not None and len(known) == len(ids) else None
         bad = np.flatnonzero(~found.usable).tolist()
         self.num_failures = self.source.num_failures + len(bad)
         named = [no_vector(self.name, row, ids[row]) for row in bad[:KEPT_FAILURES]]

@@ -40,6 +40,49 @@ def test_a_single_column_of_zeros_and_ones_is_the_label(tmp_path, caplog):
     assert "'verdict' is taken as the label" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "labels", "told"),
+    [
+        # Beside other columns, the only one of 1 and 0 is the label.
+        (("source", "is_ppi"), (("x", "1"), ("y", "0")), ["1", "0"], "'is_ppi' is taken as"),
+        (("is_ppi", "split"), (("1.0", "train"), ("0.0", "test")), ["1.0", "0.0"], "'is_ppi'"),
+        (("count", "is_ppi"), (("1", "1"), ("3", "0")), ["1", "0"], "'is_ppi' is taken as"),
+        (("flag", "ppi"), (("0", "1"), ("0", "0")), ["1", "0"], "'ppi' is taken as"),
+        (("verdict",), (("0",), ("0",)), ["0", "0"], "'verdict' is taken as"),
+        # Where it could be several, or the cells are 0 alone, none is chosen in silence.
+        (("db", "text"), (("1", "0"), ("0", "1")), None, "'db', 'text'"),
+        (("n", "flag"), (("7", "0"), ("8", "0")), None, "'flag'"),
+        # Nothing to say: a known label, numbers, or types of their own columns.
+        (("x", "label"), (("1", "0"), ("0", "1")), ["0", "1"], ""),
+        (("n", "m"), (("7", "2"), ("8", "1")), None, ""),
+        (("binding", "is_new"), (("1", "0"), ("0", "1")), None, ""),
+    ],
+)
+def test_a_column_of_zeros_and_ones_among_others(tmp_path, caplog, columns, rows, labels, told):
+    lines = ["\t".join(("protein1", "protein2", *columns))]
+    lines += ["\t".join(("P1", f"P{place}", *row)) for place, row in enumerate(rows, 2)]
+    assert whole(written(tmp_path, lines)).labels == labels
+    assert (told in caplog.text) if told else caplog.records == []
+    caplog.clear()
+    whole(written(tmp_path, lines), names_only=True)
+    assert caplog.records == []
+
+
+def test_the_column_of_labels_is_found_however_late_its_first_zero_comes(tmp_path):
+    lines = ["protein1\tprotein2\tsource\tis_ppi"]
+    lines += [f"P{n}\tQ{n}\tx\t{int(n < 3000)}" for n in range(4000)]
+    block = whole(written(tmp_path, lines))
+    assert block.labels.count("0") == 1000 and block.lines == list(range(2, 4002))
+
+
+@pytest.mark.parametrize("count", [50, 200_000])
+def test_many_columns_of_zeros_and_ones_take_one_short_line_at_most(tmp_path, caplog, count):
+    lines = ["\t".join(["protein1", "protein2", *(f"c{n}" for n in range(count))])]
+    lines += ["\t".join(["a", "b", *"1" * count]), "\t".join(["a", "c", *"0" * count])]
+    assert whole(written(tmp_path, lines)).labels is None
+    assert len(caplog.text) < 400 and ("'c0'" in caplog.text) is (count == 50)
+
+
 def test_biogrid_names_a_protein_in_many_columns(caplog):
     path = CASES / "c09_biogrid_tab3.txt"
     block = whole(path)

@@ -22,7 +22,7 @@ from protclip_core.tasks.annotate.task import Annotation
 from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.terms.index_file import add_to_bundle, write_go_index
 from protclip_core.terms.scores import GoScorer
-from protclip_core.vectors import source
+from protclip_core.vectors import store_source as source
 from protclip_core.vectors.embed_request import EmbedRequest
 from protclip_core.weights.bundle import open_bundle
 from tests.support.go_indexes import ancestors_of, index_of, naive_log_odds, random_index, unit

@@ -19,7 +19,7 @@ from protclip_core.tasks.annotate.task import Annotation
 from protclip_core.terms.calibration import Calibration
 from protclip_core.terms.index_file import add_to_bundle
 from protclip_core.terms.vocabularies import TextSide, index_of_phrases, vocabulary_file
-from protclip_core.vectors import source
+from protclip_core.vectors import store_source as source
 from protclip_core.weights.bundle import open_bundle
 from tests.support.go_indexes import index_of
 from tests.support.helpers import random_proteins, write_fasta

@@ -16,7 +16,7 @@ from protclip_core.progress import SilentProgress
 from protclip_core.store.reader import EmbeddingStore
 from protclip_core.tasks.embed.task import embed_to_store
 from protclip_core.vector_spec import VectorSpec
-from protclip_core.vectors import source as sources
+from protclip_core.vectors import store_source as sources
 from protclip_core.vectors.embed_job import EmbedRequest
 from protclip_core.vectors.named import NamedRows
 from protclip_core.vectors.source import is_store, open_vectors, read_all
