@@ -126,7 +126,9 @@ class TermComposer:
         if options.definitions:
             first, defined = _with_definition(term, first, label, rng)
         found = [first, *self._more(term, label, target, rng, defined=defined)]
-        return " ".join(sentence if sentence.endswith(".") else f"{sentence}." for sentence in found)
+        return " ".join(
+            sentence if sentence.endswith(".") else f"{sentence}." for sentence in found
+        )
 
     def _more(
         self, term: Term, label: str, target: Term | None, rng: np.random.Generator, *,

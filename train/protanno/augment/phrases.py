@@ -13,7 +13,7 @@ from typing import Literal
 from train.protanno.augment.release import Term
 
 __all__ = ["Kind", "Shape", "a", "capital", "continued", "first_clause", "noun_phrase", "shape_of"]
-__all__ += ["is_noun_phrase", "preposition", "verbal"]
+__all__ += ["first_sentence", "is_noun_phrase", "is_plural", "preposition", "verbal"]
 
 Kind = Literal[
     "regulation", "positive", "negative", "process",  # BP
@@ -27,9 +27,9 @@ _AFTER_HEAD = re.compile(
     r"between|within|and|or|that|coupled|leading|resulting|required|as|upon|after)\b"
 )
 #: Heads of processes that are counted, and so need an article.
-_COUNTED = frozenset(
-    "process pathway response cycle cascade phase transition checkpoint reaction event step wave "
-    "rhythm program system switch loop clock stage signal burst complex".split()
+_COUNTED = re.compile(
+    "process|pathway|response|cycle|cascade|phase|transition|checkpoint|reaction|event|step|wave|"
+    "rhythm|program|system|switch|loop|clock|stage|signal|burst|complex"
 )
 _PREFIXES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("positive", ("positive regulation of", "up regulation of", "up-regulation of")),
@@ -39,15 +39,15 @@ _PREFIXES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("regulation", ("regulation of",)),
 )
 #: Last words of what an activity makes a protein, beside enzymes.
-_AGENTS = frozenset(
-    "receptor transporter channel factor inhibitor activator regulator coactivator corepressor "
-    "repressor carrier chaperone ligand adaptor exchanger symporter antiporter cotransporter "
-    "coreceptor uniporter hormone cytokine chemokine toxin porin buffer stabilizer".split()
+_AGENTS = re.compile(
+    "receptor|transporter|channel|factor|inhibitor|activator|regulator|coactivator|corepressor|"
+    "repressor|carrier|chaperone|ligand|adaptor|exchanger|symporter|antiporter|cotransporter|"
+    "coreceptor|uniporter|hormone|cytokine|chemokine|toxin|porin|buffer|stabilizer"
 )
 _ENZYME = re.compile(r"[a-z]{3}ase$")
 _COMPONENT = re.compile(r"^(?:integral|intrinsic|extrinsic|anchored) component\b")
-_ON = frozenset("surface side face leaflet".split())
-_AT = frozenset("junction synapse site tip edge margin pole end midzone base border".split())
+_ON = re.compile("surface|side|face|leaflet")
+_AT = re.compile("junction|synapse|site|tip|edge|margin|pole|end|midzone|base|border")
 #: Capitals that are read letter by letter and begin with a vowel: "an RNA", "an NAD".
 _SPELT_VOWELS = "AEFHILMNORSX"
 _READ_AS_WORDS = re.compile(
@@ -59,15 +59,20 @@ _SOUNDS_LIKE_YOU = re.compile(r"ubiq|uni|use|uri|uro|eu|one\b|ure", re.IGNORECAS
 _SPELT_RNA = re.compile(r"(?:m|r|sn|sno|nc|lnc|hn|si)RNA")
 _CUT = re.compile(
     r"[;:] |\. |, (?:such as|including|for example|e\.g\.|i\.e\.|usually|typically|often|which|"
-    r"where|whereby|in which|as well as|resulting in|leading to)\b|, (?:a|an|the) | \("
+    r"where|whereby|in which|as well as|resulting in|leading to)\b"
+)
+#: After this beginning a comma and an article bring an apposition, never the next of a list.
+_CHEMICAL = re.compile(
+    r"(The chemical reactions and pathways (?:involving|resulting in the \w+ of) [^,;]+), "
+    r"(?:a|an|the) "
 )
 _SHORTEST_CLAUSE = 4  # words
 #: After these something has to come.
-_OPEN_ENDS = frozenset(
-    "of to the a an in with by and or from for between at on into that which as is are".split()
+_OPEN_ENDS = re.compile(
+    "of|to|the|an?|in|with|by|and|or|from|for|between|at|on|into|that|which|as|is|are"
 )
 #: Chemical prefixes that stay small at the start of a sentence.
-_STAY_SMALL = frozenset("ent sn tert syn exo".split())
+_STAY_SMALL = re.compile("(?:ent|sn|tert|syn|exo)-")
 
 
 @dataclass(frozen=True)
@@ -113,13 +118,13 @@ def shape_of(name: str, aspect: str) -> Shape:
 
 
 def _function(name: str) -> Shape:
-    if name.endswith(" binding") and "," not in name:
+    if name.endswith(" binding") and ", " not in name:
         return Shape("binding", name[: -len(" binding")])
     base = name.removesuffix(" activity")
     last = base.split()[-1]
-    if base != name and not re.search(r", | \(", base):
-        if (_ENZYME.search(last) and "/" not in base) or last in _AGENTS:
-            return Shape("agent", base)
+    agent = (_ENZYME.search(last) and "/" not in base) or _AGENTS.fullmatch(last)
+    if base != name and agent and not re.search(r", | \(", base):
+        return Shape("agent", base)
     if base != name or " activity" in name:
         return Shape("activity", name)
     if "structural constituent" in name:
@@ -150,7 +155,7 @@ def noun_phrase(term: Term, name: str | None = None) -> str:
 def process_phrase(name: str) -> str:
     """Return the name of a process with an article where its head needs one."""
     head = _head(name)
-    return f"the {name}" if head.split()[-1].lower() in _COUNTED else name
+    return f"the {name}" if _COUNTED.fullmatch(head.split()[-1].lower()) else name
 
 
 def _head(name: str) -> str:
@@ -161,7 +166,7 @@ def _head(name: str) -> str:
 def preposition(name: str) -> str:
     """Return the word that leads to the name of a place: ``on``, ``at`` or ``in``."""
     last = _head(name).split()[-1]
-    return "on" if last in _ON else "at" if last in _AT else "in"
+    return "on" if _ON.fullmatch(last) else "at" if _AT.fullmatch(last) else "in"
 
 
 def a(phrase: str) -> str:
@@ -194,9 +199,15 @@ def capital(sentence: str) -> str:
     ('Takes part in it', 'mRNA binding', 'm-cresol oxidase')
     """
     first = re.match(r"(?:[a-z]{2,}|a(?= ))(?!\w)", sentence)
-    if first is None or (first[0] in _STAY_SMALL and sentence[first.end() :].startswith("-")):
+    if first is None or _STAY_SMALL.match(sentence):
         return sentence
     return sentence[0].upper() + sentence[1:]
+
+
+def is_plural(definition: str) -> bool:
+    """Whether what a definition speaks of is several things: "The chemical reactions …"."""
+    last = _head(definition).split()[-1]
+    return last.endswith("s") and not last.endswith(("ss", "is", "us", "series"))
 
 
 def is_noun_phrase(definition: str) -> bool:
@@ -215,7 +226,7 @@ def continued(definition: str) -> str:
 
 def first_sentence(text: str) -> str:
     """Return the first sentence of a definition, with its full stop."""
-    found = re.match(r".*?[a-z0-9)\]'\"]{2}\.(?= [A-Z])", text)
+    found = re.match(r".*?[\w)\]'\"]{2}\.(?= [A-Z])", text)
     kept = found[0] if found else text
     return kept if kept.endswith(".") else f"{kept}."
 
@@ -231,11 +242,14 @@ def first_clause(text: str) -> str:
     sentence = first_sentence(text).rstrip(".")
     if "reaction: " in sentence:
         return sentence
+    chemical = _CHEMICAL.match(sentence)
+    if chemical and chemical[1].count("(") == chemical[1].count(")"):
+        return chemical[1]
     for cut in _CUT.finditer(sentence):
         kept = sentence[: cut.start()]
         words = kept.split()
         whole = kept.count("(") == kept.count(")") and kept.count(",") != 1
-        if len(words) >= _SHORTEST_CLAUSE and whole and words[-1] not in _OPEN_ENDS:
+        if len(words) >= _SHORTEST_CLAUSE and whole and not _OPEN_ENDS.fullmatch(words[-1]):
             return kept
     return sentence
 

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from protclip_core.errors import ModelError
+from protclip_core.errors import InputError, ModelError
 from protclip_core.io.streams import open_input
 from protclip_core.ontology.assemble import GO_ID
+from protclip_core.ontology.lines import release_faults
 from protclip_core.ontology.obo import read_obo
 from protclip_core.ontology.obo_values import definition_value, id_value, plain_value
 from protclip_core.ontology.terms import ASPECTS, NAMESPACES, ROOTS
@@ -33,8 +34,12 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ID_IN_TEXT = re.compile(r"\s*[(\[]\s*GO:\d{7}\s*[)\]]|\s*GO:\d{7}\b")
 _COLUMNS = ("id", "name", "aspect", "definition", "obsolete", "alt_ids", *RELATIONS)
 #: A synonym that names the database, the taxon or the state of the term is no way to call it.
-_ODD_SYNONYM = re.compile(r"\bGO:\d|\bsensu\b|\bobsolete\b|\[|\]|^\W|;|\(EC|EC \d|, \w+$", re.IGNORECASE)
+_ODD_SYNONYM = re.compile(
+    r"\bGO:\d|\bsensu\b|\bobsolete\b|\[|\]|^\W|;|\(EC|EC \d|, \w+$", re.IGNORECASE
+)
 _SHORTEST_SYNONYM = 3
+#: What a synonym of a function ends with; many name the enzyme, or a product, in its place.
+_FUNCTIONS = (" activity", " binding")
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,11 @@ def read_release(path: str | Path, *, scopes: str | Path | None = None) -> Relea
     ModelError
         The file is missing, damaged, not one of these, or without terms.
     """
-    found = _read(Path(path))
-    if scopes is not None:
-        other = _read(Path(scopes))
-        terms = {
-            id: _with_synonyms(term, other.terms.get(id)) for id, term in found.terms.items()
-        }
+    with release_faults():
+        found = _read(Path(path))
+        other = _read(Path(scopes)) if scopes is not None else None
+    if other is not None:
+        terms = {id: _with_synonyms(term, other.terms.get(id)) for id, term in found.terms.items()}
         found = replace(found, terms=terms, sha256=(*found.sha256, *other.sha256))
     return replace(found, terms=_checked(found.terms))
 
@@ -144,9 +148,9 @@ def _read(path: Path) -> Release:
         read_obo(path, definitions=False)  # refuses what is cut, doubled or circular
         found = _from_obo(text)
     if not found.terms:
-        raise ModelError(
+        raise InputError(
             "has no active terms",
-            code="model.no_terms",
+            code="input.empty",
             where=str(path),
             hint="give a release of GO",
         )
@@ -161,9 +165,9 @@ def _from_table(text: str, where: str) -> Release:
     )
     missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
-        raise ModelError(
+        raise InputError(
             f"does not have a column {missing[0]!r}",
-            code="model.missing_column",
+            code="input.missing_column",
             where=where,
             hint="give OBO, or a table with " + ", ".join(_COLUMNS),
         )
@@ -172,9 +176,9 @@ def _from_table(text: str, where: str) -> Release:
     for number, row in enumerate(reader, start=2 + bool(comment)):
         id = row["id"] or ""
         if None in row.values() or not GO_ID.fullmatch(id) or row["aspect"] not in ASPECTS:
-            raise ModelError(
+            raise InputError(
                 f"{id[:20]!r} is not a whole row of a term",
-                code="model.bad_line",
+                code="input.bad_line",
                 where=f"{where}:line {number}",
                 hint="fetch the file again",
             )
@@ -182,9 +186,9 @@ def _from_table(text: str, where: str) -> Release:
             obsolete.add(id)
             continue
         if id in terms:
-            raise ModelError(
+            raise InputError(
                 f"two rows have the id {id}",
-                code="model.duplicate_id",
+                code="input.duplicate_id",
                 where=f"{where}:line {number}",
                 hint="fetch the file again",
             )
@@ -206,7 +210,7 @@ def _from_obo(text: str) -> Release:
     for stanza in stanzas:
         kind, _, body = stanza.partition("]")
         clauses = list(_clauses(body)) if kind == "Term" else []
-        one = {tag: value for tag, value in clauses}
+        one = dict(clauses)
         id = id_value(one.get("id", ""))
         if not GO_ID.fullmatch(id):
             continue
@@ -277,6 +281,7 @@ def _checked(terms: Mapping[str, Term]) -> dict[str, Term]:
             synonym
             for synonym in term.exact
             if said[synonym.lower()] == 1
+            and (term.aspect != "MF" or synonym.endswith(_FUNCTIONS))
             and len(synonym) >= _SHORTEST_SYNONYM
             and not _ODD_SYNONYM.search(synonym)
         )

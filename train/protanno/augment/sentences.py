@@ -14,6 +14,7 @@ from train.protanno.augment.phrases import (
     continued,
     first_clause,
     is_noun_phrase,
+    is_plural,
     noun_phrase,
     preposition,
     process_phrase,
@@ -91,7 +92,8 @@ def _said(term: Term, label: str, shape: Shape, target: Term | None) -> list[str
     if kind == "component":
         return [f"is {a(label)}", a(label)]
     where = preposition(label)
-    return [f"found {where} the {label}", f"located {where} the {label}", f"localizes to the {label}"]
+    places = (f"found {where}", f"located {where}", "localizes to")
+    return [f"{begin} the {label}" for begin in places]
 
 
 def _taking_part(phrase: str) -> list[str]:
@@ -155,7 +157,9 @@ def regulated(target: Term) -> list[str]:
     subject = _subject(target, target.name)
     if not is_noun_phrase(target.definition):
         return []
-    return [f"{subject} is {told}" for told in _continuations(target)]
+    # "The … process is the chemical reactions" would be one thing that is many.
+    verb = "covers" if is_plural(target.definition) else "is"
+    return [f"{subject} {verb} {told}" for told in _continuations(target)]
 
 
 def synonyms(term: Term, label: str, other: str) -> list[str]:
@@ -166,4 +170,5 @@ def synonyms(term: Term, label: str, other: str) -> list[str]:
 
 def _subject(term: Term, label: str) -> str:
     """Begin a sentence with a name; what follows a comma in it is closed by another."""
-    return capital(noun_phrase(term, label)) + ("," if ", " in label else "")
+    closed = ", " in label and "positive, " not in label and "negative, " not in label
+    return capital(noun_phrase(term, label)) + ("," if closed else "")
