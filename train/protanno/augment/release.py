@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from protclip_core.errors import InputError, ModelError
 from protclip_core.io.streams import open_input
@@ -273,7 +274,7 @@ def _checked(terms: Mapping[str, Term]) -> dict[str, Term]:
     said.update(s for term in terms.values() for s in {s.lower() for s in term.exact})
     found = {}
     for id, term in terms.items():
-        edges = {
+        edges: dict[str, Any] = {
             name: tuple(other for other in getattr(term, name) if other in terms)
             for name in RELATIONS
         }
@@ -286,5 +287,6 @@ def _checked(terms: Mapping[str, Term]) -> dict[str, Term]:
             and not _ODD_SYNONYM.search(synonym)
         )
         definition = " ".join(_ID_IN_TEXT.sub("", term.definition).split())
-        found[id] = replace(term, definition=definition, exact=tuple(exact), **edges)
+        name = term.name.replace("_", " ") if term.is_root else term.name
+        found[id] = replace(term, name=name, definition=definition, exact=tuple(exact), **edges)
     return found

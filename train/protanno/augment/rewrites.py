@@ -31,8 +31,13 @@ _ID = re.compile(r"\bGO[:_]\d{7}\b", re.IGNORECASE)
 _FAULTS_SHOWN = 5
 _HEADER = ("term_id", "text")
 
-#: What is wrong with a text, by its code.
-Fault = tuple[str, str]
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a text."""
+
+    code: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +89,7 @@ def read_rewrites(
     count: Callable[[str], int] = word_count,
     most: int = MOST_TOKENS,
 ) -> Rewrites:
-    """Read and check a file of texts.
+    r"""Read and check a file of texts.
 
     Parameters
     ----------
@@ -110,7 +115,7 @@ def read_rewrites(
     --------
     >>> from train.protanno.augment.release import Term
     >>> term = Term("GO:0005524", "ATP binding", "MF")
-    >>> _ = Path("own.tsv").write_text("GO:0005524\\tHolds ATP.\\n")
+    >>> _ = Path("own.tsv").write_text("GO:0005524\tHolds ATP.\n")
     >>> read_rewrites("own.tsv", Release("2024-01-17", (), {term.id: term})).texts
     {'GO:0005524': ('Holds ATP.',)}
     """
@@ -151,32 +156,34 @@ def text_fault(
     count: Callable[[str], int] = word_count,
     most: int = MOST_TOKENS,
 ) -> Fault | None:
-    """Return what is wrong with a text of a term, as code and reason; ``None`` for nothing."""
+    """Return what is wrong with a text of a term; ``None`` for nothing."""
     status = release.status(id)
+    there = f"in the release {release.name}".rstrip()
     if status == "obsolete":
-        return "input.obsolete_term", f"{id} is obsolete in the release {release.name}".rstrip()
-    if status == "alternative":
-        other = release.alternatives[id]
-        return "input.unknown_term", f"{id} is an alternative id; the term's own is {other}"
-    if status == "unknown":
-        return "input.unknown_term", f"{id[:40]!r} is not in the release {release.name}".rstrip()
+        return Fault(code="input.obsolete_term", reason=f"{id} is obsolete {there}")
+    if status != "active":
+        other = release.alternatives.get(id)
+        reason = f"is an alternative id of {other}" if other else f"is not {there}"
+        return Fault(code="input.unknown_term", reason=f"{id[:40]!r} {reason}")
     if not text.strip():
-        return "input.empty_text", f"the text of {id} is empty"
+        return Fault(code="input.empty_text", reason=f"the text of {id} is empty")
     others = [one for one in _ID.findall(text) if one.upper().replace("_", ":") != id]
     if others:
-        return "input.foreign_term", f"the text of {id} names {others[0]}"
+        return Fault(code="input.foreign_term", reason=f"the text of {id} names {others[0]}")
     tokens = count(text)
     if tokens > most:
-        return "input.long_text", f"the text of {id} has {tokens} tokens, more than {most}"
+        reason = f"the text of {id} has {tokens} tokens, more than {most}"
+        return Fault(code="input.long_text", reason=reason)
     return None
 
 
 def _refuse(faults: list[tuple[int, Fault]], where: str) -> None:
-    shown = [f"line {number}: {reason}" for number, (_, reason) in faults[:_FAULTS_SHOWN]]
-    (number, (code, reason)), rest = faults[0], len(faults) - 1
+    shown = [f"line {number}: {fault.reason}" for number, fault in faults[:_FAULTS_SHOWN]]
+    (number, first), rest = faults[0], len(faults) - 1
+    more = f" ({counted(rest, 'more line', 'more lines')} cannot be used)" if rest else ""
     raise InputError(
-        reason + (f" ({rest} more {'lines' if rest > 1 else 'line'} cannot be used)" if rest else ""),
-        code=code,
+        first.reason + more,
+        code=first.code,
         where=f"{where}:line {number}",
         hint="mend or remove these lines; nothing was taken from the file",
         details=shown[1:],
@@ -186,7 +193,7 @@ def _refuse(faults: list[tuple[int, Fault]], where: str) -> None:
 def _pairs(data: bytes, where: str) -> Iterator[tuple[int, str, str]]:
     """Give number, term and text of each line."""
     try:
-        lines = data.decode("utf-8-sig").splitlines()
+        lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(
             f"byte {error.start} is not UTF-8", code="input.bad_line", where=where
@@ -198,7 +205,8 @@ def _pairs(data: bytes, where: str) -> Iterator[tuple[int, str, str]]:
         pair = _from_json(line) if as_json else _from_row(line)
         if pair is None:
             raise InputError(
-                "is not " + ("an object with term_id and text" if as_json else "term_id, tab, text"),
+                "is not "
+                + ("an object with term_id and text" if as_json else "term_id, tab, text"),
                 code="input.bad_line",
                 where=f"{where}:line {number}",
             )
