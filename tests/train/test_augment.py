@@ -196,7 +196,7 @@ def test_what_is_switched_off_is_not_said(release):
     [
         ("NAD kinase", "an"), ("UDP-glucosidase", "a"), ("mRNA cap", "an"), ("tRNA ligase", "a"),
         ("ubiquitin ligase", "a"), ("ATPase", "an"), ("histone", "a"), ("SUMO ligase", "a"),
-        ("(R)-lyase", "an"), ("8-oxoguanine", "an"), ("1,3-beta-glucanase", "a"), ("L-lysine", "an"),
+        ("(R)-lyase", "an"), ("8-oxoguanine", "an"), ("1,3-glucanase", "a"), ("L-lysine", "an"),
         ("11-beta-lyase", "an"), ("uridine kinase", "a"), ("amylase", "an"), ("GTPase", "a"),
     ],
 )  # fmt: skip
