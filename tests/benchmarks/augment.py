@@ -44,8 +44,8 @@ ROWS = {
     "rewritten": "+ user's file",
 }
 FIGURES = {
-    "r10_p2t": "R@10 p→t",
-    "r10_t2p": "R@10 t→p",
+    "p2t_r10": "R@10 p→t",
+    "t2p_r10": "R@10 t→p",
     "fmax_mf": "Fmax MF",
     "fmax_bp": "Fmax BP",
     "fmax_cc": "Fmax CC",
@@ -255,8 +255,8 @@ def main() -> None:
     add("--out", required=True, type=Path)
     add("--seeds", default="1,2,3")
     add("--proteins", type=int, default=8_000, help="training proteins (default 8000)")
-    add("--text-steps", type=int, default=200)
-    add("--steps", type=int, default=200)
+    add("--text-steps", type=int, default=150)
+    add("--steps", type=int, default=150)
     args = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
