@@ -222,6 +222,8 @@ def test_capitals_spare_what_is_written_its_own_way(before, after):
         ("cell cycle", "the cell cycle"), ("response to heat", "the response to heat"),
         ("DNA replication", "DNA replication"), ("protein folding", "protein folding"),
         ("lipid metabolic process", "the lipid metabolic process"),
+        ("metabolic process", "a metabolic process"),
+        ("2,4-xylenol metabolic process", "the 2,4-xylenol metabolic process"),
         ("T cell mediated immune response", "the T cell mediated immune response"),
     ],
 )  # fmt: skip

@@ -23,13 +23,18 @@ Kind = Literal[
 
 #: What ends the head of a name: its last noun stands before it.
 _AFTER_HEAD = re.compile(
-    r",? \(|,|:| (?:of|to|in|via|by|from|during|involved|with|at|on|through|into|using|across|for|"
+    r",? \(|, |: | (?:of|to|in|via|by|from|during|involved|with|at|on|through|into|using|across|for|"
     r"between|within|and|or|that|coupled|leading|resulting|required|as|upon|after)\b"
 )
 #: Heads of processes that are counted, and so need an article.
 _COUNTED = re.compile(
     "process|pathway|response|cycle|cascade|phase|transition|checkpoint|reaction|event|step|wave|"
     "rhythm|program|system|switch|loop|clock|stage|signal|burst|complex"
+)
+#: Names of whole kinds of processes.
+_GENERIC = re.compile(
+    "(?:metabolic|catabolic|biosynthetic|cellular|viral|reproductive|developmental|homeostatic|"
+    "rhythmic|neuromuscular) process"
 )
 _PREFIXES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("positive", ("positive regulation of", "up regulation of", "up-regulation of")),
@@ -154,6 +159,8 @@ def noun_phrase(term: Term, name: str | None = None) -> str:
 
 def process_phrase(name: str) -> str:
     """Return the name of a process with an article where its head needs one."""
+    if _GENERIC.fullmatch(name):
+        return a(name)
     head = _head(name)
     return f"the {name}" if _COUNTED.fullmatch(head.split()[-1].lower()) else name
 

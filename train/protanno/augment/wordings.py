@@ -119,7 +119,7 @@ def open_wordings(
         A file is missing or cannot be used.
     """
     if not config.composed:
-        record = {"views": config.views}
+        record: dict[str, Any] = {"views": config.views}
         return Wordings(terms, seed, definitions=config.views == "definition", record=record)
     release = read_release(str(config.release), scopes=config.synonyms)
     there = sum(id in release.terms for id in terms.ids)
