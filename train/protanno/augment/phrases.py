@@ -23,8 +23,8 @@ Kind = Literal[
 
 #: What ends the head of a name: its last noun stands before it.
 _AFTER_HEAD = re.compile(
-    r",? \(|, |: | (?:of|to|in|via|by|from|during|involved|with|at|on|through|into|using|across|for|"
-    r"between|within|and|or|that|coupled|leading|resulting|required|as|upon|after)\b"
+    r",? \(|, |: | (?:of|to|in|via|by|from|during|involved|with|at|on|through|into|using|across|"
+    r"for|between|within|and|or|that|coupled|leading|resulting|required|as|upon|after)\b"
 )
 #: Heads of processes that are counted, and so need an article.
 _COUNTED = re.compile(
