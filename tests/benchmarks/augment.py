@@ -64,10 +64,10 @@ tokenizer = "{tokenizer}"
 projection_dim = 256
 projection_hidden = 256
 [objectives]
-terms = 128
+terms = 96
 wordings = 32
-proteins = 32
-max_tokens = 40
+proteins = 24
+max_tokens = 36
 [train]
 seed = {seed}
 max_steps = {text_steps}
@@ -94,7 +94,7 @@ dilations = [1]
 weights = "{bundle}"
 frozen = true
 projection_frozen = true
-cache_variants = 3
+cache_variants = 2
 [text.augment]
 {augment}
 [model]
@@ -254,8 +254,8 @@ def main() -> None:
     add("--rewrites", type=Path, help="a file of texts: one more row")
     add("--out", required=True, type=Path)
     add("--seeds", default="1,2,3")
-    add("--proteins", type=int, default=8_000, help="training proteins (default 8000)")
-    add("--text-steps", type=int, default=150)
+    add("--proteins", type=int, default=6_000, help="training proteins (default 6000)")
+    add("--text-steps", type=int, default=120)
     add("--steps", type=int, default=150)
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -26,6 +26,7 @@ from train.pretrain_text import train_text
 from train.protanno.augment.evidence import Evidence
 from train.protanno.augment.release import RELATIONS
 from train.protanno.augment.wordings import open_wordings
+from train.release.export import export
 
 DEBUG_DATA = CONFIGS / "debug"
 PAIRS, GO = DEBUG_DATA / "pairs.jsonl", DEBUG_DATA / "go_terms.tsv"
@@ -358,7 +359,12 @@ def test_a_pre_training_speaks_of_terms_in_sentences(tmp_path, release):
     config = load_config(write_config(tmp_path / "c.toml", changes))
     assert config.text.augment == AugmentConfig(views="composer", release=str(release))
     train(config, run_dir=tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "texts.json").read_text())["views"] == "composer"
+    found = json.loads((tmp_path / "run" / "texts.json").read_text())
+    assert found["views"] == "composer"
+    (tmp_path / "card.md").write_text("# A model\n")
+    bundle = export(tmp_path / "run", tmp_path / "bundle", tmp_path / "card.md")
+    card = (bundle.path / "MODEL_CARD.md").read_text()
+    assert card.startswith("# A model\n") and found["release_sha256"][0] in card
 
 
 def test_sentences_without_a_table_of_terms_are_refused(tmp_path, release):
