@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from protclip_core.encoders.esm2 import Esm2Config
 from protclip_core.errors import UsageError
+from train.config.augment import AugmentConfig, with_paths
 from train.config.tables import (
     Above0,
     BelowOne,
@@ -81,6 +82,8 @@ class TextConfig:
     #: the folder of the run (2 bytes a number); needs a frozen encoder and projection. The first
     #: is the whole text, the others are sampled. 0: texts are encoded in every step.
     cache_variants: Count = 0
+    #: How GO terms are spoken of, ``[text.augment]``.
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         shape = (self.num_layers, self.hidden_dim, self.num_heads)
@@ -175,8 +178,9 @@ class ObjectivesConfig:
     go_scale: Above0 | None = None
     #: Terms with fewer training proteins (propagated) are not in the bank.
     go_min_count: Natural = 10
-    #: What a term says of itself: its name, ``name: definition``, or the sum of both vectors.
-    go_text: Literal["name", "definition", "both"] = "name"
+    #: What a term says of itself: its name, ``name: definition``, the sum of both vectors, or
+    #: the sum of its name and two wordings of ``[text.augment]``.
+    go_text: Literal["name", "definition", "both", "wordings"] = "name"
     #: Steps after which the bank's texts are encoded anew; 0: only once.
     go_every: int = 0
 
@@ -325,7 +329,7 @@ def load_config(path: str | Path) -> RunConfig:
         have, named with its table.
     """
     file = Path(path)
-    content = read_toml(file)
+    content = with_paths(read_toml(file), file.parent)
     for table, key in (("data", "pairs"), ("data", "go"), ("text", "tokenizer")):
         keys = content.get(table)
         if isinstance(keys, dict) and isinstance(keys.get(key), str):

@@ -101,4 +101,4 @@ def _check(cls: Any, content: Mapping[str, Any], file: str, table: str) -> None:
                 where=where,
             )
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
-            _check(hints[key], value, file, key)
+            _check(hints[key], value, file, f"{table}.{key}" if table else key)

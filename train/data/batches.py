@@ -224,7 +224,10 @@ class PairData:
         parts = self.source.parts(row) if as_text or on.pda else []
         if as_text:
             whole = self.config.texts == "whole"
-            own.texts.append(self.texts.whole(parts) if whole else self.texts.sample(parts, rng))
+            named = self.source.accession(row)
+            own.texts.append(
+                self.texts.whole(parts) if whole else self.texts.sample(parts, rng, named)
+            )
         if close:
             own.properties.append(self.texts.properties(parts) if on.pda else [])
         if on.go:

@@ -78,6 +78,9 @@ class PairSource(Protocol):
     def parts(self, row: int) -> list[TokenPart]:
         """Return the tokens of the properties that are there, in their order."""
 
+    def accession(self, row: int) -> str:
+        """Return the accession of a protein."""
+
     def go(self, row: int) -> np.ndarray:
         """Return the propagated GO terms; empty without a table of terms."""
 
@@ -186,6 +189,10 @@ class MemoryPairs:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def accession(self, row: int) -> str:
+        """Return the accession of a protein."""
+        return self.accessions[row]
 
     def residues(self, row: int) -> np.ndarray:
         """Return token ids without BOS and EOS, ``(L,)`` uint8."""
@@ -297,6 +304,10 @@ class ShardPairs:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def accession(self, row: int) -> str:
+        """Return the accession of a protein."""
+        return self._entry(row).accession
 
     def residues(self, row: int) -> np.ndarray:
         """Return token ids without BOS and EOS, ``(L,)`` uint8."""
