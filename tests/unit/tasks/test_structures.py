@@ -386,6 +386,20 @@ def test_a_pair_head_of_sequences_refuses_structures(head, embedded):
     assert caught.value.code == "model.head_mismatch"
 
 
+def test_modalities_are_not_joined(embedded, trimodal, folder):
+    sequences = str(embedded("a.h5", modality="sequence", space="joint"))
+    structures = str(embedded("b.h5"))
+    fasta = str(folder.parent / "same.fa")
+    for inputs in ((sequences, structures), (sequences, str(folder)), (structures, fasta)):
+        with pytest.raises(UsageError) as caught:
+            open_vectors(inputs, model=trimodal, device="cpu", several=True)
+        assert caught.value.code == "usage.mixed_modalities"
+    with open_vectors([structures, str(folder)], model=trimodal, several=True) as source:
+        assert [id for b in source.blocks(SilentProgress()) for id in b.ids] == [
+            *("one", "two_A", "two_B", "zwei")
+        ]
+
+
 def test_structures_are_read_by_every_command_that_takes_proteins(trimodal, folder):
     with open_vectors([str(folder)], model=trimodal, device="cpu") as source:
         blocks = list(source.blocks(SilentProgress()))
