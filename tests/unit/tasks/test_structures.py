@@ -287,6 +287,7 @@ def test_terms_of_structures_have_cosines_and_no_probabilities(embedded, trimoda
         ({"min_probability": 0.5}, "usage.no_calibration"),
         ({"fdr": 0.1}, "usage.no_calibration"),
         ({"explain": True}, "usage.conflicting_options"),
+        ({"go": True, "reliability": True}, "usage.no_calibration"),
     ],
 )
 def test_what_needs_probabilities_or_sequences_is_refused(trimodal, folder, options, code):
