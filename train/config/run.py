@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,8 @@ from msgspec import Meta
 
 from protclip_core.encoders.esm2 import Esm2Config
 from protclip_core.errors import UsageError
+from train.config.stages import StagesConfig
+from train.config.structure import StructureConfig, split_gvp
 from train.config.tables import (
     Above0,
     BelowOne,
@@ -37,6 +39,10 @@ __all__ += [
 ]
 
 
+_PAIRS = ("sequence_structure", "sequence_text", "structure_text")
+_INTRA = ("intra_sequence", "intra_structure", "intra_text")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProteinConfig:
     """The protein encoder; further keys of ``[protein]`` are fields of its own configuration."""
@@ -47,6 +53,12 @@ class ProteinConfig:
     weights: str | None = None
     #: Whether it stays as it is.
     frozen: bool = False
+    #: Whether the protein projection stays as it is as well.
+    projection_frozen: bool = False
+    #: Whether the vectors of whole proteins are encoded once, before the first step, and kept in
+    #: the folder of the run (2 bytes a number); needs a frozen encoder, and objectives that look
+    #: at whole proteins alone.
+    cache: bool = False
     #: Tables of ``kmer``: ``alike`` (k-mers that are alike begin alike) or ``random``.
     start: Literal["alike", "random"] = "alike"
     #: Fields of the encoder's configuration.
@@ -179,6 +191,19 @@ class ObjectivesConfig:
     go_text: Literal["name", "definition", "both"] = "name"
     #: Steps after which the bank's texts are encoded anew; 0: only once.
     go_every: int = 0
+    #: Three modalities, pair by pair (alpha, beta, gamma of Align-Pro); they need ``[structure]``
+    #: and ``[data] structures``, but for the second one.
+    sequence_structure: NotNegative = 0.0
+    sequence_text: NotNegative = 0.0
+    structure_text: NotNegative = 0.0
+    #: Two views of each protein within a modality: residues masked; pieces of the structure; texts.
+    intra_sequence: NotNegative = 0.0
+    intra_structure: NotNegative = 0.0
+    intra_text: NotNegative = 0.0
+    #: Start of the temperature of each of these six.
+    pair_temperature: Above0 = 0.07
+    #: Share of the residues that are masked in the second view of a sequence.
+    view_mask_share: Share = 0.15
 
     def __post_init__(self) -> None:
         if not any(self.weights.values()):
@@ -192,7 +217,18 @@ class ObjectivesConfig:
     @property
     def weights(self) -> dict[str, float]:
         """Name to weight."""
-        return {name: getattr(self, name) for name in ("gc", "bsr", "mlm", "pda", "go")}
+        names = ("gc", "bsr", "mlm", "pda", "go", *_PAIRS, *_INTRA)
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def on_structures(self) -> bool:
+        """Whether any objective looks at structures."""
+        return bool(self.sequence_structure or self.structure_text or self.intra_structure)
+
+    @property
+    def on_texts(self) -> bool:
+        """Whether any objective looks at the texts of proteins as wholes."""
+        return bool(self.gc or self.sequence_text or self.structure_text or self.intra_text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +271,17 @@ class DataConfig:
     tag_dropout: Share = 0.25
     #: GO names of one text at most; 0 for none.
     max_go_names: Count = 4
+    #: Structures, as ``python -m train.structures`` packs them, relative to the configuration;
+    #: ``--structures`` overrides it. A protein has those of its accession; of several, a batch
+    #: has one at random.
+    structures: str | None = None
+    #: Leave out proteins without a structure. Those with a structure need no text.
+    structures_only: bool = False
+    #: Lengths of the pieces of structures in residues, one drawn for each; 0 is a whole chain.
+    structure_crops: Annotated[tuple[Count, ...], Meta(min_length=1)] = (256,)
+    #: Residues of all structures of a rank's batch at most; 0: no limit. Beyond it, the pieces of
+    #: the longest ones become shorter.
+    structure_budget: Count = 0
     #: Processes of each rank that put batches together; 0: the rank itself.
     workers: Count = 0
 
@@ -305,12 +352,51 @@ class RunConfig:
     data: DataConfig
     objectives: ObjectivesConfig
     train: TrainConfig
+    structure: StructureConfig | None = None
+    stage: StagesConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.objectives.on_structures and self.structure is None:
+            raise ValueError("objectives on structures need a table [structure]")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tables as `load_saved_config` reads them."""
         content = asdict(self)
-        content["protein"] |= content["protein"].pop("shape")
-        return content
+        for table in ("protein", "structure"):
+            if content[table] is not None:
+                content[table] |= content[table].pop("shape")
+        return {name: value for name, value in content.items() if value is not None}
+
+    def stages(self) -> list[RunConfig]:
+        """Return what each stage of the run is trained with: this itself, or one or two others."""
+        if self.stage is None:
+            return [self]
+        found = []
+        for stage in self.stage.each():
+            stay = stage.frozen or ()
+            text, protein = self.text, self.protein
+            found.append(
+                replace(
+                    self,
+                    train=replace(self.train, **stage.settings()),
+                    protein=replace(
+                        protein, frozen="protein" in stay, cache=protein.cache and "protein" in stay
+                    ),
+                    text=replace(
+                        text,
+                        frozen="text" in stay,
+                        projection_frozen=bool(text.projection_frozen),
+                        cache_variants=text.cache_variants if "text" in stay else 0,
+                    ),
+                    structure=self.structure
+                    and replace(self.structure, frozen="structure" in stay),
+                )
+            )
+        return found
+
+
+#: Keys whose values are paths.
+_PATHS = (("data", "pairs"), ("data", "go"), ("data", "structures"), ("text", "tokenizer"))
 
 
 def load_config(path: str | Path) -> RunConfig:
@@ -326,7 +412,7 @@ def load_config(path: str | Path) -> RunConfig:
     """
     file = Path(path)
     content = read_toml(file)
-    for table, key in (("data", "pairs"), ("data", "go"), ("text", "tokenizer")):
+    for table, key in _PATHS:
         keys = content.get(table)
         if isinstance(keys, dict) and isinstance(keys.get(key), str):
             keys[key] = str((file.parent / keys[key]).resolve())
@@ -355,18 +441,20 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
     # As JSON has them: a saved list is what was a tuple.
     old, new = (json.loads(json.dumps(content)) for content in (before, after))
     return [
-        f"[{table}] {key}: {old[table].get(key)} -> {new[table].get(key)}"
-        for table, values in new.items()
-        if isinstance(values, dict)
-        for key in sorted(values.keys() | old[table].keys())
-        if old[table].get(key) != values.get(key)
+        f"[{table}] {key}: {old.get(table, {}).get(key)} -> {new.get(table, {}).get(key)}"
+        for table in dict.fromkeys([*new, *old])
+        if isinstance(new.get(table, {}), dict) and isinstance(old.get(table, {}), dict)
+        for key in sorted(new.get(table, {}).keys() | old.get(table, {}).keys())
+        if old.get(table, {}).get(key) != new.get(table, {}).get(key)
     ]
 
 
 def _run_config(content: dict[str, Any], where: str) -> RunConfig:
-    protein = content.get("protein")
+    protein, structure = content.get("protein"), content.get("structure")
     if isinstance(protein, dict):
         content = {**content, "protein": _split_shape(protein, where)}
+    if isinstance(structure, dict):
+        content = {**content, "structure": split_gvp(structure, where)}
     return make(RunConfig, {"objectives": {}, **content}, where)
 
 

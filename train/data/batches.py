@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +22,49 @@ from torch import Tensor
 
 from protclip_core.encoders.alphabet import BOS, EOS
 from protclip_core.encoders.packing import PackedTokens, pack
+from protclip_core.encoders.structure.packing import PackedChains
 from protclip_core.errors import UsageError
 from train.config.run import DataConfig, ObjectivesConfig
 from train.data.composer import PROPERTY_TAGS, TextComposer, hash_texts
-from train.data.masking import Masked, mask_batch
-from train.data.pairs import PairSource, read_proteins
+from train.data.masking import Masked, mask_batch, mask_residues
+from train.data.pairs import NO_KEY, PairSource, TokenPart, read_proteins
+from train.data.structure_views import Piece, StructureViews
 from train.data.substitutions import mutate
 from train.data.text_variants import TextVariants
 
-__all__ = ["Batch", "EpochPlan", "PairData", "full_batch", "read_proteins"]
+__all__ = ["NO_KEY", "Batch", "EpochPlan", "PairData", "View", "full_batch", "read_proteins"]
 
 # First words of the seeds, so that no two uses share a stream of random numbers.
-_PLAN, _ROW, _MASK = 1, 2, 3
+_PLAN, _ROW, _MASK, _STRUCTURE, _VIEW = 1, 2, 3, 4, 5
 # Proteins of a batch are cropped to the shortest, which may be this much shorter than any.
 _STRETCH = 1.25
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The same proteins once more, for contrast within a modality; ``None`` for what nobody reads.
+
+    Attributes
+    ----------
+    proteins
+        With masked residues.
+    structures
+        Other pieces, of the rows of `Batch.structure_rows`.
+    text_ids, text_mask, text_keys, text_vectors, text_pooled
+        Other texts, as those of `Batch`.
+    """
+
+    proteins: PackedTokens | None
+    structures: PackedChains | None
+    text_ids: Tensor
+    text_mask: Tensor
+    text_keys: Tensor
+    text_vectors: Tensor | None = None
+    text_pooled: Tensor | None = None
+
+    def to(self, device: torch.device) -> View:
+        """Return the same on another device."""
+        return View(**_moved(self, device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +94,19 @@ class Batch:
         texts and properties are then the first ones, and there are none behind them.
     text_vectors
         Unit vectors of the texts, ``(B, P)`` float32, where they are kept; see `TextVariants`.
+    text_pooled
+        Likewise, the text encoder's vectors ``(B, Dt)``, where its projection learns.
+    protein_pooled
+        The protein encoder's vectors ``(B, D)`` of whole proteins, where they are kept.
+    clusters
+        ``(B,)`` int64, equal where proteins are of one cluster; `NO_KEY` where nothing is known.
+    has_text
+        ``(B,)`` bool; ``None``: all have.
+    structures, structure_rows
+        Structures of those that have one, or pieces of them, and which rows they are, rising.
+        ``None`` where nobody reads them.
+    view
+        For contrast within a modality.
     """
 
     masked: Masked
@@ -78,6 +121,13 @@ class Batch:
     pairs: int
     few: Masked | None = None
     text_vectors: Tensor | None = None
+    text_pooled: Tensor | None = None
+    protein_pooled: Tensor | None = None
+    clusters: Tensor | None = None
+    has_text: Tensor | None = None
+    structures: PackedChains | None = None
+    structure_rows: Tensor | None = None
+    view: View | None = None
 
     @property
     def proteins(self) -> PackedTokens:
@@ -91,15 +141,38 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on another device."""
-        if device.type == "cpu":
-            return self
-        moved = {item.name: getattr(self, item.name) for item in fields(self)}
-        for name, value in moved.items():
-            if isinstance(value, Tensor):
-                moved[name] = value.to(device, non_blocking=True)
-            elif isinstance(value, Masked):
-                moved[name] = value.to(device)
-        return Batch(**moved)
+        return self if device.type == "cpu" else Batch(**_moved(self, device))
+
+    def with_modalities(self, sides: Sequence[str]) -> Tensor:
+        """Return the rows that have all of some modalities, rising, ``(M,)`` int64."""
+        device = self.text_keys.device
+        has = torch.ones(len(self.text_keys), dtype=torch.bool, device=device)
+        if "text" in sides and self.has_text is not None:
+            has &= self.has_text
+        if "structure" in sides:
+            assert self.structure_rows is not None
+            has &= torch.zeros_like(has).index_fill(0, self.structure_rows, value=True)
+        return has.nonzero().squeeze(1)
+
+    def keys(self, rows: Tensor, *, texts: bool) -> Tensor:
+        """Return what tells which of some rows are alike, ``(M, 2)``: their clusters, and texts.
+
+        Without ``texts``, the second column says nothing.
+        """
+        unknown = torch.full_like(self.text_keys, NO_KEY)
+        clusters = unknown if self.clusters is None else self.clusters
+        return torch.stack([clusters, self.text_keys if texts else unknown], dim=1)[rows]
+
+
+def _moved(item: Batch | View, device: torch.device) -> dict[str, Any]:
+    """Return the fields of a batch, on another device."""
+    moved = {one.name: getattr(item, one.name) for one in fields(item)}
+    for name, value in moved.items():
+        if isinstance(value, Tensor):
+            moved[name] = value.to(device, non_blocking=True)
+        elif hasattr(value, "to"):
+            moved[name] = value.to(device)
+    return moved
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +217,11 @@ class PairData:
     Attributes
     ----------
     variants
-        Kept vectors of texts, for GC; ``None``: texts are given for encoding.
+        Kept vectors of texts; ``None``: texts are given for encoding.
+    pooled
+        Kept vectors of proteins, ``(N, D)``; ``None``: there are none.
+    views
+        Structures; ``None``: nobody asks for them.
 
     Raises
     ------
@@ -167,6 +244,8 @@ class PairData:
         self.objectives, self.rank, self.ranks = objectives, rank, ranks
         self._planned: tuple[int, EpochPlan] | None = None
         self.variants: TextVariants | None = None
+        self.pooled: np.ndarray | None = None
+        self.views: StructureViews | None = None
         self._few = config.residue_pairs if objectives.on_residues else 0
         if 0 < self._few < ranks:
             raise UsageError(
@@ -200,8 +279,9 @@ class PairData:
                 close.append(window[start : start + self.config.residue_crop])
             if place % self.ranks == self.rank:
                 self._add(own, row, rng, close=not self._few or place < self._few)
+                self._add_modalities(own, row, (epoch, position, row))
         packed = _packed(windows)
-        generator = self._mask_generator(epoch, position)
+        generator = self._mask_generator(_MASK, epoch, position)
         few = None
         if close:
             masked = Masked(whole=packed)
@@ -209,26 +289,58 @@ class PairData:
             few = few.part(range(len(close))[self.rank :: self.ranks])
         else:
             masked = mask_batch(packed, self.objectives, generator)
-        masked = masked.part(range(len(rows))[self.rank :: self.ranks])
+        mine = range(len(rows))[self.rank :: self.ranks]
+        masked = masked.part(mine)
+        if self.objectives.intra_sequence:
+            share = self.objectives.view_mask_share
+            generator = self._mask_generator(_VIEW, epoch, position)
+            other, _ = mask_residues(packed, share, generator)
+            own.masked = Masked(whole=other).part(mine).whole
         size = len(packed.tokens)
-        return _make_batch(masked, own, self.texts, tokens=size, pairs=len(rows), few=few)
+        return _make_batch(
+            masked, own, self.texts, tokens=size, pairs=len(rows), few=few, views=self.views
+        )
 
     def _add(self, own: _Own, row: int, rng: np.random.Generator, *, close: bool) -> None:
         """Add what belongs to a protein to this rank's part of a batch."""
         on = self.objectives
+        variant = None
         if self.variants is not None:
-            vector, key = self.variants.draw(row, rng)
-            own.vectors.append(vector)
-            own.keys.append(key)
+            variant = self.variants.choose(rng)
+            own.first.add_kept(self.variants, row, variant)
         as_text = self.variants is None or bool(on.bsr and close)
         parts = self.source.parts(row) if as_text or on.pda else []
         if as_text:
-            whole = self.config.texts == "whole"
-            own.texts.append(self.texts.whole(parts) if whole else self.texts.sample(parts, rng))
+            own.first.texts.append(self._text(parts, rng))
         if close:
             own.properties.append(self.texts.properties(parts) if on.pda else [])
         if on.go:
             own.go.append(self.source.go(row))
+        if on.intra_text and self.variants is not None:
+            own.second.add_kept(self.variants, row, self.variants.choose(rng, other=variant))
+        elif on.intra_text:
+            own.second.texts.append(self._text(parts, rng))
+
+    def _text(self, parts: list[TokenPart], rng: np.random.Generator) -> list[int]:
+        whole = self.config.texts == "whole"
+        return self.texts.whole(parts) if whole else self.texts.sample(parts, rng)
+
+    def _add_modalities(self, own: _Own, row: int, place: tuple[int, int, int]) -> None:
+        """Add a protein's cluster, kept vector and pieces of its structure."""
+        own.clusters.append(int(self.source.clusters[row]))
+        if self.pooled is not None:
+            own.pooled.append(self.pooled[row])
+        if self.views is None:
+            return
+        own.has_text.append(bool(self.source.has_text(row)))
+        rng = np.random.default_rng((self.seed, _STRUCTURE, *place))
+        name = self.source.accession(row)
+        piece = self.views.draw(name, rng)
+        if piece is not None:
+            own.structure_rows.append(len(own.clusters) - 1)
+            own.pieces.append(piece)
+            if self.objectives.intra_structure:
+                own.other_pieces.append(self.views.draw(name, rng) or piece)
 
     def _make_plan(self, epoch: int) -> EpochPlan:
         rng = np.random.default_rng((self.seed, _PLAN, epoch))
@@ -262,8 +374,8 @@ class PairData:
         fits = int(np.searchsorted(np.cumsum(most + 2), self.config.token_budget, side="right"))
         return start + min(max(least, fits), len(most))
 
-    def _mask_generator(self, epoch: int, position: int) -> torch.Generator:
-        seed = np.random.SeedSequence((self.seed, _MASK, epoch, position)).generate_state(1)
+    def _mask_generator(self, use: int, epoch: int, position: int) -> torch.Generator:
+        seed = np.random.SeedSequence((self.seed, use, epoch, position)).generate_state(1)
         return torch.Generator().manual_seed(int(seed[0]))
 
     def _window(self, residues: np.ndarray, crop: int, rng: np.random.Generator) -> np.ndarray:
@@ -274,24 +386,75 @@ class PairData:
 
 
 def full_batch(
-    source: PairSource, rows: Sequence[int], texts: TextComposer, max_residues: int
+    source: PairSource,
+    rows: Sequence[int],
+    texts: TextComposer,
+    max_residues: int,
+    views: StructureViews | None = None,
 ) -> Batch:
-    """Pairs for evaluation: whole texts, and proteins from residue 1 to the limit; no masks."""
+    """Pairs for evaluation: whole texts, and proteins from residue 1 to the limit; no masks.
+
+    Structures are those of the first chain of each, likewise.
+    """
     packed = _packed([source.residues(row)[:max_residues] for row in rows])
-    own = _Own(texts=[texts.whole(source.parts(row)) for row in rows])
+    own = _Own(clusters=source.clusters[list(rows)].tolist())
+    own.first.texts = [texts.whole(source.parts(row)) for row in rows]
+    own.has_text = [bool(source.has_text(row)) for row in rows]
+    for place, row in enumerate(rows):
+        piece = None if views is None else views.whole(source.accession(row), max_residues)
+        if piece is not None:
+            own.structure_rows.append(place)
+            own.pieces.append(piece)
     size = len(packed.tokens)
-    return _make_batch(Masked(whole=packed), own, texts, tokens=size, pairs=len(rows))
+    masked = Masked(whole=packed)
+    return _make_batch(masked, own, texts, tokens=size, pairs=len(rows), views=views)
+
+
+@dataclass
+class _Texts:
+    """Texts of the proteins of a rank's part of a batch, or what is kept of them."""
+
+    texts: list[list[int]] = field(default_factory=list)
+    vectors: list[np.ndarray] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
+    pooled: bool = False
+
+    def add_kept(self, variants: TextVariants, row: int, variant: int) -> None:
+        """Add a variant of a protein's text."""
+        self.vectors.append(variants.vectors[row, variant])
+        self.keys.append(int(variants.keys[row, variant]))
+        self.pooled = variants.pooled
+
+    def fields(self, texts: TextComposer) -> dict[str, Tensor | None]:
+        """Return them by the names that they have in `Batch` and in `View`."""
+        ids, mask = texts.pad_rows(self.texts)
+        kept = None
+        if self.vectors:
+            kept = torch.from_numpy(np.stack(self.vectors).astype(np.float32))
+        return {
+            "text_ids": ids,
+            "text_mask": mask,
+            "text_keys": torch.tensor(self.keys) if self.keys else hash_texts(ids, mask),
+            "text_vectors": None if self.pooled else kept,
+            "text_pooled": kept if self.pooled else None,
+        }
 
 
 @dataclass
 class _Own:
     """What belongs to the proteins of a rank's part of a batch, row by row."""
 
-    texts: list[list[int]] = field(default_factory=list)
-    vectors: list[np.ndarray] = field(default_factory=list)
-    keys: list[int] = field(default_factory=list)
+    first: _Texts = field(default_factory=_Texts)
+    second: _Texts = field(default_factory=_Texts)
     properties: list[list[list[int] | None]] = field(default_factory=list)
     go: list[np.ndarray] = field(default_factory=list)
+    clusters: list[int] = field(default_factory=list)
+    has_text: list[bool] = field(default_factory=list)
+    pooled: list[np.ndarray] = field(default_factory=list)
+    structure_rows: list[int] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+    other_pieces: list[Piece] = field(default_factory=list)
+    masked: PackedTokens | None = None
 
 
 def _packed(windows: list[np.ndarray]) -> PackedTokens:
@@ -306,8 +469,8 @@ def _make_batch(
     tokens: int,
     pairs: int,
     few: Masked | None = None,
+    views: StructureViews | None = None,
 ) -> Batch:
-    ids, mask = texts.pad_rows(own.texts)
     present = torch.zeros(len(own.properties), len(PROPERTY_TAGS), dtype=torch.bool)
     there = []
     for row, properties in enumerate(own.properties):
@@ -318,14 +481,9 @@ def _make_batch(
     property_ids, property_mask = texts.pad_rows(there)
     owner = np.repeat(np.arange(len(own.go)), [len(terms) for terms in own.go])
     right = np.stack([owner, np.concatenate(own.go)]) if own.go else np.empty((2, 0))
-    vectors = None
-    if own.vectors:
-        vectors = torch.from_numpy(np.stack(own.vectors).astype(np.float32))
     return Batch(
         masked=masked,
-        text_ids=ids,
-        text_mask=mask,
-        text_keys=torch.tensor(own.keys) if own.keys else hash_texts(ids, mask),
+        **own.first.fields(texts),  # type: ignore[arg-type]
         property_ids=property_ids,
         property_mask=property_mask,
         present=present,
@@ -333,5 +491,24 @@ def _make_batch(
         tokens=tokens,
         pairs=pairs,
         few=few,
-        text_vectors=vectors,
+        **_modalities(own, texts, views),
     )
+
+
+def _modalities(own: _Own, texts: TextComposer, views: StructureViews | None) -> dict[str, Any]:
+    """Return the fields of `Batch` that are of three modalities and of a second view."""
+    found: dict[str, Any] = {"clusters": torch.tensor(own.clusters, dtype=torch.int64)}
+    if own.has_text and not all(own.has_text):
+        found["has_text"] = torch.tensor(own.has_text)
+    if own.pooled:
+        found["protein_pooled"] = torch.from_numpy(np.stack(own.pooled).astype(np.float32))
+    if views is not None:
+        found["structures"] = views.pack(own.pieces)
+        found["structure_rows"] = torch.tensor(own.structure_rows, dtype=torch.int64)
+    if own.masked is not None or own.second.texts or own.second.keys or own.other_pieces:
+        found["view"] = View(
+            proteins=own.masked,
+            structures=None if views is None else views.pack(own.other_pieces),
+            **own.second.fields(texts),  # type: ignore[arg-type]
+        )
+    return found

@@ -85,6 +85,8 @@ class TextComposer:
         A function's text begins at a random sentence half of the time, and of the GO names a
         few are drawn, so that the text tower meets all of them in spite of the cut.
         """
+        if not parts:
+            return self.whole(parts)
         count = int(rng.integers(1, len(parts) + 1))
         chosen = np.sort(rng.choice(len(parts), count, replace=False))
         taken = []

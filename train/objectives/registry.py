@@ -7,8 +7,10 @@ from train.data.go_bank import GoBank
 from train.objectives.bsr import StaticSegments
 from train.objectives.gc import GlobalContrast
 from train.objectives.go import TermContrast
+from train.objectives.intra import IntraSequence, IntraStructure, IntraText
 from train.objectives.mlm import MaskedResidues
 from train.objectives.objective import Objective
+from train.objectives.pairs import SequenceStructure, SequenceText, StructureText
 from train.objectives.pda import DynamicSegments
 
 __all__ = ["OBJECTIVES", "make_objectives", "trained_parts"]
@@ -16,7 +18,19 @@ __all__ = ["OBJECTIVES", "make_objectives", "trained_parts"]
 #: In the order in which they are computed and added up.
 OBJECTIVES: dict[str, type[Objective]] = {
     kind.name: kind
-    for kind in (GlobalContrast, StaticSegments, MaskedResidues, DynamicSegments, TermContrast)
+    for kind in (
+        GlobalContrast,
+        StaticSegments,
+        MaskedResidues,
+        DynamicSegments,
+        TermContrast,
+        SequenceStructure,
+        SequenceText,
+        StructureText,
+        IntraSequence,
+        IntraStructure,
+        IntraText,
+    )
 }
 
 

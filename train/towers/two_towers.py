@@ -1,4 +1,4 @@
-"""The trained model: two encoders, two projections, one temperature, heads on residues.
+"""The trained model: encoders and their projections, one temperature, heads on residues.
 
 Tensor names are those of a bundle (`protclip_core.weights.bundle`), so that an export renames
 nothing. Legend: B pairs, T protein tokens, S text tokens (padded), D encoder width, P joint width.
@@ -22,6 +22,7 @@ from protclip_core.encoders.projection import (
     make_projection,
 )
 from protclip_core.encoders.residue_heads import ResidueHeads
+from protclip_core.encoders.structure import PackedChains, StructureEncoder
 
 __all__ = ["MAX_LOGIT_SCALE", "ProteinEncoder", "TwoTowers", "bert_fields", "bundle_config"]
 __all__ += ["exp_of", "initialise_bert", "initialise_esm2", "initialise_projection", "make_bert"]
@@ -45,6 +46,8 @@ class ProteinEncoder(Protocol):
 class TwoTowers(nn.Module):
     """Protein encoder, text encoder and their projections into the joint space.
 
+    A structure encoder may stand beside them, with a projection (Linear, ReLU, Linear) of its own.
+
     Parameters
     ----------
     protein_encoder, text_encoder
@@ -61,6 +64,8 @@ class TwoTowers(nn.Module):
         Form of both projections; ``None`` for the plain one.
     projection_dropout
         Of the form with a skip connection; see `train_projections`.
+    structure_encoder
+        The third one, if there is one.
 
     Raises
     ------
@@ -80,6 +85,7 @@ class TwoTowers(nn.Module):
         residue_heads: ResidueHeads | None = None,
         projection: ProjectionForm | None = None,
         projection_dropout: float = 0.0,
+        structure_encoder: StructureEncoder | None = None,
     ) -> None:
         super().__init__()
         _check_reads(projection, protein_encoder)
@@ -101,6 +107,12 @@ class TwoTowers(nn.Module):
         # Of one element, since a sharded parameter must have a first dimension.
         self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / temperature)))
         self.residue_heads: Any = residue_heads
+        self.structure_encoder: Any = structure_encoder
+        self.structure_projection: Any = None
+        if structure_encoder is not None:
+            self.structure_projection = make_projection(
+                structure_encoder.hidden_dim, projection_dim, None
+            )
 
     @property
     def reads_input(self) -> bool:
@@ -118,13 +130,20 @@ class TwoTowers(nn.Module):
         return [one for layers in found if isinstance(layers, nn.ModuleList) for one in layers]
 
     @property
+    def encoders_frozen(self) -> tuple[bool, bool]:
+        """Whether the protein encoder and the text encoder stay as they are."""
+        return not _learns(self.protein_encoder), not _learns(self.text_encoder)
+
+    @property
     def text_frozen(self) -> bool:
         """Whether text encoder and text projection stay as they are."""
         return not (_learns(self.text_encoder) or _learns(self.text_projection))
 
     def switch_dropout(self, *, learning: bool) -> None:
         """Switch dropout on or off; it stays off in what is frozen, and in the text encoder."""
-        for part in (self.protein_encoder, self.protein_projection, self.text_projection):
+        own = (self.protein_encoder, self.protein_projection, self.text_projection)
+        third = (self.structure_encoder, self.structure_projection)
+        for part in (*own, *(part for part in third if part is not None)):
             part.train(learning and _learns(part))
 
     def protein_hidden(self, batch: PackedTokens) -> Tensor:
@@ -134,8 +153,24 @@ class TwoTowers(nn.Module):
 
     def protein_vectors(self, batch: PackedTokens) -> Tensor:
         """Return unit vectors ``(B, P)`` of proteins; from the input alone, if that is read."""
+        return F.normalize(self.protein_projection(self.protein_pooled(batch)), dim=-1)
+
+    def protein_pooled(self, batch: PackedTokens) -> Tensor:
+        """Return what `protein_vectors` projects, ``(B, D)``."""
         encode = self.protein_encoder.embed if self.reads_input else self.protein_hidden
-        return self.protein_embedding(encode(batch), batch)
+        return pool(encode(batch), batch, self.pooling)
+
+    def structure_vectors(
+        self, batch: PackedChains, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return unit vectors ``(B, P)`` of structures; noise in training is of ``generator``."""
+        if len(batch):
+            found = self.structure_projection(self.structure_encoder(batch, generator))
+            return F.normalize(found, dim=-1)
+        # No structure, and yet a gradient of 0 for all that learns: other ranks have some.
+        parts = (self.structure_encoder, self.structure_projection)
+        nothing = sum(p.sum() * 0.0 for part in parts for p in part.parameters())
+        return batch.backbone.new_zeros((0, self.projection_dim)) + nothing
 
     def residue_logits(self, hidden: Tensor) -> Tensor:
         """Return logits ``(M, V)`` of residues at token vectors ``(M, D)``."""
