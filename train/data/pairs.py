@@ -151,7 +151,7 @@ def read_proteins(
                     continue
                 residues = encode(entry["sequence"])[1:-1].copy()
                 accession, go = str(entry["accession"]), tuple(entry.get("go") or ())
-                cluster = str(entry.get("cluster") or "")
+                cluster = "" if entry.get("cluster") is None else str(entry["cluster"])
                 names = (accession, *map(str, entry.get("also") or ()))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise InputError(
