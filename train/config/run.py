@@ -200,7 +200,9 @@ class ObjectivesConfig:
     intra_sequence: NotNegative = 0.0
     intra_structure: NotNegative = 0.0
     intra_text: NotNegative = 0.0
-    #: Start of the temperature of each of these six.
+    #: Beyond the paper: the type of each residue, told from the backbone around it.
+    design: NotNegative = 0.0
+    #: Start of the temperature of each of the six.
     pair_temperature: Above0 = 0.07
     #: Share of the residues that are masked in the second view of a sequence.
     view_mask_share: Share = 0.15
@@ -217,13 +219,14 @@ class ObjectivesConfig:
     @property
     def weights(self) -> dict[str, float]:
         """Name to weight."""
-        names = ("gc", "bsr", "mlm", "pda", "go", *_PAIRS, *_INTRA)
+        names = ("gc", "bsr", "mlm", "pda", "go", *_PAIRS, *_INTRA, "design")
         return {name: getattr(self, name) for name in names}
 
     @property
     def on_structures(self) -> bool:
         """Whether any objective looks at structures."""
-        return bool(self.sequence_structure or self.structure_text or self.intra_structure)
+        on = (self.sequence_structure, self.structure_text, self.intra_structure, self.design)
+        return any(on)
 
     @property
     def on_texts(self) -> bool:
@@ -358,6 +361,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.objectives.on_structures and self.structure is None:
             raise ValueError("objectives on structures need a table [structure]")
+        if self.objectives.design and self.structure and self.structure.shape.get("residues"):
+            raise ValueError("design is no objective for an encoder that reads residue types")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tables as `load_saved_config` reads them."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from protclip_core.encoders.structure.config import GvpConfig
+from protclip_core.encoders.gvp_config import GvpConfig
 from protclip_core.errors import UsageError
 
 __all__ = ["StructureConfig", "split_gvp"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from train.config.run import ObjectivesConfig
 from train.data.go_bank import GoBank
 from train.objectives.bsr import StaticSegments
+from train.objectives.design import Design
 from train.objectives.gc import GlobalContrast
 from train.objectives.go import TermContrast
 from train.objectives.intra import IntraSequence, IntraStructure, IntraText
@@ -30,6 +31,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
         IntraSequence,
         IntraStructure,
         IntraText,
+        Design,
     )
 }
 

@@ -85,6 +85,7 @@ def build_towers(config: RunConfig, vocab_size: int) -> TwoTowers:
         projection=_projection_form(config, protein),
         projection_dropout=config.model.projection_dropout,
         structure_encoder=_structure_encoder(config),
+        structure_head=bool(objectives.design),
     )
     for projection in (towers.protein_projection, towers.text_projection):
         initialise_projection(projection)

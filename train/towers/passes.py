@@ -8,6 +8,7 @@ segments            likewise, runs of residues masked; ``segment_targets``: thei
 texts               unit vectors of the texts, ``(B, P)``
 text_tokens         token vectors of the texts, ``(B, S, D)``
 structures          unit vectors of the structures, ``(M, P)``; `Batch.structure_rows` says whose
+structure_residues  the encoder's vectors of their residues, ``(R, S)``
 proteins_view, texts_view, structures_view
                     likewise, of `Batch.view`
 ==================  ========================================================
@@ -91,10 +92,11 @@ def structure_pass(
     towers: TwoTowers, batch: Batch, reads: frozenset[str], noise: Noise = None
 ) -> dict[str, Tensor]:
     """Encode the structures of those proteins that have one."""
-    if "structures" not in reads:
+    if reads.isdisjoint(("structures", "structure_residues")):
         return {}
     assert batch.structures is not None
-    return {"structures": towers.structure_vectors(batch.structures, noise)}
+    found = towers.structure_outputs(batch.structures, noise)
+    return dict(zip(("structures", "structure_residues"), found))
 
 
 def view_pass(

@@ -22,7 +22,7 @@ from protclip_core.encoders.projection import (
     make_projection,
 )
 from protclip_core.encoders.residue_heads import ResidueHeads
-from protclip_core.encoders.structure import PackedChains, StructureEncoder
+from protclip_core.encoders.structure import RESIDUE_CODES, PackedChains, StructureEncoder
 
 __all__ = ["MAX_LOGIT_SCALE", "ProteinEncoder", "TwoTowers", "bert_fields", "bundle_config"]
 __all__ += ["exp_of", "initialise_bert", "initialise_esm2", "initialise_projection", "make_bert"]
@@ -66,6 +66,8 @@ class TwoTowers(nn.Module):
         Of the form with a skip connection; see `train_projections`.
     structure_encoder
         The third one, if there is one.
+    structure_head
+        Whether a linear head tells residue types from its vectors, for training alone.
 
     Raises
     ------
@@ -86,6 +88,7 @@ class TwoTowers(nn.Module):
         projection: ProjectionForm | None = None,
         projection_dropout: float = 0.0,
         structure_encoder: StructureEncoder | None = None,
+        structure_head: bool = False,
     ) -> None:
         super().__init__()
         _check_reads(projection, protein_encoder)
@@ -113,6 +116,10 @@ class TwoTowers(nn.Module):
             self.structure_projection = make_projection(
                 structure_encoder.hidden_dim, projection_dim, None
             )
+        self.structure_head: Any = None
+        if structure_encoder is not None and structure_head:
+            width = structure_encoder.config.scalar_dim
+            self.structure_head = nn.Linear(width, len(RESIDUE_CODES))
 
     @property
     def reads_input(self) -> bool:
@@ -164,13 +171,24 @@ class TwoTowers(nn.Module):
         self, batch: PackedChains, generator: torch.Generator | None = None
     ) -> Tensor:
         """Return unit vectors ``(B, P)`` of structures; noise in training is of ``generator``."""
+        return self.structure_outputs(batch, generator)[0]
+
+    def structure_outputs(
+        self, batch: PackedChains, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return `structure_vectors` and the vectors of the residues, ``(N, S)``."""
+        encoder = self.structure_encoder
         if len(batch):
-            found = self.structure_projection(self.structure_encoder(batch, generator))
-            return F.normalize(found, dim=-1)
+            graph = encoder.graph(batch, generator)
+            residues = encoder.residues(graph)
+            found = self.structure_projection(encoder.pool(residues, graph))
+            return F.normalize(found, dim=-1), residues
         # No structure, and yet a gradient of 0 for all that learns: other ranks have some.
-        parts = (self.structure_encoder, self.structure_projection)
+        parts = (encoder, self.structure_projection)
         nothing = sum(p.sum() * 0.0 for part in parts for p in part.parameters())
-        return batch.backbone.new_zeros((0, self.projection_dim)) + nothing
+        empty = batch.backbone.new_zeros((0, 1)) + nothing
+        width = encoder.config.scalar_dim
+        return empty.expand(0, self.projection_dim), empty.expand(0, width)
 
     def residue_logits(self, hidden: Tensor) -> Tensor:
         """Return logits ``(M, V)`` of residues at token vectors ``(M, D)``."""
@@ -201,7 +219,8 @@ class TwoTowers(nn.Module):
 
     def bundle_tensors(self) -> dict[str, Tensor]:
         """Return the tensors as a bundle has them."""
-        found = dict(self.state_dict())
+        whole = self.state_dict().items()
+        found = {name: v for name, v in whole if not name.startswith("structure_head.")}
         found["logit_scale"] = found["logit_scale"].reshape(())
         return found
 
