@@ -28,8 +28,9 @@ from protclip_core.weights.bundle import Bundle
 from protclip_core.weights.names import transformers_names
 from protclip_core.weights.tensors import fill_module, read_transformers_weights
 from train.config.run import RunConfig
-from train.objectives.registry import trained_parts
+from train.objectives.registry import outputs_read, trained_parts
 from train.towers.two_towers import (
+    OF_PROTEINS,
     TwoTowers,
     initialise_bert,
     initialise_esm2,
@@ -335,6 +336,8 @@ def _freeze_unused(towers: TwoTowers, config: RunConfig) -> None:
         own = getattr(towers, part)
         if part not in trains and own is not None:
             own.requires_grad_(requires_grad=False)
+    if outputs_read(config.objectives).isdisjoint(OF_PROTEINS):
+        towers.protein_encoder.requires_grad_(requires_grad=False)
     if towers.reads_input and "protein_layers" not in trains:
         # Nothing goes through the layers then; see `train.towers.passes`.
         for name, parameter in towers.protein_encoder.named_parameters():

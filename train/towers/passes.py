@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from train.data.batches import Batch
-from train.towers.two_towers import TwoTowers, mean_of_tokens
+from train.towers.two_towers import OF_PROTEINS, TwoTowers, mean_of_tokens
 
 __all__ = ["PASSES", "protein_pass", "structure_pass", "text_pass", "view_pass"]
 
@@ -40,7 +40,7 @@ def protein_pass(
     """Encode the proteins of a batch: whole, masked and segmented ones in one go."""
     if batch.protein_pooled is not None:
         return {"proteins": F.normalize(towers.protein_projection(batch.protein_pooled), dim=-1)}
-    if reads.isdisjoint(_OF_PROTEINS):
+    if reads.isdisjoint(OF_PROTEINS):
         return {}
     close, together = batch.close, batch.few is None
     targets = {"residue_targets": close.residue_targets, "segment_targets": close.segment_targets}
@@ -131,5 +131,3 @@ PASSES: tuple[Callable[[TwoTowers, Batch, frozenset[str], Noise], dict[str, Tens
     structure_pass,
     view_pass,
 )
-#: What `protein_pass` makes.
-_OF_PROTEINS = ("proteins", "whole", "residues", "segments")

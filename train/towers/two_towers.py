@@ -24,9 +24,18 @@ from protclip_core.encoders.projection import (
 from protclip_core.encoders.residue_heads import ResidueHeads
 from protclip_core.encoders.structure import RESIDUE_CODES, PackedChains, StructureEncoder
 
-__all__ = ["MAX_LOGIT_SCALE", "ProteinEncoder", "TwoTowers", "bert_fields", "bundle_config"]
+__all__ = [
+    "MAX_LOGIT_SCALE",
+    "OF_PROTEINS",
+    "ProteinEncoder",
+    "TwoTowers",
+    "bert_fields",
+    "bundle_config",
+]
 __all__ += ["exp_of", "initialise_bert", "initialise_esm2", "initialise_projection", "make_bert"]
 
+#: Outputs for which proteins are encoded; see `train.towers.passes`.
+OF_PROTEINS = frozenset({"proteins", "proteins_view", "whole", "residues", "segments"})
 #: The temperature may not fall below 1/100 (Radford et al. 2021).
 MAX_LOGIT_SCALE = math.log(100.0)
 
