@@ -7,6 +7,7 @@ nothing. Legend: B pairs, T protein tokens, S text tokens (padded), D encoder wi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -22,7 +23,12 @@ from protclip_core.encoders.projection import (
     make_projection,
 )
 from protclip_core.encoders.residue_heads import ResidueHeads
-from protclip_core.encoders.structure import RESIDUE_CODES, PackedChains, StructureEncoder
+from protclip_core.encoders.structure import (
+    RESIDUE_CODES,
+    GvpConfig,
+    PackedChains,
+    StructureEncoder,
+)
 
 __all__ = [
     "MAX_LOGIT_SCALE",
@@ -33,6 +39,7 @@ __all__ = [
     "bundle_config",
 ]
 __all__ += ["exp_of", "initialise_bert", "initialise_esm2", "initialise_projection", "make_bert"]
+__all__ += ["structure_fields"]
 
 #: Outputs for which proteins are encoded; see `train.towers.passes`.
 OF_PROTEINS = frozenset({"proteins", "proteins_view", "whole", "residues", "segments"})
@@ -374,4 +381,11 @@ def bundle_config(model: TwoTowers, name: str, kind: str, max_tokens: int) -> di
             "segments": heads.segment_head is not None,
             "prototypes": 0 if heads.prototypes is None else len(heads.prototypes.weight),
         }
+    if model.structure_encoder is not None:
+        found |= structure_fields(model.structure_encoder.config.to_dict())
     return found
+
+
+def structure_fields(shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``config.json`` says of a structure encoder of this shape."""
+    return {"structure_encoder": {"type": "gvp", **GvpConfig.from_dict(shape).to_dict()}}
