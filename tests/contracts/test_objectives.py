@@ -16,7 +16,7 @@ from protclip_core.encoders.packing import PackedTokens
 from protclip_core.encoders.structure import PackedChains, pack_chains
 from tests.train.launch import Job, debug_config
 from tests.train.objectives_on_ranks import FORMS, losses_on_ranks, prepared
-from train.data.batches import View
+from train.data.batch import View
 from train.data.masking import IGNORED, Masked
 from train.objectives.objective import Context
 from train.objectives.registry import OBJECTIVES

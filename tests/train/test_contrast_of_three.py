@@ -8,7 +8,7 @@ import torch
 from protclip_core.encoders.packing import pack_sequences
 from tests.train.test_gc import unit
 from train.config.run import ObjectivesConfig
-from train.data.batches import NO_KEY, Batch, View
+from train.data.batch import NO_KEY, Batch, View
 from train.data.masking import Masked
 from train.objectives.gc import contrastive_loss
 from train.objectives.intra import IntraSequence, IntraStructure, IntraText

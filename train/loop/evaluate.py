@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from protclip_core.measure.fmax import fmax
-from train.data.batches import Batch, full_batch
+from train.data.assemble import full_batch
+from train.data.batch import Batch
 from train.data.composer import TextComposer
 from train.data.go_bank import GoBank
 from train.data.go_terms import ASPECTS, GoTerms

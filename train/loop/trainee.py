@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from protclip_core.encoders.packing import PackedTokens
-from train.data.batches import Batch
+from train.data.batch import Batch
 from train.data.go_bank import GoBank, vectors_of_terms
 from train.data.masking import IGNORED
 from train.objectives.go import TermContrast

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from protclip_core.encoders.structure import OTHER
-from train.data.batches import Batch
+from train.data.batch import Batch
 from train.objectives.mean_over_ranks import mean_over_ranks
 from train.objectives.objective import Context, Objective, Outputs
 from train.objectives.precision import full_precision

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from train.data.batches import Batch
+from train.data.batch import Batch
 from train.objectives.objective import Context, Outputs
 from train.objectives.pairs import OUTPUTS, Contrast
 

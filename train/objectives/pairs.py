@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.config.run import ObjectivesConfig
-from train.data.batches import NO_KEY, Batch
+from train.data.batch import NO_KEY, Batch
 from train.data.go_bank import GoBank
 from train.objectives.mean_over_ranks import gather_counts, gather_rows, mean_over_ranks
 from train.objectives.objective import Context, Objective, Outputs

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.data.batches import Batch
+from train.data.batch import Batch
 from train.towers.two_towers import OF_PROTEINS, TwoTowers, mean_of_tokens
 
 __all__ = ["PASSES", "protein_pass", "structure_pass", "text_pass", "view_pass"]
