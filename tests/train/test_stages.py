@@ -136,7 +136,10 @@ def test_kept_vectors_are_those_of_the_encoders(tmp_path, config_path, straight)
         config, protein=dataclasses.replace(config.protein, cache=False)
     )  # fmt: skip
     long = dataclasses.replace(
-        config, data=dataclasses.replace(config.data, crops=(400,), crop_shares=(1.0,))
+        config,
+        data=dataclasses.replace(
+            config.data, crops=(400,), crop_shares=(1.0,), by_length=False, equal_lengths=False
+        ),
     )
     kept = dataclasses.replace(long, protein=dataclasses.replace(config.protein, cache=True))
     for name, own in (("plain", long), ("kept", kept)):

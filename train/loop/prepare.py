@@ -108,8 +108,9 @@ def prepare(
     if views is not None and isinstance(train, MemoryPairs) and isinstance(valid, MemoryPairs):
         _tell_structures(views, train, valid)
     settings = config.train
+    seen = views if config.objectives.on_structures else None
     validation = EvaluationSet.draw(
-        valid, texts, settings.evaluate_pairs, settings.evaluate_residues, views
+        valid, texts, settings.evaluate_pairs, settings.evaluate_residues, seen
     )
     data = PairData(
         train,
@@ -120,7 +121,7 @@ def prepare(
         rank=ranks.rank,
         ranks=ranks.world,
     )
-    data.views = views
+    data.views = seen
     bank, every = make_banks(config, terms, train, texts) if terms is not None else (None, None)
     if bank is not None:
         _log.info("%d GO terms in the bank", len(bank.columns))
@@ -163,8 +164,8 @@ def make_trainee(
 
 
 def _open_structures(config: RunConfig, path: Path | None) -> StructureViews | None:
-    """Open the structures, where the objectives look at any."""
-    if not config.objectives.on_structures:
+    """Open the structures, where the objectives look at any or proteins without are left out."""
+    if not (config.objectives.on_structures or config.data.structures_only):
         return None
     if path is None and config.data.structures is None:
         raise UsageError(
@@ -173,9 +174,9 @@ def _open_structures(config: RunConfig, path: Path | None) -> StructureViews | N
             where="[data] structures",
             hint="give them with --structures",
         )
-    assert config.structure is not None
-    shape = GvpConfig.from_dict(config.structure.shape) if config.structure.shape else None
-    described = shape is None or shape.descriptor != "none"
+    own = config.structure
+    shape = GvpConfig.from_dict(own.shape) if own is not None and own.shape else None
+    described = shape is not None and shape.descriptor != "none"
     found = StructureSet(path or Path(str(config.data.structures)))
     return StructureViews(found, config.data.structure_crops, described=described)
 
