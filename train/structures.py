@@ -9,7 +9,8 @@ and optionally `plddt` and `uniprot`. A chain belongs to the protein whose acces
 (AF-P12345-F1-model_v4, P12345), or that a table gives: --accessions has lines of id, tab,
 accession. Chains without an accession can be met by their id alone.
 
-Exit codes: 0 done; 2 usage; 3 bad input; 5 disk or memory.
+Exit codes: 0 done; 2 usage; 3 bad input; 5 disk or memory; 6 done, and some files or chains that
+cannot be used are named.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ import numpy as np
 
 from protclip_core.errors import InputError
 from protclip_core.io.streams import open_input
+from protclip_core.io.structures import StructureSummary, read_structures
 from protclip_core.io.structures.chain import BACKBONE, Chain
+from protclip_core.records import Failure
 from train.data.structures import accession_of, write_structures
 from train.loop.terminal import guarded, log_to_terminal, start_program
 
 __all__ = ["main", "read_backbones"]
 
 _log = logging.getLogger(__name__)
+_SKIPPED = 6
 #: Longest peptide bond, in ångström; what is farther apart does not follow each other.
 _BOND = 2.0
 
@@ -44,32 +48,44 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILES", help="structures")
+    parser.add_argument("files", nargs="+", metavar="FILES", help="structures")
     parser.add_argument("-o", "--out", required=True, type=Path, help="file to write")
     parser.add_argument("--accessions", type=Path, help="table of id and accession")
     args = parser.parse_args(argv)
     start_program(1)
-    return guarded(lambda: _run(args.files, args.out, args.accessions))
+    return guarded(lambda: _run(args.files, args.out, args.accessions), kept="nothing is kept")
 
 
-def _run(files: list[Path], out: Path, table: Path | None) -> None:
+def _run(files: list[str], out: Path, table: Path | None) -> int:
     log_to_terminal(quiet=False)
     known = {} if table is None else _read_table(table)
-    number = write_structures(out, _named(files, known))
+    failures: list[Failure] = []
+    number = write_structures(out, _named(files, known, failures))
     _log.info("%d chains in %s", number, out)
+    return _SKIPPED if failures else 0
 
 
-def _named(files: Iterable[Path], known: Mapping[str, str]) -> Iterator[tuple[Chain, str]]:
+def _named(
+    files: Iterable[str], known: Mapping[str, str], failures: list[Failure]
+) -> Iterator[tuple[Chain, str]]:
     for path in files:
-        for chain, given in _read(path):
+        for chain, given in _read(path, failures):
             yield chain, known.get(chain.id) or given or accession_of(chain.id)
 
 
-def _read(path: Path) -> Iterator[tuple[Chain, str]]:
-    if ".jsonl" in path.suffixes:
-        yield from read_backbones(path)
-    else:
-        yield from ((chain, "") for chain in _chains(path))
+def _read(path: str, failures: list[Failure]) -> Iterator[tuple[Chain, str]]:
+    if ".jsonl" in Path(path).suffixes:
+        yield from read_backbones(Path(path))
+        return
+
+    def note(failure: Failure) -> None:
+        failures.append(failure)
+        _log.warning("%s: %s [%s]", failure.where, failure.reason, failure.code)
+
+    seen = StructureSummary()
+    for record in read_structures([path], on_failure=note, summary=seen):
+        yield record.chain, ""
+    _log.info("%s: %s", path, seen.describe())
 
 
 def read_backbones(path: Path) -> Iterator[tuple[Chain, str]]:

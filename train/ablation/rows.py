@@ -80,7 +80,8 @@ ROWS = (
 def config_of(row: Row, seed: int, recipe: RunConfig, pairs: Path, go: Path) -> RunConfig:
     """Return the configuration of a run."""
     weights: dict[str, Any] = {
-        name: weight if name in row.objectives else 0.0 for name, weight in recipe.objectives.weights.items()
+        name: weight if name in row.objectives else 0.0
+        for name, weight in recipe.objectives.weights.items()
     }
     data = dataclasses.replace(recipe.data, pairs=str(pairs), go=str(go))
     text, on = recipe.text, recipe.objectives
