@@ -22,6 +22,9 @@ _ALL = ("gc", "bsr", "mlm", "pda")
 _SEQUENCE = ("sequence_structure", "intra_sequence", "intra_structure")
 _TEXT = ("sequence_text", "structure_text", "intra_text")
 _THREE = (*_SEQUENCE, *_TEXT)
+_PLAIN = ("sequence_text", "intra_sequence", "intra_text")
+_PAIRS = ("sequence_structure", "sequence_text", "structure_text")
+_Texts = Literal["sample", "whole"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Row:
     objectives: tuple[str, ...]
     sample: str
     against: str | None
-    texts: Literal["sample", "whole"] | None = None
+    texts: _Texts | None = None
 
     @property
     def on_structures(self) -> bool:
@@ -54,26 +57,11 @@ ROWS = (
         Row(form, f"all, {form} sample", _ALL, form, None if form == "uniform" else "uniform")
         for form in FORMS
     ),
-    *(
-        Row(name, title, on, WITH_STRUCTURE, None if name == "three" else "three", texts)
-        for name, title, on, texts in (
-            ("three", "three modalities", _THREE, "sample"),
-            ("three-function", "without function", _SEQUENCE, "sample"),
-            (
-                "three-structure",
-                "without structure",
-                ("sequence_text", "intra_sequence", "intra_text"),
-                "sample",
-            ),
-            ("three-augmentation", "without augmentation", _THREE, "whole"),
-            (
-                "three-intra",
-                "without intra-modal",
-                ("sequence_structure", "sequence_text", "structure_text"),
-                "sample",
-            ),
-        )
-    ),
+    Row("three", "three modalities", _THREE, WITH_STRUCTURE, None, "sample"),
+    Row("three-function", "without function", _SEQUENCE, WITH_STRUCTURE, "three", "sample"),
+    Row("three-structure", "without structure", _PLAIN, WITH_STRUCTURE, "three", "sample"),
+    Row("three-augmentation", "without augmentation", _THREE, WITH_STRUCTURE, "three", "whole"),
+    Row("three-intra", "without intra-modal", _PAIRS, WITH_STRUCTURE, "three", "sample"),
 )
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from protclip_core.encoders.gvp_config import GvpConfig
+from protclip_core.encoders.projection_form import ProjectionForm
 from protclip_core.errors import UsageError
+from train.config.tables import BelowOne, Count
 
 __all__ = ["StructureConfig", "split_gvp"]
 
@@ -21,12 +23,23 @@ class StructureConfig:
     weights: str | None = None
     #: Whether it stays as it is.
     frozen: bool = False
+    #: Form of its projection, as in ``[model]``; 0: the plain form.
+    projection_hidden: Count = 0
+    projection_dropout: BelowOne = 0.0
     #: Fields of the encoder's configuration.
     shape: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if bool(self.weights) == bool(self.shape):
             raise ValueError("give either weights or a shape (scalar_dim, vector_dim, …)")
+        if self.projection_dropout and not self.projection_hidden:
+            raise ValueError("projection_dropout needs projection_hidden")
+
+    @property
+    def projection(self) -> ProjectionForm | None:
+        """Form of the projection; ``None`` for the plain one."""
+        hidden = self.projection_hidden
+        return ProjectionForm(form="skip", hidden_dim=hidden) if hidden else None
 
 
 def split_gvp(table: dict[str, Any], where: str) -> dict[str, Any]:

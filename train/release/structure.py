@@ -89,7 +89,11 @@ def attach_run(run_dir: Path, base: str, out: Path, card: Path | None = None) ->
     found = {name: value for name, value in towers.items() if name.startswith(kept)}
     files = {} if card is None else {"MODEL_CARD.md": card.read_bytes()}
     return attach_structure(
-        info.bundle, out, structure_fields(config.structure.shape), found, files
+        info.bundle,
+        out,
+        structure_fields(config.structure.shape, config.structure.projection),
+        found,
+        files,
     )
 
 

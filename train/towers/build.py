@@ -86,6 +86,7 @@ def build_towers(config: RunConfig, vocab_size: int) -> TwoTowers:
         projection=_projection_form(config, protein),
         projection_dropout=config.model.projection_dropout,
         structure_encoder=_structure_encoder(config),
+        structure_projection=_structure_projection(config),
         structure_head=bool(objectives.design),
     )
     for projection in (towers.protein_projection, towers.text_projection):
@@ -185,6 +186,11 @@ def _structure_encoder(config: RunConfig) -> StructureEncoder | None:
     if config.structure is None or not config.objectives.on_structures:
         return None
     return StructureEncoder(GvpConfig.from_dict(config.structure.shape))
+
+
+def _structure_projection(config: RunConfig) -> tuple[ProjectionForm | None, float]:
+    own = config.structure
+    return (None, 0.0) if own is None else (own.projection, own.projection_dropout)
 
 
 def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:

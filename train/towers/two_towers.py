@@ -62,7 +62,7 @@ class ProteinEncoder(Protocol):
 class TwoTowers(nn.Module):
     """Protein encoder, text encoder and their projections into the joint space.
 
-    A structure encoder may stand beside them, with a projection (Linear, ReLU, Linear) of its own.
+    A structure encoder may stand beside them, with a projection of its own.
 
     Parameters
     ----------
@@ -82,6 +82,8 @@ class TwoTowers(nn.Module):
         Of the form with a skip connection; see `train_projections`.
     structure_encoder
         The third one, if there is one.
+    structure_projection
+        Form of its projection, and the dropout in it.
     structure_head
         Whether a linear head tells residue types from its vectors, for training alone.
 
@@ -104,6 +106,7 @@ class TwoTowers(nn.Module):
         projection: ProjectionForm | None = None,
         projection_dropout: float = 0.0,
         structure_encoder: StructureEncoder | None = None,
+        structure_projection: tuple[ProjectionForm | None, float] = (None, 0.0),
         structure_head: bool = False,
     ) -> None:
         super().__init__()
@@ -128,9 +131,10 @@ class TwoTowers(nn.Module):
         self.residue_heads: Any = residue_heads
         self.structure_encoder: Any = structure_encoder
         self.structure_projection: Any = None
+        self.structure_form = structure_projection[0]
         if structure_encoder is not None:
             self.structure_projection = make_projection(
-                structure_encoder.hidden_dim, projection_dim, None
+                structure_encoder.hidden_dim, projection_dim, *structure_projection
             )
         self.structure_head: Any = None
         if structure_encoder is not None and structure_head:
@@ -195,8 +199,10 @@ class TwoTowers(nn.Module):
         """Return `structure_vectors` and the vectors of the residues, ``(N, S)``."""
         encoder = self.structure_encoder
         if len(batch):
-            graph = encoder.graph(batch, generator)
-            residues = encoder.residues(graph)
+            # Coordinates are no numbers for half precision, nor are the products inside.
+            with torch.autocast(batch.backbone.device.type, enabled=False):
+                graph = encoder.graph(batch, generator)
+                residues = encoder.residues(graph)
             found = self.structure_projection(encoder.pool(residues, graph))
             return F.normalize(found, dim=-1), residues
         # No structure, and yet a gradient of 0 for all that learns: other ranks have some.
@@ -382,10 +388,12 @@ def bundle_config(model: TwoTowers, name: str, kind: str, max_tokens: int) -> di
             "prototypes": 0 if heads.prototypes is None else len(heads.prototypes.weight),
         }
     if model.structure_encoder is not None:
-        found |= structure_fields(model.structure_encoder.config.to_dict())
+        shape = model.structure_encoder.config.to_dict()
+        found |= structure_fields(shape, model.structure_form)
     return found
 
 
-def structure_fields(shape: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``config.json`` says of a structure encoder of this shape."""
-    return {"structure_encoder": {"type": "gvp", **GvpConfig.from_dict(shape).to_dict()}}
+def structure_fields(shape: Mapping[str, Any], form: ProjectionForm | None) -> dict[str, Any]:
+    """Return what ``config.json`` says of a structure encoder of this shape and its projection."""
+    found = {"structure_encoder": {"type": "gvp", **GvpConfig.from_dict(shape).to_dict()}}
+    return found if form is None else found | {"structure_projection": form.to_dict()}
