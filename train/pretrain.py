@@ -128,8 +128,8 @@ def _begin(
     ready.data.variants = ready.data.pooled = None
     cache_texts(config, run_dir, ready, model, ranks)
     cache_proteins(config, run_dir, ready, model, ranks)
-    options = {"resume": resume, "progress": progress}
-    return model, Pretraining(config, run_dir, ready, model, ranks, **options)
+    made = Pretraining(config, run_dir, ready, model, ranks, resume=resume, progress=progress)
+    return model, made
 
 
 class Pretraining(Steps):

@@ -31,8 +31,8 @@ __all__ = ["LOOKS", "Trainee"]
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 #: Methods other than `forward` that need whole parameters of a sharded model.
-LOOKS = ("embed", "embed_structures", "embed_texts", "encode_proteins", "encode_texts")
-LOOKS += ("project_texts", "restore")
+LOOKS: tuple[str, ...] = ("embed", "embed_structures", "embed_texts", "encode_proteins")
+LOOKS += ("encode_texts", "project_texts", "restore")
 
 
 def _look(

@@ -328,7 +328,7 @@ def _projection_stays(config: RunConfig, *, brought: bool) -> bool:
 
 
 #: Parts of the model that some objectives move, and others do not.
-_PARTS = ("logit_scale", "protein_projection", "text_projection", "text_encoder")
+_PARTS: tuple[str, ...] = ("logit_scale", "protein_projection", "text_projection", "text_encoder")
 _PARTS += ("structure_encoder", "structure_projection")
 
 
