@@ -35,6 +35,7 @@ from train.loop.ranks import Ranks
 from train.loop.run_folder import TOKENIZER, prepare_folder, read_json
 from train.loop.steps import Steps
 from train.loop.terminal import guarded, start_program
+from train.loop.wordings import card_section
 from train.objectives.text_tower import PlaceLoss, wording_loss, words_loss
 from train.towers.text_tower import Masking, TextTower, encode_rows, start_words, tower_config
 
@@ -139,6 +140,8 @@ class TextTraining(Steps):
         """Write the bundle of text encoder, projection and tokenizer."""
         content = tower_config(self.tower, self.config.name, self.config.max_tokens)
         files = {TOKENIZER: (self.run_dir / TOKENIZER).read_bytes()}
+        if section := card_section(self.run_dir):
+            files["MODEL_CARD.md"] = f"# {self.config.name}\n\n{section}".encode()
         bundle = write_bundle(self.run_dir / "bundle", content, self.tower.bundle_tensors(), files)
         _log.info("%s: weights sha256 %s", bundle.path, bundle.weights_sha256)
 

@@ -174,15 +174,30 @@ def _joined(
                         hint="give its vectors of these sequences too",
                     )
                 parts.append(stack.enter_context(of_fasta(some, space, own)))
+                _refuse_other_modality(parts[-1], first)
                 continue
             for path in some:
                 if path == stores[0] and first not in parts:
                     parts.append(first)
                     continue
                 parts.append(stack.enter_context(of_store(path, space, own)))
+                _refuse_other_modality(parts[-1], first)
                 refuse_other_vectors(parts[-1], first)
         stack.pop_all()
     return JoinedSource(parts, first)
+
+
+def _refuse_other_modality(part: Source, first: Source) -> None:
+    """Refuse structures beside sequences: what is said of the one does not hold for the other."""
+    if part.spec.of_structures != first.spec.of_structures:
+        kinds = ("sequences", "structures")
+        raise UsageError(
+            f"holds {kinds[part.spec.of_structures]}, and {first.name} "
+            f"{kinds[first.spec.of_structures]}",
+            code="usage.mixed_modalities",
+            where=part.name,
+            hint="give them one after the other",
+        )
 
 
 def read_all(source: Source, progress: Progress) -> VectorBlock:

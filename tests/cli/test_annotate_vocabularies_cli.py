@@ -88,7 +88,7 @@ def test_refusals(annotate, fasta, tmp_path):
     one_error(annotate("x.fa", "--ec", "--aspect", "MF"), 2, "--aspect is for GO alone")
     one_error(annotate("x.fa", "--keywords", "--slim", "s.txt"), 2, "--slim is for GO alone")
     one_error(annotate("x.fa", "--label", " "), 2, "a label is blank")
-    one_error(annotate("x.fa", "--label", "a", "--fdr", "0.1"), 2, "--label: --fdr needs prob")
+    one_error(annotate("x.fa", "--label", "kinase", "--fdr", "0.1"), 2, "--label: --fdr needs prob")
     one_error(annotate("x.fa", "--vocab", "none.txt"), 3, "none.txt: no such file")
     (tmp_path / "empty.txt").write_text("\n")
     one_error(annotate("x.fa", "--vocab", "empty.txt"), 3, "empty.txt", "has no text")

@@ -5,18 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tests.train.with_structures import make_structures, structure_config
-from train.release.structure import attach_run, main
 
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.loading import load_model, load_structure_model
 from protclip_core.weights.bundle import open_bundle
 from tests.support.chains import make_chain
 from tests.train.launch import debug_config
+from tests.train.with_structures import make_structures, structure_config
 from train import pretrain
 from train.config.structure import StructureConfig
 from train.loop import steps
 from train.release import export
+from train.release.structure import attach_run, main
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,9 @@ class OnePair:
         assert row == 0
         return [("PROTEIN NAME", [[7, 8, 9]])]
 
+    def accession(self, row):
+        return "P00001"
+
 
 def test_a_single_text_is_kept(tmp_path):
     texts = TextComposer(Tokenizer.from_file(str(CONFIGS / "debug" / "tokenizer.json")), 32)

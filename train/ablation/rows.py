@@ -11,6 +11,7 @@ from typing import Any, Literal
 from protclip_core.errors import UsageError
 from protclip_core.models.info import describe_model
 from train.ablation.samples import FORMS, LARGE, WITH_STRUCTURE
+from train.config.augment import AugmentConfig
 from train.config.run import RunConfig
 
 __all__ = ["ROWS", "Row", "choose_rows", "config_of", "read_seeds", "with_text"]
@@ -79,6 +80,8 @@ def config_of(row: Row, seed: int, recipe: RunConfig, pairs: Path, go: Path) -> 
         # What the text side has to learn, it learns with its projection.
         text = dataclasses.replace(text, projection_frozen=False, cache_variants=_VARIANTS)
         data = dataclasses.replace(data, structures_only=True, texts=row.texts or data.texts)
+        if data.texts == "whole":
+            text = dataclasses.replace(text, augment=AugmentConfig())
     return dataclasses.replace(
         recipe,
         name=f"{row.name}-seed{seed}",

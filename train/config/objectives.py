@@ -57,8 +57,9 @@ class ObjectivesConfig:
     go_scale: Above0 | None = None
     #: Terms with fewer training proteins (propagated) are not in the bank.
     go_min_count: Natural = 10
-    #: What a term says of itself: its name, ``name: definition``, or the sum of both vectors.
-    go_text: Literal["name", "definition", "both"] = "name"
+    #: What a term says of itself: its name, ``name: definition``, the sum of both vectors, or
+    #: the sum of its name and two wordings of ``[text.augment]``.
+    go_text: Literal["name", "definition", "both", "wordings"] = "name"
     #: Steps after which the bank's texts are encoded anew; 0: only once.
     go_every: int = 0
     #: Three modalities, pair by pair (alpha, beta, gamma of Align-Pro); they need ``[structure]``

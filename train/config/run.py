@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from protclip_core.encoders.esm2 import Esm2Config
 from protclip_core.errors import UsageError
+from train.config.augment import AugmentConfig, with_paths
 from train.config.objectives import ObjectivesConfig
 from train.config.stages import StagesConfig
 from train.config.structure import StructureConfig, split_gvp
@@ -90,6 +91,8 @@ class TextConfig:
     #: the folder of the run (2 bytes a number); needs a frozen encoder and projection. The first
     #: is the whole text, the others are sampled. 0: texts are encoded in every step.
     cache_variants: Count = 0
+    #: How GO terms are spoken of, ``[text.augment]``.
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         shape = (self.num_layers, self.hidden_dim, self.num_heads)
@@ -322,7 +325,7 @@ def load_config(path: str | Path) -> RunConfig:
         have, named with its table.
     """
     file = Path(path)
-    content = read_toml(file)
+    content = with_paths(read_toml(file), file.parent)
     for table, key in _PATHS:
         keys = content.get(table)
         if isinstance(keys, dict) and isinstance(keys.get(key), str):

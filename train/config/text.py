@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from protclip_core.encoders.projection_form import ProjectionForm
 from protclip_core.errors import UsageError
+from train.config.augment import with_paths
 from train.config.run import DataConfig, TextConfig, TrainConfig
 from train.config.tables import Natural, check_keys, make, read_toml
 
@@ -85,7 +86,7 @@ def load_text_config(path: Path) -> TextRunConfig:
     UsageError
         No such file, no TOML, or a key that is unknown, missing or of a wrong value.
     """
-    content = read_toml(path)
+    content = with_paths(read_toml(path), path.parent)
     check_keys([*_TABLES, "name"], content, str(path))
     flat = {key: value for key, value in content.items() if key not in ("model", "data")}
     for table in ("model", "data"):

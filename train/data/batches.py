@@ -172,7 +172,7 @@ class PairData:
         as_text = self.variants is None or bool(on.bsr and close)
         parts = self.source.parts(row) if as_text or on.pda else []
         if as_text:
-            own.first.texts.append(self._text(parts, rng))
+            own.first.texts.append(self._text(parts, row, rng))
         if close:
             own.properties.append(self.texts.properties(parts) if on.pda else [])
         if on.go:
@@ -180,11 +180,12 @@ class PairData:
         if on.intra_text and self.variants is not None:
             own.second.add_kept(self.variants, row, self.variants.choose(rng, other=variant))
         elif on.intra_text:
-            own.second.texts.append(self._text(parts, rng))
+            own.second.texts.append(self._text(parts, row, rng))
 
-    def _text(self, parts: list[TokenPart], rng: np.random.Generator) -> list[int]:
-        whole = self.config.texts == "whole"
-        return self.texts.whole(parts) if whole else self.texts.sample(parts, rng)
+    def _text(self, parts: list[TokenPart], row: int, rng: np.random.Generator) -> list[int]:
+        if self.config.texts == "whole":
+            return self.texts.whole(parts)
+        return self.texts.sample(parts, rng, self.source.accession(row))
 
     def _add_modalities(self, own: Own, row: int, place: tuple[int, int, int]) -> None:
         """Add a protein's cluster, kept vector and pieces of its structure."""

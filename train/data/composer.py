@@ -79,11 +79,14 @@ class TextComposer:
         chosen = [(t, p[:limit] if t == GO_TAG else p) for t, p in parts]
         return self._join(chosen, tagged=True)
 
-    def sample(self, parts: list[TokenPart], rng: np.random.Generator) -> list[int]:
+    def sample(
+        self, parts: list[TokenPart], rng: np.random.Generator, accession: str = ""
+    ) -> list[int]:
         """Tokens of a random selection of the properties, in their order.
 
         A function's text begins at a random sentence half of the time, and of the GO names a
-        few are drawn, so that the text tower meets all of them in spite of the cut.
+        few are drawn, so that the text tower meets all of them in spite of the cut. Whose text
+        it is does not matter here; see `train.data.protein_texts`.
         """
         if not parts:
             return self.whole(parts)
@@ -95,10 +98,25 @@ class TextComposer:
             if tag == GO_TAG:
                 take = min(len(pieces), int(rng.integers(1, self.max_go_names + 1)))
                 kept = [pieces[i] for i in np.sort(rng.choice(len(pieces), take, replace=False))]
-            elif len(pieces) > 1 and rng.random() < 0.5:
-                kept = pieces[int(rng.integers(len(pieces))) :]
+            else:
+                kept = self._sentences(pieces, rng)
             taken.append((tag, kept))
-        return self._join(taken, tagged=bool(rng.random() >= self._tag_dropout))
+        return self._join(taken, tagged=self._with_tags(rng))
+
+    def views(
+        self, parts: list[TokenPart], rng: np.random.Generator, accession: str = ""
+    ) -> tuple[list[int], list[int]]:
+        """Tokens of two samples of one protein's text, for a contrast of text with text."""
+        return self.sample(parts, rng, accession), self.sample(parts, rng, accession)
+
+    @staticmethod
+    def _sentences(pieces: list[list[int]], rng: np.random.Generator) -> list[list[int]]:
+        """Let a text begin at a random sentence half of the time."""
+        several = len(pieces) > 1 and rng.random() < 0.5
+        return pieces[int(rng.integers(len(pieces))) :] if several else pieces
+
+    def _with_tags(self, rng: np.random.Generator) -> bool:
+        return bool(rng.random() >= self._tag_dropout)
 
     def properties(self, parts: list[TokenPart]) -> list[list[int] | None]:
         """Tokens of each of `PROPERTY_TAGS` by itself, its tag before it; ``None`` for absent."""

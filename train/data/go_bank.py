@@ -16,6 +16,7 @@ from protclip_core.errors import InputError
 from train.data.composer import TextComposer
 from train.data.go_terms import GoTerms
 from train.data.text_variants import length_batches
+from train.protanno.augment.wordings import Wordings
 
 __all__ = ["GoBank", "log_odds", "make_bank", "vectors_of_terms"]
 
@@ -24,6 +25,8 @@ __all__ = ["GoBank", "log_odds", "make_bank", "vectors_of_terms"]
 _ADDED, _ADDED_BEYOND = 0.5, 0.3
 #: No term is certain, though all proteins of a small set may have it.
 _MOST = 0.999
+#: Wordings of a term in the bank.
+_VIEWS = ("first wording", "second wording")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,7 @@ def make_bank(
     least: int,
     kind: str,
     annotated: int = 0,
+    wordings: Wordings | None = None,
 ) -> GoBank:
     """Take the terms that annotate enough proteins.
 
@@ -86,9 +90,12 @@ def make_bank(
     least
         Proteins that a term must have.
     kind
-        ``"name"``, ``"definition"``, or ``"both"``: two texts where a term has a definition.
+        ``"name"``, ``"definition"``, ``"both"``: two texts where a term has a definition, or
+        ``"wordings"``: its name and two of its wordings.
     annotated
         Training proteins that have any term.
+    wordings
+        Of the terms.
 
     Raises
     ------
@@ -102,21 +109,28 @@ def make_bank(
             code="input.too_few_proteins",
             hint="lower [objectives] go_min_count, or give pairs with GO terms",
         )
-    kinds = ("name", "definition") if kind == "both" else (kind,)
+    several = {"both": ("name", "definition"), "wordings": ("name", *_VIEWS)}
+    kinds = several.get(kind, (kind,))
     owner = [
         (number, own)
         for own in kinds
         for number, term in enumerate(columns)
-        if len(kinds) == 1 or own == "name" or terms.definitions[term]
+        if own != "definition" or len(kinds) == 1 or terms.definitions[term]
     ]
-    rows = [texts.text(terms.text(int(columns[number]), own)) for number, own in owner]
+
+    def text(term: int, own: str) -> str:
+        if wordings is not None and own in _VIEWS:
+            return wordings.text(term, 0, _VIEWS.index(own))
+        return terms.text(term, "name" if own in _VIEWS else own)
+
+    rows = [texts.text(text(int(columns[number]), own)) for number, own in owner]
     return GoBank(
         terms,
         columns,
         tuple(length_batches(rows, texts)),
         counts[columns],
         annotated,
-        np.array([number for number, _ in owner]) if kind == "both" else None,
+        np.array([number for number, _ in owner]) if kind in several else None,
     )
 
 

@@ -111,18 +111,19 @@ def write_variants(
             last = min(first + rows, pairs)
             found = []
             for row in range(first, last):
-                parts = source.parts(row)
+                parts, accession = source.parts(row), source.accession(row)
                 found.append(texts.whole(parts))
                 for variant in range(1, number):
                     rng = np.random.default_rng((seed, _VARIANT, row, variant))
-                    found.append(texts.whole(parts) if whole else texts.sample(parts, rng))
+                    own = texts.whole(parts) if whole else texts.sample(parts, rng, accession)
+                    found.append(own)
             vectors = np.empty((len(found), width), dtype=np.float16)
             keys = np.empty(len(found), dtype=np.int64)
             for batch, ids, mask in length_batches(found, texts):
                 # As an array: numpy takes a tensor of one element for a number.
-                own = batch.numpy()
-                vectors[own] = encode(ids, mask).cpu().numpy()
-                keys[own] = hash_texts(ids, mask).numpy()
+                places = batch.numpy()
+                vectors[places] = encode(ids, mask).cpu().numpy()
+                keys[places] = hash_texts(ids, mask).numpy()
             add_vectors(vectors)
             add_keys(keys)
             _log.info("texts of %d of %d pairs are encoded", last, pairs)

@@ -13,12 +13,15 @@ from train.data.composer import TextComposer
 from train.data.go_terms import GoTerms
 from train.data.pairs import MemoryPairs, ShardPairs
 from train.data.term_space import protein_targets, specificity, term_space
+from train.protanno.augment.wordings import Wordings
 
 __all__ = ["TextViews", "Views"]
 
 #: Share of the terms of a step that annotate at least `_COMMON` training proteins.
 _COMMON_SHARE, _COMMON = 0.6, 3
 _VIEWS = 7
+#: Share of the first texts of terms that are their names, where wordings are composed.
+_NAMED_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,8 @@ class TextViews:
         P, even: half for words, half for annotation; see `term_space`.
     seed
         Of the run.
+    wordings
+        What is said of terms; by default their names and the definitions of the table.
 
     Attributes
     ----------
@@ -76,6 +81,7 @@ class TextViews:
         texts: TextComposer,
         width: int,
         seed: int,
+        wordings: Wordings | None = None,
     ) -> None:
         self.terms, self.pairs, self.texts, self.seed = terms, pairs, texts, seed
         annotations = [pairs.go(row) for row in range(len(pairs))]
@@ -88,6 +94,7 @@ class TextViews:
         self.common = np.flatnonzero(self.counts >= _COMMON)
         self.names = [texts.tokens(name) for name in terms.names]
         self.definitions = [texts.tokens(text) for text in terms.definitions]
+        self.wordings = wordings or Wordings(terms, seed, definitions=True)
         self._paired = np.array([row for row in range(len(pairs)) if len(pairs.parts(row)) > 1])
 
     def draw(
@@ -96,8 +103,9 @@ class TextViews:
         """Put the texts of a step together: a function of the seed and the step alone.
 
         Names are short and definitions long, so only some terms come with a second wording: the
-        definition, or name and definition. A protein's two are random selections of its
-        properties.
+        definition, or name and definition. Where wordings are composed, half of the first ones
+        are not the name but one of these, and the second is another. A protein's two are random
+        selections of its properties.
         """
         rng = np.random.default_rng((self.seed, _VIEWS, step))
         often = rng.random(num_terms) < _COMMON_SHARE
@@ -105,18 +113,42 @@ class TextViews:
             often, rng.choice(self.common, num_terms), rng.integers(len(self.terms), size=num_terms)
         )
         chosen = np.unique(drawn)
-        names = [self._fit(self.name(term), max_tokens) for term in chosen]
-        defined = np.flatnonzero([len(self.definitions[term]) > 0 for term in chosen])
-        again = np.sort(rng.permutation(defined)[:num_wordings])
-        second = [self._second(term, max_tokens, rng) for term in chosen[again]]
+        told = self._composed if self.wordings.composed else self._told
+        first, again, second = told(chosen, step, num_wordings, max_tokens, rng)
         count = min(num_proteins, len(self._paired))
         proteins = np.sort(rng.choice(self._paired, count, replace=False))
         views: list[list[list[int]]] = [[], []]
         for row in proteins.tolist():
             parts = self.pairs.parts(row)
             for own in views:
-                own.append(self._fit(self.texts.sample(parts, rng), max_tokens))
-        return Views([*names, *second, *views[0], *views[1]], chosen, again, proteins)
+                sampled = self.texts.sample(parts, rng, self.pairs.accession(row))
+                own.append(self._fit(sampled, max_tokens))
+        return Views([*first, *second, *views[0], *views[1]], chosen, again, proteins)
+
+    def _told(
+        self, chosen: np.ndarray, step: int, number: int, most: int, rng: np.random.Generator
+    ) -> tuple[list[list[int]], np.ndarray, list[list[int]]]:
+        """Return names, which terms have a second wording, and these: definitions, if any."""
+        names = [self._fit(self.name(term), most) for term in chosen]
+        has = [self.wordings.defines(term) for term in chosen.tolist()]
+        again = np.sort(rng.permutation(np.flatnonzero(has))[:number])
+        return names, again, [self._second(term, most, rng) for term in chosen[again]]
+
+    def _composed(
+        self, chosen: np.ndarray, step: int, number: int, most: int, rng: np.random.Generator
+    ) -> tuple[list[list[int]], np.ndarray, list[list[int]]]:
+        """Return the same of composed wordings, of which any term has a second one."""
+
+        def row(term: int, view: int) -> list[int]:
+            return self._fit(self.texts.text(self.wordings.text(term, step, view)), most)
+
+        named = rng.random(len(chosen)) < _NAMED_SHARE
+        first = [
+            self._fit(self.name(term), most) if plain else row(term, 0)
+            for term, plain in zip(chosen.tolist(), named)
+        ]
+        again = np.sort(rng.permutation(len(chosen))[:number])
+        return first, again, [row(term, 1) for term in chosen[again].tolist()]
 
     def name(self, term: int) -> list[int]:
         """Token ids of a term's name."""

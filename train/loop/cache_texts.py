@@ -115,7 +115,9 @@ def _facts(config: RunConfig, run_dir: Path, model: Trainee) -> dict[str, Any]:
 
 def _facts_of_pairs(config: RunConfig, ready: Prepared) -> dict[str, Any]:
     data = config.data
-    return {
+    composed = ready.wordings is not None and ready.wordings.composed
+    told = {"wordings": ready.wordings.record} if ready.wordings and composed else {}
+    return told | {
         "pairs": ready.data.source.fingerprint,
         "seed": config.train.seed,
         "texts": data.texts,

@@ -26,7 +26,9 @@ from train.loop.evaluate import EvaluationSet
 from train.loop.ranks import Ranks
 from train.loop.run_folder import make_tokenizer, open_tokenizer, prepare_folder
 from train.loop.trainee import Trainee
+from train.loop.wordings import composer_of, wordings_of_run
 from train.objectives.registry import make_objectives
+from train.protanno.augment.wordings import Wordings
 from train.towers.build import build_towers, text_limit, tokenizer_of
 
 __all__ = ["Prepared", "make_banks", "make_trainee", "prepare", "scale_descriptors"]
@@ -51,6 +53,8 @@ class Prepared:
         training protein has.
     vocab_size
         Of the tokenizer.
+    wordings
+        Of the GO terms; ``None`` without a table of them.
     """
 
     data: PairData
@@ -58,6 +62,7 @@ class Prepared:
     bank: GoBank | None
     every: GoBank | None
     vocab_size: int
+    wordings: Wordings | None = None
 
 
 def prepare(
@@ -99,11 +104,13 @@ def prepare(
         ranks.wait_for_first()
     tokenizer = open_tokenizer(run_dir)
     shared = {"max_go_names": config.data.max_go_names, "tag_dropout": config.data.tag_dropout}
-    texts = TextComposer(tokenizer, text_limit(config), **shared)  # type: ignore[arg-type]
     train, valid = (
         open_pairs(data_path, split, config.data, tokenizer, terms, run_dir, structures)
         for split in (config.data.train_split, config.data.valid_split)
     )
+    augment, folder = config.text.augment, run_dir if ranks.first else None
+    wordings = wordings_of_run(augment, terms, config.train.seed, tokenizer, folder)
+    texts = composer_of(augment, wordings, train, tokenizer, text_limit(config), **shared)
     _log.info("%d pairs to train on, %d held out", len(train), len(valid))
     if views is not None and isinstance(train, MemoryPairs) and isinstance(valid, MemoryPairs):
         _tell_structures(views, train, valid)
@@ -122,14 +129,20 @@ def prepare(
         ranks=ranks.world,
     )
     data.views = seen
-    bank, every = make_banks(config, terms, train, texts) if terms is not None else (None, None)
+    bank = every = None
+    if terms is not None:
+        bank, every = make_banks(config, terms, train, texts, wordings)
     if bank is not None:
         _log.info("%d GO terms in the bank", len(bank.columns))
-    return Prepared(data, validation, bank, every, tokenizer.get_vocab_size())
+    return Prepared(data, validation, bank, every, tokenizer.get_vocab_size(), wordings)
 
 
 def make_banks(
-    config: RunConfig, terms: GoTerms, train: PairSource, texts: TextComposer
+    config: RunConfig,
+    terms: GoTerms,
+    train: PairSource,
+    texts: TextComposer,
+    wordings: Wordings | None = None,
 ) -> tuple[GoBank | None, GoBank | None]:
     """Return the GO terms to train on, and the terms to score; ``None`` where there are too few.
 
@@ -143,7 +156,15 @@ def make_banks(
         return None, None
     annotated = train.go_annotated()
     bank, every = (
-        make_bank(terms, counts, texts, least=least, kind=on.go_text, annotated=annotated)
+        make_bank(
+            terms,
+            counts,
+            texts,
+            least=least,
+            kind=on.go_text,
+            annotated=annotated,
+            wordings=wordings,
+        )
         for least in (on.go_min_count, 1)
     )
     return bank, every if on.go and on.go_form == "prior" else bank

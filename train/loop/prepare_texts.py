@@ -12,6 +12,7 @@ from train.data.text_views import TextViews
 from train.data.texts import GO_TAG, Part
 from train.loop.evaluate_texts import TextEvaluation
 from train.loop.run_folder import make_tokenizer
+from train.loop.wordings import composer_of, wordings_of_run
 
 __all__ = ["prepare_texts"]
 
@@ -39,8 +40,10 @@ def prepare_texts(
         return open_pairs(data_path, split, config.pairs(), tokenizer, terms, run_dir)
 
     seed, number = config.train.seed, config.train.evaluate_pairs
-    texts = TextComposer(tokenizer, config.max_tokens, tag_dropout=0.5)
-    views = TextViews(terms, pairs_of(config.train_split), texts, config.projection_dim, seed)
+    augment, train = config.text.augment, pairs_of(config.train_split)
+    wordings = wordings_of_run(augment, terms, seed, tokenizer, run_dir)
+    texts = composer_of(augment, wordings, train, tokenizer, config.max_tokens, tag_dropout=0.5)
+    views = TextViews(terms, train, texts, config.projection_dim, seed, wordings)
     plain = TextComposer(tokenizer, config.max_tokens, max_go_names=0)
     evaluation = TextEvaluation(views, pairs_of(config.valid_split), plain, number, seed)
     return views, evaluation, tokenizer.get_vocab_size()

@@ -32,6 +32,7 @@ from train.loop.prepare import make_banks, make_trainee
 from train.loop.ranks import Ranks
 from train.loop.terminal import guarded, start_program
 from train.loop.trainee import Trainee
+from train.loop.wordings import card_section, wordings_of_run
 from train.towers.build import text_limit
 from train.towers.two_towers import bundle_config
 
@@ -85,7 +86,8 @@ def export(run_dir: Path, out: Path, card: Path | None = None, *, heads: bool = 
     checkpoint.load_model(checkpoint.find(run_dir), model)
     files = {"tokenizer.json": (run_dir / "tokenizer.json").read_bytes()}
     if card is not None:
-        files["MODEL_CARD.md"] = card.read_bytes()
+        told = f"\n{section}" if (section := card_section(run_dir)) else ""
+        files["MODEL_CARD.md"] = card.read_bytes() + told.encode()
     content = bundle_config(model.towers, config.name, _kind(config), text_limit(config))
     tensors = model.towers.bundle_tensors()
     if not heads:
@@ -121,7 +123,9 @@ def measure(
 
     bank = every = None
     if terms is not None:
-        bank, every = make_banks(config, terms, pairs_of(config.data.train_split), texts)
+        wordings = wordings_of_run(config.text.augment, terms, config.train.seed, tokenizer, None)
+        train = pairs_of(config.data.train_split)
+        bank, every = make_banks(config, terms, train, texts, wordings)
     model = _build(config, bundle.path / "tokenizer.json", bank)
     # For what a bundle leaves out: the scale of GO, which is scored with its prior.
     checkpoint.load_model(checkpoint.find(run_dir), model)

@@ -161,11 +161,8 @@ def _trial(run: PreparedRun, config: _Shape, work: int) -> float:
     Random sequences of the lengths that the input has are embedded in larger and larger portions,
     until one takes long enough to tell the speed, or they are all that the input has.
     """
-    request, settings, stride = (
-        run.request,
-        run.settings,
-        1 + run.spool.num_sequences // _MOST_TRIED,
-    )
+    request, settings = run.request, run.settings
+    stride = 1 + run.spool.num_sequences // _MOST_TRIED
     lengths = list(islice(run.spool.lengths(), stride // 2, None, stride))
     rng = random.Random(0)
     rng.shuffle(lengths)

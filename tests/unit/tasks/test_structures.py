@@ -287,6 +287,7 @@ def test_terms_of_structures_have_cosines_and_no_probabilities(embedded, trimoda
         ({"min_probability": 0.5}, "usage.no_calibration"),
         ({"fdr": 0.1}, "usage.no_calibration"),
         ({"explain": True}, "usage.conflicting_options"),
+        ({"go": True, "reliability": True}, "usage.no_calibration"),
     ],
 )
 def test_what_needs_probabilities_or_sequences_is_refused(trimodal, folder, options, code):
@@ -384,6 +385,20 @@ def test_a_pair_head_of_sequences_refuses_structures(head, embedded):
     with pytest.raises(ModelError) as caught:
         load_proteins(options, SilentProgress(), like)
     assert caught.value.code == "model.head_mismatch"
+
+
+def test_modalities_are_not_joined(embedded, trimodal, folder):
+    sequences = str(embedded("a.h5", modality="sequence", space="joint"))
+    structures = str(embedded("b.h5"))
+    fasta = str(folder.parent / "same.fa")
+    for inputs in ((sequences, structures), (sequences, str(folder)), (structures, fasta)):
+        with pytest.raises(UsageError) as caught:
+            open_vectors(inputs, model=trimodal, device="cpu", several=True)
+        assert caught.value.code == "usage.mixed_modalities"
+    with open_vectors([structures, str(folder)], model=trimodal, several=True) as source:
+        assert [id for b in source.blocks(SilentProgress()) for id in b.ids] == [
+            *("one", "two_A", "two_B", "zwei")
+        ]
 
 
 def test_structures_are_read_by_every_command_that_takes_proteins(trimodal, folder):
