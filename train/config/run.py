@@ -87,9 +87,9 @@ class TextConfig:
     #: width and form are started from; default: then, if it is not from the model that the
     #: protein encoder starts from too, and the text encoder stays.
     projection_frozen: bool | None = None
-    #: Texts of each protein that GC draws from: encoded once, before the first step, and kept in
-    #: the folder of the run (2 bytes a number); needs a frozen encoder and projection. The first
-    #: is the whole text, the others are sampled. 0: texts are encoded in every step.
+    #: Texts of each protein that contrasts draw from: encoded once, before the first step, and
+    #: kept in the folder of the run (2 bytes a number); needs a frozen encoder. The first is the
+    #: whole text, the others are sampled. 0: texts are encoded in every step.
     cache_variants: Count = 0
     #: How GO terms are spoken of, ``[text.augment]``.
     augment: AugmentConfig = field(default_factory=AugmentConfig)
