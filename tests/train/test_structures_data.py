@@ -193,6 +193,8 @@ def test_a_batch_is_a_function_of_its_place_and_ranks_share_it(tmp_path):
     assert torch.equal(whole.view.structures.backbone, again.view.structures.backbone)
     assert not torch.equal(whole.structures.backbone, next_epoch.structures.backbone)
     assert whole.structures.lengths != whole.view.structures.lengths
+    # What describes the whole chain would tell which two pieces are of one.
+    assert whole.structures.descriptors is whole.view.structures.descriptors is None
     parts = [data_of(tmp_path, n + 1, (n, 2), objectives=on).batch(1, 2) for n in (0, 1)]
     for n, part in enumerate(parts):
         inside = whole.structure_rows[whole.structure_rows % 2 == n]

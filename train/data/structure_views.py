@@ -31,7 +31,7 @@ class StructureViews:
     crops
         Lengths of pieces in residues, one drawn for each; 0 is a whole chain.
     described
-        Whether descriptors of the whole chains come along.
+        Whether descriptors of the whole chains come along; else the encoder describes the pieces.
     """
 
     def __init__(self, structures: StructureSet, crops: Sequence[int], *, described: bool) -> None:
@@ -65,13 +65,11 @@ class StructureViews:
 
     def descriptors(self, rows: Sequence[int]) -> torch.Tensor:
         """Return the descriptors of some chains, ``(S, 34)``."""
-        found = (self._descriptor(row) for row in rows)
-        return torch.from_numpy(np.stack([own for own in found if own is not None]))
+        return torch.cat([describe(pack_chains([self.structures.chain(row)])) for row in rows])
 
     def _descriptor(self, row: int) -> np.ndarray | None:
         if not self._described:
             return None
         if row not in self._known:
-            own = describe(pack_chains([self.structures.chain(row)]))[0]
-            self._known[row] = own.numpy()
+            self._known[row] = self.descriptors([row])[0].numpy()
         return self._known[row]

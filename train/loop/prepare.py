@@ -197,7 +197,9 @@ def _open_structures(config: RunConfig, path: Path | None) -> StructureViews | N
         )
     own = config.structure
     shape = GvpConfig.from_dict(own.shape) if own is not None and own.shape else None
-    described = shape is not None and shape.descriptor != "none"
+    # Two pieces that bring what describes their whole chain would be told by that alone.
+    alone = bool(config.objectives.intra_structure)
+    described = shape is not None and shape.descriptor != "none" and not alone
     found = StructureSet(path or Path(str(config.data.structures)))
     return StructureViews(found, config.data.structure_crops, described=described)
 
