@@ -10,6 +10,9 @@ rows of objectives see the same proteins in the same order. Rows:
     gc gc+bsr gc+pda gc+mlm all      objectives, on a uniform sample of --entries training pairs
     uniform release paper            all objectives, on samples of the forms of train.protanno:
                                      as many pairs each as the release's form keeps
+    three three-function three-structure three-augmentation three-intra
+                                     sequence, structure and text, on the pairs of --structures:
+                                     all, and without each part; their text projection learns
 
 Standard output gets the table, with mean and range over the seeds and what is noise; it is also
 in OUT as ablation.md, and every figure in ablation.json. The figures are those of the last
@@ -23,6 +26,7 @@ command again. Exit codes are as in train.pretrain.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shlex
 import sys
@@ -68,7 +72,8 @@ def _run(args: argparse.Namespace, command: str) -> None:
         text=args.text,
         out=args.out,
         seeds=read_seeds(args.seeds),
-        rows=choose_rows(args.only),
+        rows=choose_rows(args.only, structures=args.structures is not None),
+        structures=args.structures,
         steps=args.steps,
         entries=args.entries,
         command=command,
@@ -87,6 +92,7 @@ def ablate(
     rows: Sequence[Row] = ROWS,
     steps: int | None = None,
     entries: int = _ENTRIES,
+    structures: Path | None = None,
     command: str = "",
 ) -> list[str]:
     """Train what is not finished yet, and write the table.
@@ -109,6 +115,9 @@ def ablate(
                 "no such file", code="model.not_found", where=str(path), hint="give --data and --go"
             )
     recipe = with_text(recipe, text, steps)
+    if structures is not None:
+        kept = dataclasses.replace(recipe.data, structures=str(structures.resolve()))
+        recipe = dataclasses.replace(recipe, data=kept)
     out.mkdir(parents=True, exist_ok=True)
     # Absolute, because the runs note what they are of.
     data_path, go_path, out = data_path.resolve(), go_path.resolve(), out.resolve()
@@ -135,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--go", required=True, type=Path, help="table of GO terms")
     add("--text", required=True, metavar="BUNDLE", help="frozen text tower, by name or path")
     add("--out", required=True, type=Path, help="folder of runs and table")
+    add("--structures", type=Path, help="structures, for the rows of three modalities")
     add("--seeds", default="1,2", help="a run of each row for each (default 1,2)")
     add("--steps", type=int, help="steps of a run (default: the recipe's)")
     add("--only", metavar="NAME,...", help="these rows alone")

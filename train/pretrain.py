@@ -4,8 +4,10 @@
     torchrun --nproc-per-node 8 -m train.pretrain --config train/configs/official_650m.toml \
         --data protanno --run-dir runs/650m [--resume]
 
-Loss: GC + 0.7 BSR + 0.3 MLM + PDA (ProtCLIP, AAAI 2025) and, beyond the paper, GO terms; each
-with its weight in the configuration (`train.config.run` explains every key).
+Loss: GC + 0.7 BSR + 0.3 MLM + PDA (ProtCLIP, AAAI 2025) and, beyond the paper, GO terms; with
+structures, contrast between and within three modalities as in Align-Pro (ACL 2025); each with its
+weight in the configuration (`train.config.run` explains every key). With tables [stage.one] and
+[stage.two], the run has two stages (`train.config.stages`).
 
 The run directory holds ``tokenizer.json``, ``config.json``, ``metrics.jsonl`` (one object a step
 and one an evaluation), ``curve.png`` and the two newest checkpoints. ``--resume`` continues exactly
@@ -19,6 +21,7 @@ data set or checkpoint that is missing or damaged; 5 disk or memory; 7 another r
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -28,13 +31,15 @@ import torch
 from protclip_core.io.atomic import file_lock
 from train.config.run import RunConfig, load_config
 from train.data.loader import feed
+from train.loop import checkpoint
+from train.loop.cache_proteins import cache_proteins
 from train.loop.cache_texts import cache_texts
 from train.loop.evaluate import evaluate
 from train.loop.faults import named_faults
 from train.loop.moving_average import Averages
-from train.loop.optim import make_optimizer
+from train.loop.optim import Progress, make_optimizer
 from train.loop.parallel import clip_gradients, gradients_wait, share_work
-from train.loop.prepare import Prepared, make_trainee, prepare
+from train.loop.prepare import Prepared, make_trainee, prepare, scale_descriptors
 from train.loop.program import end, run_on_ranks, run_parser
 from train.loop.ranks import Ranks
 from train.loop.steps import Steps
@@ -43,15 +48,19 @@ from train.towers.two_towers import MAX_LOGIT_SCALE, exp_of
 
 __all__ = ["Pretraining", "main", "train"]
 
+_log = logging.getLogger(__name__)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, train, and return the exit code."""
     parser = run_parser("train.pretrain", __doc__)
+    parser.add_argument("--structures", type=Path, help="structures, see train.structures")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     args = parser.parse_args(argv)
 
     def work(config: RunConfig, ranks: Ranks) -> None:
         paths = {"run_dir": args.run_dir, "data_path": args.data, "go_path": args.go}
+        paths["structures_path"] = args.structures
         train(config, **paths, resume=args.resume, stop_at=args.stop_at, ranks=ranks)
 
     return run_on_ranks(args, load_config, work)
@@ -63,14 +72,15 @@ def train(
     run_dir: Path,
     data_path: Path | None = None,
     go_path: Path | None = None,
+    structures_path: Path | None = None,
     resume: bool = False,
     stop_at: int | None = None,
     ranks: Ranks | None = None,
 ) -> Trainee:
-    """Run or resume a training and return the model.
+    """Run or resume a training, stage by stage, and return the model.
 
-    ``data_path`` and ``go_path`` replace those of the configuration; the run ends after step
-    ``stop_at``, with a checkpoint; without ``ranks``, this process trains alone, on its CPU.
+    The paths replace those of the configuration; the run ends after step ``stop_at``, with a
+    checkpoint; without ``ranks``, this process trains alone, on its CPU.
 
     Raises
     ------
@@ -79,13 +89,47 @@ def train(
     """
     ranks = ranks or Ranks.alone()
     run_dir.parent.mkdir(parents=True, exist_ok=True)
+    paths = {"data_path": data_path, "go_path": go_path, "structures_path": structures_path}
     with named_faults(ranks), file_lock(run_dir) if ranks.first else nullcontext():
         torch.manual_seed(config.train.seed)
-        ready = prepare(config, run_dir, ranks, data_path=data_path, go_path=go_path, resume=resume)
-        model = make_trainee(config, ready.vocab_size, ready.bank, ranks.device)
-        cache_texts(config, run_dir, ready, model, ranks)
-        Pretraining(config, run_dir, ready, model, ranks, resume=resume).go(stop_at)
-    return model
+        ready = prepare(config, run_dir, ranks, **paths, resume=resume)
+        stages = config.stages()
+        number = ranks.objects(_stage_of(run_dir) if resume and ranks.first else 0)[0]
+        while True:
+            model, steps = _begin(stages[number], number, run_dir, ready, ranks, resume=resume)
+            steps.go(stop_at)
+            number, resume = number + 1, False
+            if number == len(stages) or steps.progress.step == stop_at:
+                return model
+
+
+def _stage_of(run_dir: Path) -> int:
+    return checkpoint.read_progress(checkpoint.find(run_dir)).stage
+
+
+def _begin(
+    config: RunConfig, stage: int, run_dir: Path, ready: Prepared, ranks: Ranks, *, resume: bool
+) -> tuple[Trainee, Pretraining]:
+    """Make the model of a stage, and its steps.
+
+    What follows another stage starts from the checkpoint that this has left, whether both are run
+    in one go or not: weights and place in the data go on, the optimizer begins anew.
+    """
+    torch.manual_seed(config.train.seed + stage)
+    model = make_trainee(config, ready.vocab_size, ready.bank, ranks.device)
+    progress = Progress()
+    if stage and not resume:
+        found = ranks.objects(checkpoint.find(run_dir) if ranks.first else None)[0]
+        checkpoint.load_model(found, model)
+        progress = checkpoint.read_progress(found).next_stage()
+        _log.info("stage %d begins after step %d", stage + 1, progress.step)
+    elif not stage:
+        scale_descriptors(model, ready)
+    ready.data.variants = ready.data.pooled = None
+    cache_texts(config, run_dir, ready, model, ranks)
+    cache_proteins(config, run_dir, ready, model, ranks)
+    made = Pretraining(config, run_dir, ready, model, ranks, resume=resume, progress=progress)
+    return model, made
 
 
 class Pretraining(Steps):
@@ -93,15 +137,16 @@ class Pretraining(Steps):
 
     def __init__(
         self, config: RunConfig, run_dir: Path, ready: Prepared, model: Trainee, ranks: Ranks,
-        *, resume: bool = False,
+        *, resume: bool = False, progress: Progress | None = None,
     ) -> None:  # fmt: skip
         self.ready, self.model, self.mask_share = ready, model, config.objectives.mask_share
         self.module = share_work(model, config.train.parallel, ranks)
         averages = Averages(model, config.train.ema)
         super().__init__(
             config.name, config.train, run_dir, model, make_optimizer(model, config.train), ranks,
-            averages, resume=resume,
+            averages, resume=resume, progress=progress,
         )  # fmt: skip
+        self.several = config.stage is not None
         self.batches = feed(ready.data, self.progress, config.data.workers)
 
     def step(self) -> dict[str, float]:
@@ -133,6 +178,7 @@ class Pretraining(Steps):
             "tokens_per_s": round(tokens / (time.monotonic() - started), 1),
             "pairs": pairs,
             "scale": exp_of(self.model.towers.logit_scale),
+            **({"stage": self.progress.stage + 1} if self.several else {}),
             **self.model.figures(),
         }
 

@@ -13,14 +13,20 @@ import pytest
 import torch
 
 from protclip_core.encoders.packing import PackedTokens
+from protclip_core.encoders.structure import PackedChains, pack_chains
 from tests.train.launch import Job, debug_config
 from tests.train.objectives_on_ranks import FORMS, losses_on_ranks, prepared
-from train.data.masking import IGNORED
+from train.data.batch import View
+from train.data.masking import IGNORED, Masked
 from train.objectives.objective import Context
 from train.objectives.registry import OBJECTIVES
 from train.towers.passes import PASSES
 
 NAMES = [*FORMS]
+PARTS = ("logit_scale", "protein_projection", "text_projection", "text_encoder")
+PARTS += ("structure_encoder", "structure_projection")
+#: Contrasts of which each protein of a batch is its own label.
+LABELLED = ("gc local", "gc global", "intra_sequence")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +83,7 @@ def test_it_reads_what_it_says_and_moves_what_it_says(ready, form):
     found = objective(batch, wanted, Context(model.towers, None, torch.Generator().manual_seed(0)))
     model.zero_grad()
     found[objective.name].backward()
-    for part in ("logit_scale", "protein_projection", "text_projection", "text_encoder"):
+    for part in PARTS:
         gradients = [
             float(parameter.grad.abs().max())
             for name, parameter in model.towers.named_parameters()
@@ -87,9 +93,8 @@ def test_it_reads_what_it_says_and_moves_what_it_says(ready, form):
     assert all(parameter.grad is not None for parameter in objective.parameters())
 
 
-@pytest.mark.parametrize("form", [form for form in NAMES if not form.startswith("gc")])
+@pytest.mark.parametrize("form", [form for form in NAMES if form not in LABELLED])
 def test_where_nothing_is_labelled_loss_and_gradient_are_zero(ready, form):
-    """A contrast of whole pairs (GC) is left out: a pair labels itself."""
     model, batch = ready(form)
     nothing = unlabelled(batch)
     model.zero_grad()
@@ -115,7 +120,17 @@ def unlabelled(batch):
         property_mask=batch.property_mask[:0],
         present=torch.zeros_like(batch.present),
         go=batch.go[:, :0],
+        has_text=torch.zeros(len(batch.proteins), dtype=torch.bool),
+        **({} if batch.structures is None else without_structures(batch)),
     )
+
+
+def without_structures(batch):
+    view, nothing = batch.view, pack_chains([])
+    if view is not None:
+        view = dataclasses.replace(view, structures=nothing)
+    rows = batch.structure_rows[:0]
+    return {"structures": nothing, "structure_rows": rows, "view": view}
 
 
 @pytest.mark.parametrize("form", NAMES)
@@ -148,7 +163,40 @@ def permuted(batch, order):
         property_mask=batch.property_mask[texts],
         present=batch.present[index] if len(batch.present) else batch.present,
         go=torch.stack([back[row], term]),
+        clusters=batch.clusters[index],
+        **permuted_modalities(batch, order),
     )
+
+
+def permuted_modalities(batch, order):
+    view, found = batch.view, {}
+    places = []
+    if batch.structure_rows is not None:
+        own = batch.structure_rows.tolist()
+        places = [own.index(row) for row in order if row in own]
+        rows = [place for place, row in enumerate(order) if row in own]
+        found["structures"] = chosen(batch.structures, places)
+        found["structure_rows"] = torch.tensor(rows)
+    if view is not None:
+        proteins = view.proteins and Masked(whole=view.proteins).part(order).whole
+        texts = {n: getattr(view, n) for n in ("text_ids", "text_mask", "text_keys")}
+        if len(view.text_keys):
+            texts = {name: value[order] for name, value in texts.items()}
+        structures = view.structures
+        if structures is not None and len(structures):
+            structures = chosen(structures, places)
+        found["view"] = View(proteins=proteins, structures=structures, **texts)
+    return found
+
+
+def chosen(chains, places):
+    """Some of the chains, in another order."""
+    first = torch.tensor([0, *chains.lengths]).cumsum(0)
+    index = torch.cat([torch.arange(first[n], first[n + 1]) for n in places])
+    parts = {n: getattr(chains, n)[index] for n in ("backbone", "residues", "starts", "confidence")}
+    lengths = tuple(chains.lengths[n] for n in places)
+    own = chains.descriptors
+    return PackedChains(**parts, lengths=lengths, descriptors=None if own is None else own[places])
 
 
 def test_a_permuted_batch_is_another_batch(ready):

@@ -7,6 +7,8 @@ import dataclasses
 import torch
 
 from tests.train.launch import debug_config
+from tests.train.with_structures import SHAPE, make_structures
+from train.config.structure import StructureConfig
 from train.data.batches import PairData
 from train.loop.parallel import share_work
 from train.loop.prepare import make_trainee, prepare
@@ -22,6 +24,13 @@ FORMS = {
     "go softmax": {"go_form": "softmax"},
     "go sigmoid": {"go_form": "sigmoid"},
     "go prior": {"go_form": "prior", "go_text": "both"},
+    "sequence_structure": {},
+    "sequence_text": {},
+    "structure_text": {},
+    "intra_sequence": {},
+    "intra_structure": {},
+    "intra_text": {},
+    "design": {},
 }
 
 
@@ -29,10 +38,17 @@ def prepared(run_dir, form, ranks=None):
     """A trainee with one objective on, and its part of a batch of 11 pairs."""
     ranks, config = ranks or Ranks.alone(), debug_config()
     own = form.partition(" ")[0]
-    weights = {n: w if n == own else 0.0 for n, w in config.objectives.weights.items()}
+    weights = {n: (w or 1.0) if n == own else 0.0 for n, w in config.objectives.weights.items()}
     on = dataclasses.replace(config.objectives, **weights, gumbel=False, **FORMS[form])
     data = dataclasses.replace(config.data, max_pairs=11, texts="whole")
-    config = dataclasses.replace(config, objectives=on, data=data)
+    structure = None
+    if on.on_structures:
+        file = make_structures(run_dir.with_suffix(".h5"))
+        data = dataclasses.replace(data, structures=str(file), structure_crops=(20,))
+        structure = StructureConfig(shape=SHAPE)
+    if own == "intra_text":
+        data = dataclasses.replace(data, texts="sample")
+    config = dataclasses.replace(config, objectives=on, data=data, structure=structure)
     torch.manual_seed(0)
     alone = Ranks.alone()
     ready = prepare(config, run_dir, alone, data_path=None, go_path=None, resume=False)
@@ -40,7 +56,9 @@ def prepared(run_dir, form, ranks=None):
     model.refresh(0)
     seed, share = config.train.seed, {"rank": ranks.rank, "ranks": ranks.world}
     whole = ready.data
-    return model, PairData(whole.source, whole.texts, data, on, seed, **share).batch(0, 1)
+    part = PairData(whole.source, whole.texts, data, on, seed, **share)
+    part.views = whole.views
+    return model, part.batch(0, 1)
 
 
 def losses_on_ranks(folder):

@@ -10,11 +10,12 @@ from protclip_core.encoders.alphabet import BOS, EOS, MASK, encode
 from protclip_core.errors import InputError
 from tests.train.protanno_data import make
 from train.config.run import DataConfig, ObjectivesConfig
-from train.data.batches import PairData, full_batch, read_proteins
+from train.data.assemble import full_batch
+from train.data.batches import PairData
 from train.data.composer import TextComposer
 from train.data.go_terms import GoTerms
 from train.data.masking import IGNORED
-from train.data.pairs import open_pairs, split_of
+from train.data.pairs import open_pairs, read_proteins, split_of
 from train.data.texts import GO_TAG, TAGS, Part, parts_of, read_go_names, train_tokenizer
 from train.protanno.sampling import Sampling
 

@@ -178,10 +178,31 @@ def test_cache_texts_of_something_else_are_made_anew(tmp_path, bundle):
 
 
 def test_a_text_tower_that_learns_cannot_be_kept(tmp_path, bundle):
-    config = frozen_config(tmp_path, bundle, text={"projection_frozen": "false"})
+    config = frozen_config(tmp_path, bundle, text={"frozen": "false"})
     with pytest.raises(UsageError) as caught:
         pretrain.train(config, run_dir=tmp_path / "run")
     assert caught.value.code == "usage.not_frozen"
+
+
+def test_texts_are_kept_before_a_projection_that_learns(tmp_path, bundle):
+    losses, on = [], {"go": 0, "bsr": 0, "pda": 0, "mlm": 0}
+    for variants in (1, 0):
+        folder = tmp_path / str(variants)
+        folder.mkdir()
+        text = {"cache_variants": variants, "projection_frozen": "false"}
+        config = frozen_config(folder, bundle, text=text, objectives=on, data={"texts": '"whole"'})
+        ready, model = ready_for(config, folder / "run")
+        if variants:
+            assert ready.data.variants.pooled
+            assert (
+                ready.data.variants.vectors.shape[-1]
+                == model.towers.text_encoder.config.hidden_size
+            )
+        found = model(ready.data.batch(0, 0))
+        found["loss"].backward()
+        gradient = next(model.towers.text_projection.parameters()).grad
+        losses.append([float(found["gc"].detach()), float(gradient.norm())])
+    assert losses[0] == pytest.approx(losses[1], rel=5e-3)
 
 
 @pytest.mark.parametrize("negatives", [0, 3])

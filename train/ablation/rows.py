@@ -6,27 +6,46 @@ import dataclasses
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from protclip_core.errors import UsageError
 from protclip_core.models.info import describe_model
-from train.ablation.samples import FORMS, LARGE
+from train.ablation.samples import FORMS, LARGE, WITH_STRUCTURE
+from train.config.augment import AugmentConfig
 from train.config.run import RunConfig
 
 __all__ = ["ROWS", "Row", "choose_rows", "config_of", "read_seeds", "with_text"]
 
+_NEVER = 1_000_000_000
+#: Texts of each protein, where they are drawn.
+_VARIANTS = 4
 _ALL = ("gc", "bsr", "mlm", "pda")
+_SEQUENCE = ("sequence_structure", "intra_sequence", "intra_structure")
+_TEXT = ("sequence_text", "structure_text", "intra_text")
+_THREE = (*_SEQUENCE, *_TEXT)
+_PLAIN = ("sequence_text", "intra_sequence", "intra_text")
+_PAIRS = ("sequence_structure", "sequence_text", "structure_text")
+_Texts = Literal["sample", "whole"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: what is trained, on which sample, and what it is compared with."""
+    """A row of the table: what is trained, on which sample, and what it is compared with.
+
+    ``texts`` takes the place of the recipe's.
+    """
 
     name: str
     title: str
     objectives: tuple[str, ...]
     sample: str
     against: str | None
+    texts: _Texts | None = None
+
+    @property
+    def on_structures(self) -> bool:
+        """Whether it is one of those of three modalities, which need structures."""
+        return self.sample == WITH_STRUCTURE
 
 
 ROWS = (
@@ -39,19 +58,35 @@ ROWS = (
         Row(form, f"all, {form} sample", _ALL, form, None if form == "uniform" else "uniform")
         for form in FORMS
     ),
+    Row("three", "three modalities", _THREE, WITH_STRUCTURE, None, "sample"),
+    Row("three-function", "without function", _SEQUENCE, WITH_STRUCTURE, "three", "sample"),
+    Row("three-structure", "without structure", _PLAIN, WITH_STRUCTURE, "three", "sample"),
+    Row("three-augmentation", "without augmentation", _THREE, WITH_STRUCTURE, "three", "whole"),
+    Row("three-intra", "without intra-modal", _PAIRS, WITH_STRUCTURE, "three", "sample"),
 )
 
 
 def config_of(row: Row, seed: int, recipe: RunConfig, pairs: Path, go: Path) -> RunConfig:
     """Return the configuration of a run."""
-    on = recipe.objectives
     weights: dict[str, Any] = {
-        name: weight if name in row.objectives else 0.0 for name, weight in on.weights.items()
+        name: weight if name in row.objectives else 0.0
+        for name, weight in recipe.objectives.weights.items()
     }
+    data = dataclasses.replace(recipe.data, pairs=str(pairs), go=str(go))
+    text, on = recipe.text, recipe.objectives
+    if row.on_structures:
+        # No bank: to encode all terms at each evaluation costs more than the run.
+        on = dataclasses.replace(on, go_min_count=_NEVER)
+        # What the text side has to learn, it learns with its projection.
+        text = dataclasses.replace(text, projection_frozen=False, cache_variants=_VARIANTS)
+        data = dataclasses.replace(data, structures_only=True, texts=row.texts or data.texts)
+        if data.texts == "whole":
+            text = dataclasses.replace(text, augment=AugmentConfig())
     return dataclasses.replace(
         recipe,
         name=f"{row.name}-seed{seed}",
-        data=dataclasses.replace(recipe.data, pairs=str(pairs), go=str(go)),
+        data=data,
+        text=text,
         objectives=dataclasses.replace(on, **weights),
         train=dataclasses.replace(recipe.train, seed=seed),
     )
@@ -91,10 +126,10 @@ def with_text(recipe: RunConfig, text: str, steps: int | None) -> RunConfig:
     return dataclasses.replace(recipe, text=words, model=model, train=train)
 
 
-def choose_rows(only: str | None) -> list[Row]:
-    """Return the chosen rows, in the order of the table."""
+def choose_rows(only: str | None, *, structures: bool = False) -> list[Row]:
+    """Return the chosen rows, in the order of the table; by default those that can be trained."""
     if only is None:
-        return list(ROWS)
+        return [row for row in ROWS if structures or not row.on_structures]
     known = [row.name for row in ROWS]
     wanted = [name.strip() for name in only.split(",")]
     for name in wanted:
@@ -104,7 +139,15 @@ def choose_rows(only: str | None) -> list[Row]:
             raise UsageError(
                 f"unknown row {name!r}", code="usage.unknown_value", where="--only", hint=hint
             )
-    return [row for row in ROWS if row.name in wanted]
+    found = [row for row in ROWS if row.name in wanted]
+    if not structures and (needing := [row.name for row in found if row.on_structures]):
+        raise UsageError(
+            f"row {needing[0]!r} needs structures",
+            code="usage.missing_option",
+            where="--structures",
+            hint="make them with python -m train.structures",
+        )
+    return found
 
 
 def read_seeds(text: str) -> list[int]:

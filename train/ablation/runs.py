@@ -13,6 +13,7 @@ from pathlib import Path
 from protclip_cli.boundary import say
 from protclip_core.errors import UsageError
 from protclip_core.io.atomic import write_atomic
+from protclip_core.io.streams import open_input
 from protclip_core.models.info import describe_model
 from train import pretrain
 from train.ablation.rows import Row, config_of
@@ -184,5 +185,5 @@ def heading(found: Sequence[Found], recipe: RunConfig, data_path: Path) -> str:
 
 
 def _count(path: Path, split: str) -> int:
-    with path.open(encoding="utf-8") as file:
+    with open_input(path) as file:
         return sum(json.loads(line)["split"] == split for line in file)

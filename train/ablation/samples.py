@@ -24,11 +24,13 @@ from train.protanno.builder import BuildOptions, build
 from train.protanno.sampling import Sampling, new_counts
 from train.protanno.shards import ShardSet
 
-__all__ = ["LARGE", "FORMS", "Samples", "draw_sample"]
+__all__ = ["FORMS", "LARGE", "WITH_STRUCTURE", "Samples", "draw_sample"]
 
 _log = logging.getLogger(__name__)
 #: The sample that the objectives are compared on; the others are for the forms of sampling.
 LARGE = "large"
+#: The pairs as they are; the rows of three modalities take those that have a structure.
+WITH_STRUCTURE = "structures"
 FORMS = ("uniform", "release", "paper")
 #: Spare entries, in standard deviations of a sample's size, so that a cut makes sizes equal.
 _SPARE = 4.0
@@ -63,6 +65,8 @@ class Samples:
         InputError, UsageError, ResourceError
             Those of the builder, or a form of sampling that keeps nothing.
         """
+        if sample == WITH_STRUCTURE:
+            return self.pairs
         path = self._path(sample, seed)
         if not path.exists():
             self._make(sample, seed)

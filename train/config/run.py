@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,9 @@ from msgspec import Meta
 from protclip_core.encoders.esm2 import Esm2Config
 from protclip_core.errors import UsageError
 from train.config.augment import AugmentConfig, with_paths
+from train.config.objectives import ObjectivesConfig
+from train.config.stages import StagesConfig
+from train.config.structure import StructureConfig, split_gvp
 from train.config.tables import (
     Above0,
     BelowOne,
@@ -48,6 +51,12 @@ class ProteinConfig:
     weights: str | None = None
     #: Whether it stays as it is.
     frozen: bool = False
+    #: Whether the protein projection stays as it is as well.
+    projection_frozen: bool = False
+    #: Whether the vectors of whole proteins are encoded once, before the first step, and kept in
+    #: the folder of the run (2 bytes a number); needs a frozen encoder, and objectives that look
+    #: at whole proteins alone.
+    cache: bool = False
     #: Tables of ``kmer``: ``alike`` (k-mers that are alike begin alike) or ``random``.
     start: Literal["alike", "random"] = "alike"
     #: Fields of the encoder's configuration.
@@ -78,9 +87,9 @@ class TextConfig:
     #: width and form are started from; default: then, if it is not from the model that the
     #: protein encoder starts from too, and the text encoder stays.
     projection_frozen: bool | None = None
-    #: Texts of each protein that GC draws from: encoded once, before the first step, and kept in
-    #: the folder of the run (2 bytes a number); needs a frozen encoder and projection. The first
-    #: is the whole text, the others are sampled. 0: texts are encoded in every step.
+    #: Texts of each protein that contrasts draw from: encoded once, before the first step, and
+    #: kept in the folder of the run (2 bytes a number); needs a frozen encoder. The first is the
+    #: whole text, the others are sampled. 0: texts are encoded in every step.
     cache_variants: Count = 0
     #: How GO terms are spoken of, ``[text.augment]``.
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -135,71 +144,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectivesConfig:
-    """Weights of the objectives (0 switches one off: neither it nor its heads are there)."""
-
-    gc: NotNegative = 1.0
-    bsr: NotNegative = 0.7
-    mlm: NotNegative = 0.3
-    pda: NotNegative = 1.0
-    #: Beyond the paper: proteins against a bank of GO terms; needs the table of GO.
-    go: NotNegative = 0.0
-    #: Each objective on a pass of its own, as in the paper (whole, masked and segment-masked
-    #: proteins); or all on one pass at about a third of the cost: then a share of the proteins
-    #: is masked for MLM, a share of the others in segments for BSR, and GC, PDA and GO see them
-    #: all like that.
-    shared_pass: bool = False
-    masked_proteins: Share = 0.5
-    segmented_proteins: Share = 0.25
-    #: Share of the residues of a protein that are masked, for MLM and for BSR.
-    mask_share: Share = 0.15
-    #: Longest run of BSR, in residues.
-    longest_run: Natural = 10
-    #: Each rank its own rows of the contrast, or all of them (the result is the same).
-    gc_form: Literal["local", "global"] = "local"
-    #: PDA: residues less like a property than this have no part in it (theta), temperature of
-    #: the choice of prototypes, and whether that choice is a random draw while training.
-    theta: Share = 0.3
-    prototype_temperature: Above0 = 0.9
-    gumbel: bool = True
-    #: Start of the temperature of GC and GO (its inverse is learnt).
-    temperature: Above0 = 0.07
-    #: ``softmax`` ranks the terms of a protein, ``sigmoid`` makes scores comparable; so does
-    #: ``prior``, each term beginning at its share of the proteins (`train.objectives.prior`).
-    go_form: Literal["softmax", "sigmoid", "prior"] = "softmax"
-    #: Of ``prior``: weight of the part that ranks the terms without their prior.
-    go_rank_weight: NotNegative = 0.5
-    #: Of ``prior``: weights of the terms of MF, BP and CC in its logistic part: most terms are BP.
-    go_aspect_weights: tuple[NotNegative, NotNegative, NotNegative] = (1.0, 1.0, 1.0)
-    #: Of ``prior``: wrong terms of a batch, drawn anew for each and each rank; they stand for all
-    #: others. 0: the whole bank.
-    go_negatives: Count = 0
-    #: Start of the factor of the cosines of GO; default: 1 / temperature.
-    go_scale: Above0 | None = None
-    #: Terms with fewer training proteins (propagated) are not in the bank.
-    go_min_count: Natural = 10
-    #: What a term says of itself: its name, ``name: definition``, the sum of both vectors, or
-    #: the sum of its name and two wordings of ``[text.augment]``.
-    go_text: Literal["name", "definition", "both", "wordings"] = "name"
-    #: Steps after which the bank's texts are encoded anew; 0: only once.
-    go_every: int = 0
-
-    def __post_init__(self) -> None:
-        if not any(self.weights.values()):
-            raise ValueError("every objective is switched off")
-
-    @property
-    def on_residues(self) -> bool:
-        """Whether any objective looks at residues, not at whole proteins alone."""
-        return bool(self.mlm or self.bsr or self.pda)
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Name to weight."""
-        return {name: getattr(self, name) for name in ("gc", "bsr", "mlm", "pda", "go")}
-
-
-@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """How pairs become batches. A batch is that of all ranks together."""
 
@@ -239,6 +183,17 @@ class DataConfig:
     tag_dropout: Share = 0.25
     #: GO names of one text at most; 0 for none.
     max_go_names: Count = 4
+    #: Structures, as ``python -m train.structures`` packs them, relative to the configuration;
+    #: ``--structures`` overrides it. A protein has those of its accession; of several, a batch
+    #: has one at random.
+    structures: str | None = None
+    #: Leave out proteins without a structure. Those with a structure need no text.
+    structures_only: bool = False
+    #: Lengths of the pieces of structures in residues, one drawn for each; 0 is a whole chain.
+    structure_crops: Annotated[tuple[Count, ...], Meta(min_length=1)] = (256,)
+    #: Residues of all structures of a rank's batch at most; 0: no limit. Beyond it, the pieces of
+    #: the longest ones become shorter.
+    structure_budget: Count = 0
     #: Processes of each rank that put batches together; 0: the rank itself.
     workers: Count = 0
 
@@ -309,12 +264,53 @@ class RunConfig:
     data: DataConfig
     objectives: ObjectivesConfig
     train: TrainConfig
+    structure: StructureConfig | None = None
+    stage: StagesConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.objectives.on_structures and self.structure is None:
+            raise ValueError("objectives on structures need a table [structure]")
+        if self.objectives.design and self.structure and self.structure.shape.get("residues"):
+            raise ValueError("design is no objective for an encoder that reads residue types")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tables as `load_saved_config` reads them."""
         content = asdict(self)
-        content["protein"] |= content["protein"].pop("shape")
-        return content
+        for table in ("protein", "structure"):
+            if content[table] is not None:
+                content[table] |= content[table].pop("shape")
+        return {name: value for name, value in content.items() if value is not None}
+
+    def stages(self) -> list[RunConfig]:
+        """Return what each stage of the run is trained with: this itself, or one or two others."""
+        if self.stage is None:
+            return [self]
+        found = []
+        for stage in self.stage.each():
+            stay = stage.frozen or ()
+            text, protein = self.text, self.protein
+            found.append(
+                replace(
+                    self,
+                    train=replace(self.train, **stage.settings()),
+                    protein=replace(
+                        protein, frozen="protein" in stay, cache=protein.cache and "protein" in stay
+                    ),
+                    text=replace(
+                        text,
+                        frozen="text" in stay,
+                        projection_frozen=bool(text.projection_frozen),
+                        cache_variants=text.cache_variants if "text" in stay else 0,
+                    ),
+                    structure=self.structure
+                    and replace(self.structure, frozen="structure" in stay),
+                )
+            )
+        return found
+
+
+#: Keys whose values are paths.
+_PATHS = (("data", "pairs"), ("data", "go"), ("data", "structures"), ("text", "tokenizer"))
 
 
 def load_config(path: str | Path) -> RunConfig:
@@ -330,7 +326,7 @@ def load_config(path: str | Path) -> RunConfig:
     """
     file = Path(path)
     content = with_paths(read_toml(file), file.parent)
-    for table, key in (("data", "pairs"), ("data", "go"), ("text", "tokenizer")):
+    for table, key in _PATHS:
         keys = content.get(table)
         if isinstance(keys, dict) and isinstance(keys.get(key), str):
             keys[key] = str((file.parent / keys[key]).resolve())
@@ -359,18 +355,20 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
     # As JSON has them: a saved list is what was a tuple.
     old, new = (json.loads(json.dumps(content)) for content in (before, after))
     return [
-        f"[{table}] {key}: {old[table].get(key)} -> {new[table].get(key)}"
-        for table, values in new.items()
-        if isinstance(values, dict)
-        for key in sorted(values.keys() | old[table].keys())
-        if old[table].get(key) != values.get(key)
+        f"[{table}] {key}: {old.get(table, {}).get(key)} -> {new.get(table, {}).get(key)}"
+        for table in dict.fromkeys([*new, *old])
+        if isinstance(new.get(table, {}), dict) and isinstance(old.get(table, {}), dict)
+        for key in sorted(new.get(table, {}).keys() | old.get(table, {}).keys())
+        if old.get(table, {}).get(key) != new.get(table, {}).get(key)
     ]
 
 
 def _run_config(content: dict[str, Any], where: str) -> RunConfig:
-    protein = content.get("protein")
+    protein, structure = content.get("protein"), content.get("structure")
     if isinstance(protein, dict):
         content = {**content, "protein": _split_shape(protein, where)}
+    if isinstance(structure, dict):
+        content = {**content, "structure": split_gvp(structure, where)}
     return make(RunConfig, {"objectives": {}, **content}, where)
 
 

@@ -100,5 +100,7 @@ def _check(cls: Any, content: Mapping[str, Any], file: str, table: str) -> None:
                 code="usage.bad_value",
                 where=where,
             )
-        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
-            _check(hints[key], value, file, f"{table}.{key}" if table else key)
+        kinds = (hints[key], *choices)
+        inner = next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)
+        if inner is not None and isinstance(value, dict):
+            _check(inner, value, file, f"{table}.{key}" if table else key)

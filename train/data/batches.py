@@ -12,94 +12,28 @@ M properties that are there, W ranks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from protclip_core.encoders.alphabet import BOS, EOS
-from protclip_core.encoders.packing import PackedTokens, pack
 from protclip_core.errors import UsageError
 from train.config.run import DataConfig, ObjectivesConfig
-from train.data.composer import PROPERTY_TAGS, TextComposer, hash_texts
-from train.data.masking import Masked, mask_batch
-from train.data.pairs import PairSource, read_proteins
+from train.data.assemble import Own, make_batch, pack_windows
+from train.data.batch import Batch
+from train.data.composer import TextComposer
+from train.data.masking import Masked, mask_batch, mask_residues
+from train.data.pairs import PairSource, TokenPart
+from train.data.structure_views import StructureViews
 from train.data.substitutions import mutate
 from train.data.text_variants import TextVariants
 
-__all__ = ["Batch", "EpochPlan", "PairData", "full_batch", "read_proteins"]
+__all__ = ["EpochPlan", "PairData"]
 
 # First words of the seeds, so that no two uses share a stream of random numbers.
-_PLAN, _ROW, _MASK = 1, 2, 3
+_PLAN, _ROW, _MASK, _STRUCTURE, _VIEW = 1, 2, 3, 4, 5
 # Proteins of a batch are cropped to the shortest, which may be this much shorter than any.
 _STRETCH = 1.25
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """``B`` pairs of one rank.
-
-    Attributes
-    ----------
-    masked
-        Whole, masked and segment-masked proteins, as far as the objectives ask for them; whole
-        alone where there are ``few``.
-    text_ids, text_mask
-        Shape ``(B, S)``, int64; the mask is 1 at real tokens. With ``text_vectors``, only what
-        BSR asks for: maybe of no rows.
-    text_keys
-        ``(B,)`` int64, equal where texts are; see `hash_texts`.
-    property_ids, property_mask
-        Texts of the properties that are there, ``(M, S)``; of no rows without PDA.
-    present
-        Whether each protein has each property, ``(B, K)`` bool.
-    go
-        Pairs (row, term) that are right, ``(2, X)`` int64; terms are numbers in the table.
-    tokens, pairs
-        Protein tokens (BOS and EOS counted) and pairs of all ranks together.
-    few
-        The first proteins of the batch, cropped, where MLM, BSR and PDA look at no others; their
-        texts and properties are then the first ones, and there are none behind them.
-    text_vectors
-        Unit vectors of the texts, ``(B, P)`` float32, where they are kept; see `TextVariants`.
-    """
-
-    masked: Masked
-    text_ids: Tensor
-    text_mask: Tensor
-    text_keys: Tensor
-    property_ids: Tensor
-    property_mask: Tensor
-    present: Tensor
-    go: Tensor
-    tokens: int
-    pairs: int
-    few: Masked | None = None
-    text_vectors: Tensor | None = None
-
-    @property
-    def proteins(self) -> PackedTokens:
-        """The proteins as they are."""
-        return self.masked.whole
-
-    @property
-    def close(self) -> Masked:
-        """The proteins whose residues are looked at."""
-        return self.masked if self.few is None else self.few
-
-    def to(self, device: torch.device) -> Batch:
-        """Return the same batch on another device."""
-        if device.type == "cpu":
-            return self
-        moved = {item.name: getattr(self, item.name) for item in fields(self)}
-        for name, value in moved.items():
-            if isinstance(value, Tensor):
-                moved[name] = value.to(device, non_blocking=True)
-            elif isinstance(value, Masked):
-                moved[name] = value.to(device)
-        return Batch(**moved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +78,11 @@ class PairData:
     Attributes
     ----------
     variants
-        Kept vectors of texts, for GC; ``None``: texts are given for encoding.
+        Kept vectors of texts; ``None``: texts are given for encoding.
+    pooled
+        Kept vectors of proteins, ``(N, D)``; ``None``: there are none.
+    views
+        Structures; ``None``: nobody asks for them.
 
     Raises
     ------
@@ -167,6 +105,8 @@ class PairData:
         self.objectives, self.rank, self.ranks = objectives, rank, ranks
         self._planned: tuple[int, EpochPlan] | None = None
         self.variants: TextVariants | None = None
+        self.pooled: np.ndarray | None = None
+        self.views: StructureViews | None = None
         self._few = config.residue_pairs if objectives.on_residues else 0
         if 0 < self._few < ranks:
             raise UsageError(
@@ -188,7 +128,7 @@ class PairData:
     def batch(self, epoch: int, position: int) -> Batch:
         """Crop, mask and put together this rank's part of a batch of the plan."""
         rows, lengths = self.plan(epoch)[position]
-        windows, close, own = [], [], _Own()
+        windows, close, own = [], [], Own()
         for place, (row, length) in enumerate(zip(rows.tolist(), lengths.tolist())):
             rng = np.random.default_rng((self.seed, _ROW, epoch, position, row))
             window = self._window(self.source.residues(row), length, rng)
@@ -200,38 +140,69 @@ class PairData:
                 close.append(window[start : start + self.config.residue_crop])
             if place % self.ranks == self.rank:
                 self._add(own, row, rng, close=not self._few or place < self._few)
-        packed = _packed(windows)
-        generator = self._mask_generator(epoch, position)
+                self._add_modalities(own, row, (epoch, position, row))
+        packed = pack_windows(windows)
+        generator = self._mask_generator(_MASK, epoch, position)
         few = None
         if close:
             masked = Masked(whole=packed)
-            few = mask_batch(_packed(close), self.objectives, generator)
+            few = mask_batch(pack_windows(close), self.objectives, generator)
             few = few.part(range(len(close))[self.rank :: self.ranks])
         else:
             masked = mask_batch(packed, self.objectives, generator)
-        masked = masked.part(range(len(rows))[self.rank :: self.ranks])
+        mine = range(len(rows))[self.rank :: self.ranks]
+        masked = masked.part(mine)
+        if self.objectives.intra_sequence:
+            share = self.objectives.view_mask_share
+            generator = self._mask_generator(_VIEW, epoch, position)
+            other, _ = mask_residues(packed, share, generator)
+            own.masked = Masked(whole=other).part(mine).whole
         size = len(packed.tokens)
-        return _make_batch(masked, own, self.texts, tokens=size, pairs=len(rows), few=few)
+        return make_batch(
+            masked, own, self.texts, tokens=size, pairs=len(rows), few=few, views=self.views
+        )
 
-    def _add(self, own: _Own, row: int, rng: np.random.Generator, *, close: bool) -> None:
+    def _add(self, own: Own, row: int, rng: np.random.Generator, *, close: bool) -> None:
         """Add what belongs to a protein to this rank's part of a batch."""
         on = self.objectives
+        variant = None
         if self.variants is not None:
-            vector, key = self.variants.draw(row, rng)
-            own.vectors.append(vector)
-            own.keys.append(key)
+            variant = self.variants.choose(rng)
+            own.first.add_kept(self.variants, row, variant)
         as_text = self.variants is None or bool(on.bsr and close)
         parts = self.source.parts(row) if as_text or on.pda else []
         if as_text:
-            whole = self.config.texts == "whole"
-            named = self.source.accession(row)
-            own.texts.append(
-                self.texts.whole(parts) if whole else self.texts.sample(parts, rng, named)
-            )
+            own.first.texts.append(self._text(parts, row, rng))
         if close:
             own.properties.append(self.texts.properties(parts) if on.pda else [])
         if on.go:
             own.go.append(self.source.go(row))
+        if on.intra_text and self.variants is not None:
+            own.second.add_kept(self.variants, row, self.variants.choose(rng, other=variant))
+        elif on.intra_text:
+            own.second.texts.append(self._text(parts, row, rng))
+
+    def _text(self, parts: list[TokenPart], row: int, rng: np.random.Generator) -> list[int]:
+        if self.config.texts == "whole":
+            return self.texts.whole(parts)
+        return self.texts.sample(parts, rng, self.source.accession(row))
+
+    def _add_modalities(self, own: Own, row: int, place: tuple[int, int, int]) -> None:
+        """Add a protein's cluster, kept vector and pieces of its structure."""
+        own.clusters.append(int(self.source.clusters[row]))
+        if self.pooled is not None:
+            own.pooled.append(self.pooled[row])
+        if self.views is None:
+            return
+        own.has_text.append(bool(self.source.has_text(row)))
+        rng = np.random.default_rng((self.seed, _STRUCTURE, *place))
+        name = self.source.accession(row)
+        piece = self.views.draw(name, rng)
+        if piece is not None:
+            own.structure_rows.append(len(own.clusters) - 1)
+            own.pieces.append(piece)
+            if self.objectives.intra_structure:
+                own.other_pieces.append(self.views.draw(name, rng) or piece)
 
     def _make_plan(self, epoch: int) -> EpochPlan:
         rng = np.random.default_rng((self.seed, _PLAN, epoch))
@@ -265,8 +236,8 @@ class PairData:
         fits = int(np.searchsorted(np.cumsum(most + 2), self.config.token_budget, side="right"))
         return start + min(max(least, fits), len(most))
 
-    def _mask_generator(self, epoch: int, position: int) -> torch.Generator:
-        seed = np.random.SeedSequence((self.seed, _MASK, epoch, position)).generate_state(1)
+    def _mask_generator(self, use: int, epoch: int, position: int) -> torch.Generator:
+        seed = np.random.SeedSequence((self.seed, use, epoch, position)).generate_state(1)
         return torch.Generator().manual_seed(int(seed[0]))
 
     def _window(self, residues: np.ndarray, crop: int, rng: np.random.Generator) -> np.ndarray:
@@ -274,67 +245,3 @@ class PairData:
         if rng.random() < self.config.n_terminal_share:
             start = 0
         return residues[start : start + crop]
-
-
-def full_batch(
-    source: PairSource, rows: Sequence[int], texts: TextComposer, max_residues: int
-) -> Batch:
-    """Pairs for evaluation: whole texts, and proteins from residue 1 to the limit; no masks."""
-    packed = _packed([source.residues(row)[:max_residues] for row in rows])
-    own = _Own(texts=[texts.whole(source.parts(row)) for row in rows])
-    size = len(packed.tokens)
-    return _make_batch(Masked(whole=packed), own, texts, tokens=size, pairs=len(rows))
-
-
-@dataclass
-class _Own:
-    """What belongs to the proteins of a rank's part of a batch, row by row."""
-
-    texts: list[list[int]] = field(default_factory=list)
-    vectors: list[np.ndarray] = field(default_factory=list)
-    keys: list[int] = field(default_factory=list)
-    properties: list[list[list[int] | None]] = field(default_factory=list)
-    go: list[np.ndarray] = field(default_factory=list)
-
-
-def _packed(windows: list[np.ndarray]) -> PackedTokens:
-    return pack(np.concatenate(([BOS], window, [EOS])) for window in windows)
-
-
-def _make_batch(
-    masked: Masked,
-    own: _Own,
-    texts: TextComposer,
-    *,
-    tokens: int,
-    pairs: int,
-    few: Masked | None = None,
-) -> Batch:
-    ids, mask = texts.pad_rows(own.texts)
-    present = torch.zeros(len(own.properties), len(PROPERTY_TAGS), dtype=torch.bool)
-    there = []
-    for row, properties in enumerate(own.properties):
-        for place, text in enumerate(properties):
-            if text is not None:
-                present[row, place] = True
-                there.append(text)
-    property_ids, property_mask = texts.pad_rows(there)
-    owner = np.repeat(np.arange(len(own.go)), [len(terms) for terms in own.go])
-    right = np.stack([owner, np.concatenate(own.go)]) if own.go else np.empty((2, 0))
-    vectors = None
-    if own.vectors:
-        vectors = torch.from_numpy(np.stack(own.vectors).astype(np.float32))
-    return Batch(
-        masked=masked,
-        text_ids=ids,
-        text_mask=mask,
-        text_keys=torch.tensor(own.keys) if own.keys else hash_texts(ids, mask),
-        property_ids=property_ids,
-        property_mask=property_mask,
-        present=present,
-        go=torch.from_numpy(right.astype(np.int64)),
-        tokens=tokens,
-        pairs=pairs,
-        few=few,
-        text_vectors=vectors,
-    )

@@ -88,6 +88,8 @@ class TextComposer:
         few are drawn, so that the text tower meets all of them in spite of the cut. Whose text
         it is does not matter here; see `train.data.protein_texts`.
         """
+        if not parts:
+            return self.whole(parts)
         count = int(rng.integers(1, len(parts) + 1))
         chosen = np.sort(rng.choice(len(parts), count, replace=False))
         taken = []

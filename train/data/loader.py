@@ -15,7 +15,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from protclip_core.errors import WorkerLostError
-from train.data.batches import Batch, PairData
+from train.data.batch import Batch
+from train.data.batches import PairData
 from train.loop.optim import Progress
 
 __all__ = ["Place", "feed", "lost_worker", "stop_watching"]

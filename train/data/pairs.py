@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from protclip_core.encoders.alphabet import encode
-from protclip_core.errors import InputError, ModelError
+from protclip_core.errors import InputError, ModelError, UsageError
 from protclip_core.io.atomic import open_atomic
 from protclip_core.io.streams import open_input
 from train.config.run import DataConfig
@@ -33,10 +33,13 @@ from train.data.texts import GO_TAG, TAGS, Part, parts_of
 from train.protanno.entries import Entry
 from train.protanno.shards import ShardSet
 
-__all__ = ["MemoryPairs", "PairSource", "Protein", "ShardPairs", "open_pairs", "read_proteins"]
+__all__ = ["NO_KEY", "MemoryPairs", "PairSource", "Protein", "ShardPairs"]
+__all__ += ["key_of", "open_pairs", "read_proteins"]
 
 _log = logging.getLogger(__name__)
 _TEXTS_AT_ONCE = 2_000
+#: Key of what is like nothing else.
+NO_KEY = -1
 _NO_TERMS = np.empty(0, dtype=np.int64)
 #: Property number in the packed tables.
 _TAG_NUMBERS = (*TAGS, GO_TAG)
@@ -53,6 +56,7 @@ class Protein:
     residues: np.ndarray
     parts: tuple[Part, ...]
     go: tuple[str, ...] = ()
+    cluster: str = ""
 
 
 class PairSource(Protocol):
@@ -64,9 +68,12 @@ class PairSource(Protocol):
         Residues of each protein, shape ``(N,)``.
     fingerprint
         Hash of which pairs they are, and of their texts.
+    clusters
+        `key_of` the cluster of each protein, ``(N,)`` int64.
     """
 
     lengths: np.ndarray
+    clusters: np.ndarray
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +87,9 @@ class PairSource(Protocol):
 
     def accession(self, row: int) -> str:
         """Return the accession of a protein."""
+
+    def has_text(self, row: int) -> bool:
+        """Whether a protein has any text."""
 
     def go(self, row: int) -> np.ndarray:
         """Return the propagated GO terms; empty without a table of terms."""
@@ -101,8 +111,10 @@ def read_proteins(
     *,
     holdout: float | None = None,
     valid_split: str = "valid",
+    structures: Container[str] = (),
+    structures_only: bool = False,
 ) -> list[Protein]:
-    """Read the entries of one split that have a text.
+    """Read the entries of one split that have a text or a structure.
 
     Parameters
     ----------
@@ -115,6 +127,11 @@ def read_proteins(
         Names of the GO terms; empty for no GO texts.
     holdout, valid_split
         See `split_of`; by default an entry without a split is an error.
+    structures
+        Accessions that have one; of the others in ``also`` of an entry, the first that has one
+        becomes its accession.
+    structures_only
+        Leave out entries without.
 
     Raises
     ------
@@ -134,18 +151,30 @@ def read_proteins(
                     continue
                 residues = encode(entry["sequence"])[1:-1].copy()
                 accession, go = str(entry["accession"]), tuple(entry.get("go") or ())
+                cluster = "" if entry.get("cluster") is None else str(entry["cluster"])
+                names = (accession, *map(str, entry.get("also") or ()))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise InputError(
                     f"cannot be read ({error!r})", code="input.bad_line", where=f"{path}:{number}"
                 ) from error
             parts = parts_of(entry, go_names)
-            if parts and len(residues):
-                found.append(Protein(accession, residues, parts, go))
+            named = next((name for name in names if name in structures), None)
+            if len(residues) and (named or (parts and not structures_only)):
+                found.append(Protein(named or accession, residues, parts, go, cluster))
     if not found:
+        what = "structure" if structures_only else "text"
         raise InputError(
-            f"no entry of split {split!r} has a text", code="input.empty_split", where=str(path)
+            f"no entry of split {split!r} has a {what}", code="input.empty_split", where=str(path)
         )
     return found
+
+
+def key_of(name: str) -> int:
+    """Return a number of 64 bits that only equal names share; `NO_KEY` for none."""
+    if not name:
+        return NO_KEY
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 def split_of(split: str, accession: str, holdout: float, valid_split: str = "valid") -> str:
@@ -177,6 +206,7 @@ class MemoryPairs:
     ) -> None:
         self.accessions = [protein.accession for protein in proteins]
         self.lengths = np.array([len(protein.residues) for protein in proteins], dtype=np.int32)
+        self.clusters = np.array([key_of(protein.cluster) for protein in proteins], dtype=np.int64)
         self._residues = np.concatenate([protein.residues for protein in proteins])
         self._starts = _starts(self.lengths)
         self._terms = terms
@@ -193,6 +223,10 @@ class MemoryPairs:
     def accession(self, row: int) -> str:
         """Return the accession of a protein."""
         return self.accessions[row]
+
+    def has_text(self, row: int) -> bool:
+        """Whether a protein has any text."""
+        return bool(self._part_starts[row + 1] > self._part_starts[row])
 
     def residues(self, row: int) -> np.ndarray:
         """Return token ids without BOS and EOS, ``(L,)`` uint8."""
@@ -295,6 +329,8 @@ class ShardPairs:
             with open_atomic(cache) as file:
                 np.savez(file, key=np.array(digest), **found)  # type: ignore[arg-type]
         self.numbers, self.lengths, self._counts, self._annotated = (found[name] for name in _FOUND)
+        # A data set of ProtAnno does not keep them.
+        self.clusters = np.full(len(self.numbers), NO_KEY, dtype=np.int64)
         if not len(self.numbers):
             raise InputError(
                 f"no entry of split {split!r} has a text",
@@ -308,6 +344,10 @@ class ShardPairs:
     def accession(self, row: int) -> str:
         """Return the accession of a protein."""
         return self._entry(row).accession
+
+    def has_text(self, row: int) -> bool:
+        """Return true: entries without a text are left out."""
+        return True
 
     def residues(self, row: int) -> np.ndarray:
         """Return token ids without BOS and EOS, ``(L,)`` uint8."""
@@ -380,8 +420,11 @@ def open_pairs(
     tokenizer: Tokenizer | None,
     terms: GoTerms | None,
     run_dir: Path,
+    structures: Container[str] = (),
 ) -> MemoryPairs | ShardPairs:
     """Open a file of JSON Lines, or a folder of ProtAnno.
+
+    Proteins that ``structures`` holds need no text; of a folder of ProtAnno, they do.
 
     Raises
     ------
@@ -392,6 +435,12 @@ def open_pairs(
     if terms is not None and config.max_go_names:
         names = {id: name for id, name in zip(terms.ids, terms.names) if id not in _ROOT_IDS}
     if path.is_dir():
+        if config.structures_only:
+            raise UsageError(
+                "needs pairs as JSON Lines, not a folder of ProtAnno",
+                code="usage.bad_value",
+                where="[data] structures_only",
+            )
         cache = run_dir / f"pairs-{split}.npz"
         return ShardPairs(ShardSet(path), split, config, tokenizer, terms, names, cache)
     if not path.exists():
@@ -401,8 +450,16 @@ def open_pairs(
             where=str(path),
             hint="give the pairs with --data",
         )
-    options = {"holdout": config.holdout, "valid_split": config.valid_split}
-    return MemoryPairs(read_proteins(path, split, names, **options), tokenizer, terms)  # type: ignore[arg-type]
+    proteins = read_proteins(
+        path,
+        split,
+        names,
+        holdout=config.holdout,
+        valid_split=config.valid_split,
+        structures=structures,
+        structures_only=config.structures_only,
+    )
+    return MemoryPairs(proteins, tokenizer, terms)
 
 
 #: What one pass over a data set finds out.

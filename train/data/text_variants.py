@@ -36,24 +36,30 @@ class TextVariants:
     Parameters
     ----------
     vectors
-        Unit vectors, ``(N, K, P)`` float16.
+        Unit vectors, ``(N, K, P)`` float16, or the encoder's own.
     keys
         See `hash_texts`, ``(N, K)`` int64.
+    pooled
+        Whether they are the encoder's own, because the projection learns.
     """
 
-    def __init__(self, vectors: np.ndarray, keys: np.ndarray) -> None:
-        self.vectors, self.keys = vectors, keys
+    def __init__(self, vectors: np.ndarray, keys: np.ndarray, *, pooled: bool = False) -> None:
+        self.vectors, self.keys, self.pooled = vectors, keys, pooled
 
-    def draw(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """Return one of the variants of a protein: its vector ``(P,)`` and its key."""
-        variant = int(rng.integers(self.keys.shape[1]))
-        return self.vectors[row, variant], int(self.keys[row, variant])
+    def choose(self, rng: np.random.Generator, *, other: int | None = None) -> int:
+        """Draw one of the variants; with ``other``, one that is not it, where there are several."""
+        number = self.keys.shape[1]
+        if other is None or number == 1:
+            return int(rng.integers(number))
+        return (other + 1 + int(rng.integers(number - 1))) % number
 
 
 def open_variants(run_dir: Path, facts: Mapping[str, Any]) -> TextVariants | None:
     """Open what the folder of a run keeps; ``None`` where nothing of these facts is there."""
     vectors, keys = (open_kept(run_dir / name, facts) for name in (VECTORS, KEYS))
-    return None if vectors is None or keys is None else TextVariants(vectors, np.array(keys))
+    if vectors is None or keys is None:
+        return None
+    return TextVariants(vectors, np.array(keys), pooled=bool(facts.get("pooled")))
 
 
 def write_variants(
@@ -79,7 +85,7 @@ def write_variants(
     source, texts
         The pairs, and what makes texts of them.
     encode
-        From ids and mask ``(., S)`` to unit vectors ``(., P)``.
+        From ids and mask ``(., S)`` to vectors ``(., P)``.
     number
         K: the first variant is the whole text, the others are sampled, each with a generator of
         the seed, the row and the variant.

@@ -32,28 +32,35 @@ def cache_texts(
 ) -> None:
     """Load or compute the vectors of a frozen text tower; do nothing for one that learns.
 
+    Where the text encoder alone is frozen, texts are kept as they are before the projection.
     The first rank computes what is not in the folder yet, and the others wait. It comes before
     the model is shared out to the ranks.
 
     Raises
     ------
     UsageError
-        Variants of texts are to be kept, and the text tower learns.
+        Variants of texts are to be kept, and the text encoder learns.
     ResourceError
         No room for them.
     """
-    number = config.text.cache_variants if config.objectives.gc else 0
-    if not model.towers.text_frozen:
-        if number:
-            raise UsageError(
-                "needs a frozen text encoder and a frozen text projection",
-                code="usage.not_frozen",
-                where="[text] cache_variants",
-                hint="set frozen and projection_frozen, or start from a model that has both",
-            )
+    number = config.text.cache_variants if config.objectives.on_texts else 0
+    whole = model.towers.text_frozen
+    if not model.towers.encoders_frozen[1] and number:
+        raise UsageError(
+            "needs a frozen text encoder",
+            code="usage.not_frozen",
+            where="[text] cache_variants",
+            hint="set frozen, or start from a model",
+        )
+    if not whole and not number:
         return
     facts = _facts(config, run_dir, model)
     variants = facts | _facts_of_pairs(config, ready) | {"variants": number}
+    if not whole:
+        # Before the projection, which learns.
+        variants |= {"pooled": True, "text": {"encoder": facts["text"]["encoder"]}}
+    encode = model.embed_texts if whole else model.encode_texts
+    width = model.towers.projection_dim if whole else model.towers.text_encoder.config.hidden_size
     if ranks.first:
         if number and open_variants(run_dir, variants) is None:
             _log.info("encoding %d texts of each protein, once", number)
@@ -62,19 +69,20 @@ def cache_texts(
                 variants,
                 ready.data.source,
                 ready.data.texts,
-                lambda ids, mask: model.embed_texts(ids.to(ranks.device), mask.to(ranks.device)),
+                lambda ids, mask: encode(ids.to(ranks.device), mask.to(ranks.device)),
                 number=number,
-                width=model.towers.projection_dim,
+                width=width,
                 seed=config.train.seed,
                 whole=config.data.texts == "whole",
             )
-        _keep_terms(run_dir, ready, model, facts)
+        if whole:
+            _keep_terms(run_dir, ready, model, facts)
         ranks.prepared(_STAGE)
     else:
         ranks.wait_for_first(_STAGE)
     if number:
         ready.data.variants = open_variants(run_dir, variants)
-    if ready.bank is not None and ready.every is not None:
+    if whole and ready.bank is not None and ready.every is not None:
         found = open_kept(run_dir / _TERMS, facts | _facts_of_terms(ready.every))
         assert found is not None
         model.every_vectors = torch.from_numpy(np.array(found)).to(ranks.device)

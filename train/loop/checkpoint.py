@@ -159,7 +159,7 @@ def restore(
             world,
             ranks.world,
         )
-    return Progress(**state)
+    return _progress(state)
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -190,7 +190,12 @@ def _renamed_states(states: dict[str, Any]) -> dict[str, Any]:
 def read_progress(directory: Path) -> Progress:
     """Return where the run stood at a checkpoint."""
     state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
-    return Progress(**{name: value for name, value in state.items() if name != "ranks"})
+    return _progress({name: value for name, value in state.items() if name != "ranks"})
+
+
+def _progress(state: dict[str, Any]) -> Progress:
+    began = state.get("began", (0, 0.0, 0.0))
+    return Progress(**{**state, "began": (int(began[0]), float(began[1]), float(began[2]))})
 
 
 def find(run_dir: Path) -> Path:

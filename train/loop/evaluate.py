@@ -6,6 +6,7 @@ Legend: N pairs, P joint width, C GO terms.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +14,18 @@ import torch
 from torch import Tensor
 
 from protclip_core.measure.fmax import fmax
-from train.data.batches import Batch, full_batch
+from train.data.assemble import full_batch
+from train.data.batch import Batch
 from train.data.composer import TextComposer
 from train.data.go_bank import GoBank
 from train.data.go_terms import ASPECTS, GoTerms
 from train.data.masking import IGNORED, mask_residues
 from train.data.pairs import PairSource
+from train.data.structure_views import StructureViews
 from train.loop.ranks import Ranks
 from train.loop.trainee import Trainee
 
-__all__ = ["EvaluationSet", "aspect_fmax", "evaluate", "recall_at"]
+__all__ = ["EvaluationSet", "Modality", "aspect_fmax", "evaluate", "recall_at", "retrieval"]
 
 _TOKENS_OF_A_BATCH = 12_000
 #: The masked forward pass is a second one; a part of the proteins says enough.
@@ -46,7 +49,12 @@ class EvaluationSet:
 
     @classmethod
     def draw(
-        cls, source: PairSource, texts: TextComposer, pairs: int, max_residues: int
+        cls,
+        source: PairSource,
+        texts: TextComposer,
+        pairs: int,
+        max_residues: int,
+        views: StructureViews | None = None,
     ) -> EvaluationSet:
         """Take ``pairs`` proteins (all, where there are fewer) with a fixed seed."""
         rows = np.random.default_rng(0).permutation(len(source.lengths))[:pairs].tolist()
@@ -59,7 +67,9 @@ class EvaluationSet:
             if tokens >= _TOKENS_OF_A_BATCH:
                 groups.append([])
                 tokens = 0
-        batches = tuple(full_batch(source, own, texts, max_residues) for own in groups if own)
+        batches = tuple(
+            full_batch(source, own, texts, max_residues, views) for own in groups if own
+        )
         return cls(batches, tuple(source.go(row) for own in groups for row in own))
 
 
@@ -99,26 +109,28 @@ def evaluate(
         ``p2t_r1``, ``p2t_r10`` (protein to text), ``t2p_r1``, ``t2p_r10``: shares in [0, 1];
         ``mlm_perplexity`` (33 where nothing is learnt), where MLM is on; ``fmax_mf``,
         ``fmax_bp``, ``fmax_cc`` where there is a bank, by cosines; ``fmax_prior_mf`` and so on
-        where GO is trained with a prior, by ``scale * cosine + log prior``; ``pairs``.
+        where GO is trained with a prior, by ``scale * cosine + log prior``; ``pairs``. With
+        structures, ``p2s_r1`` and so on among the proteins that have both of two modalities, for
+        s (structure) in both directions with p and t, and ``structures``.
     """
     number = len(pairs.batches)
-    found: dict[int, tuple[Tensor, Tensor, float, int]] = {}
+    found: dict[int, _Measured] = {}
     # All ranks make the same number of passes, as sharded ones must; what is surplus is redone.
     for start in range(0, number, ranks.world):
         place = start + ranks.rank
         result = _measure(model, pairs.batches[place % number], place % number, mask_share)
         if place < number:
             found[place] = result
-    gathered: dict[int, tuple[Tensor, Tensor, float, int]] = {}
+    gathered: dict[int, _Measured] = {}
     for part in ranks.objects(found):
         gathered |= part
     results = [gathered[place] for place in range(number)]
-    proteins = torch.cat([result[0] for result in results])
-    texts = torch.cat([result[1] for result in results])
-    figures = _retrieval(proteins, texts, pairs)
+    proteins = torch.cat([result.proteins for result in results])
+    figures: dict[str, float] = {"pairs": len(proteins)}
+    figures |= retrieval(_by_modality(results, pairs), _keys(pairs))
     if "mlm" in model.objectives:
-        count = sum(result[3] for result in results)
-        total = sum(result[2] * result[3] for result in results)
+        count = sum(result.masked for result in results)
+        total = sum(result.loss * result.masked for result in results)
         figures["mlm_perplexity"] = math.exp(min(total / max(count, 1), 50.0))
     if bank is not None:
         figures |= _annotation(model, proteins, pairs, bank, every or bank)
@@ -146,12 +158,24 @@ def _annotation(
     return figures
 
 
-def _measure(
-    model: Trainee, batch: Batch, seed: int, mask_share: float
-) -> tuple[Tensor, Tensor, float, int]:
-    """Embeddings of a batch, its MLM loss and the number of masked residues."""
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Unit vectors of a batch, its MLM loss and the number of masked residues."""
+
+    proteins: Tensor
+    texts: Tensor
+    structures: Tensor | None
+    loss: float
+    masked: int
+
+
+def _measure(model: Trainee, batch: Batch, seed: int, mask_share: float) -> _Measured:
     device = model.towers.logit_scale.device
-    proteins, texts = model.embed(batch.to(device))
+    moved = batch.to(device)
+    proteins, texts = model.embed(moved)
+    structures = None
+    if batch.structures is not None:
+        structures = model.embed_structures(moved).cpu()
     loss, count = 0.0, 0
     if "mlm" in model.objectives:
         generator = torch.Generator().manual_seed(seed)
@@ -160,17 +184,81 @@ def _measure(
         )
         count = int((targets != IGNORED).sum())
         loss = float(model.restore(masked.to(device), targets.to(device)))
-    return proteins.cpu(), texts.cpu(), loss, count
+    return _Measured(proteins.cpu(), texts.cpu(), structures, loss, count)
 
 
-def _retrieval(proteins: Tensor, texts: Tensor, pairs: EvaluationSet) -> dict[str, float]:
-    similarity = proteins @ texts.T
-    keys = torch.cat([batch.text_keys for batch in pairs.batches])
-    same = keys.unsqueeze(1) == keys
-    figures: dict[str, float] = {"pairs": len(similarity)}
-    for name, matrix in (("p2t", similarity), ("t2p", similarity.T)):
+def _by_modality(results: list[_Measured], pairs: EvaluationSet) -> dict[str, Modality]:
+    """Return the vectors of each modality, and which pairs have it."""
+    sizes = [len(result.proteins) for result in results]
+    starts = np.cumsum([0, *sizes]).tolist()
+    every = torch.arange(starts[-1])
+    texts = [
+        torch.ones(size, dtype=torch.bool) if batch.has_text is None else batch.has_text
+        for size, batch in zip(sizes, pairs.batches)
+    ]
+    found = {
+        "p": Modality(every, torch.cat([result.proteins for result in results])),
+        "t": Modality(every, torch.cat([result.texts for result in results])).only(
+            torch.cat(texts)
+        ),
+    }
+    rows, vectors = [], []
+    for start, result, batch in zip(starts, results, pairs.batches):
+        if result.structures is not None and batch.structure_rows is not None:
+            rows.append(start + batch.structure_rows)
+            vectors.append(result.structures)
+    if rows and sum(map(len, rows)):
+        found["s"] = Modality(torch.cat(rows), torch.cat(vectors))
+    return found
+
+
+def _keys(pairs: EvaluationSet) -> Tensor:
+    return torch.cat([batch.text_keys for batch in pairs.batches])
+
+
+@dataclass(frozen=True, eq=False)
+class Modality:
+    """Unit vectors ``(M, P)`` of those pairs that have a modality, and which these are."""
+
+    rows: Tensor
+    vectors: Tensor
+
+    def only(self, has: Tensor) -> Modality:
+        """Leave out the rows where ``has`` is false."""
+        return Modality(self.rows[has], self.vectors[has])
+
+
+def retrieval(found: Mapping[str, Modality], text_keys: Tensor) -> dict[str, float]:
+    """Return R@1 and R@10 of each modality to each other, among the pairs that have both.
+
+    Parameters
+    ----------
+    found
+        Modalities by their letter: p (protein), t (text), s (structure).
+    text_keys
+        Of all pairs, see `hash_texts`: equal texts are not told apart.
+
+    Returns
+    -------
+    dict
+        ``p2t_r1``, ``p2t_r10`` and so on; ``structures``, how many pairs have one, if any has.
+    """
+    figures: dict[str, float] = {}
+    letters = list(found)
+    for one, other in ((a, b) for a in letters for b in letters if a != b):
+        both = np.intersect1d(found[one].rows.numpy(), found[other].rows.numpy())
+        if not len(both):
+            continue
+        rows = torch.from_numpy(both)
+        queries, targets = (
+            found[side].vectors[torch.searchsorted(found[side].rows, rows)] for side in (one, other)
+        )
+        keys = text_keys[rows]
+        same = keys.unsqueeze(1) == keys if "t" in (one, other) else torch.eye(len(rows)).bool()
         for k in (1, 10):
-            figures[f"{name}_r{k}"] = recall_at(k, matrix, same)
+            figures[f"{one}2{other}_r{k}"] = recall_at(k, queries @ targets.T, same)
+    if "s" in found:
+        figures["structures"] = len(found["s"].rows)
     return figures
 
 

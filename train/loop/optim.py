@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ __all__ = [
     "share_done",
 ]
 
-_ENCODERS = ("towers.protein_encoder.", "towers.text_encoder.")
+_ENCODERS = ("towers.protein_encoder.", "towers.text_encoder.", "towers.structure_encoder.")
 _WORDS = "text_encoder.embeddings.word_embeddings.weight"
 _TABLES = ("towers.protein_encoder.tables.", "towers.protein_encoder.gates.")
 
@@ -39,6 +39,10 @@ class Progress:
         Batches of this epoch; 0 before it is planned.
     seconds
         Time of training so far, as the first rank has it.
+    stage
+        Number of the stage, from 0.
+    began
+        Steps, passes and seconds at its beginning.
     """
 
     step: int = 0
@@ -46,6 +50,13 @@ class Progress:
     position: int = 0
     batches: int = 0
     seconds: float = 0.0
+    stage: int = 0
+    began: tuple[int, float, float] = (0, 0.0, 0.0)
+
+    def next_stage(self) -> Progress:
+        """Return the beginning of the next stage: here."""
+        began = self.step, self.epochs, self.seconds
+        return replace(self, stage=self.stage + 1, began=began)
 
     @property
     def epochs(self) -> float:
@@ -109,9 +120,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def learning_rate(progress: Progress, settings: TrainConfig) -> float:
     """Linear warm-up, then half a cosine down to ``final_share`` of the peak."""
-    share = share_done(progress, settings)
-    if progress.step < settings.warmup_steps:
-        return settings.learning_rate * (progress.step + 1) / settings.warmup_steps
+    share, step = share_done(progress, settings), progress.step - progress.began[0]
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
     if share < settings.warmup_share:
         # Not 0, which would make the first step one of nothing.
         return settings.learning_rate * max(share / settings.warmup_share, 0.01)
@@ -120,12 +131,12 @@ def learning_rate(progress: Progress, settings: TrainConfig) -> float:
 
 
 def share_done(progress: Progress, settings: TrainConfig) -> float:
-    """Return how much of the run is done, 0 to 1: the greatest share of its limits."""
-    shares = [0.0]
+    """Return how much of the stage is done, 0 to 1: the greatest share of its limits."""
+    shares, (step, epochs, seconds) = [0.0], progress.began
     if settings.max_steps is not None:
-        shares.append(progress.step / settings.max_steps)
+        shares.append((progress.step - step) / settings.max_steps)
     if settings.max_epochs is not None:
-        shares.append(progress.epochs / settings.max_epochs)
+        shares.append((progress.epochs - epochs) / settings.max_epochs)
     if settings.max_minutes is not None:
-        shares.append(progress.seconds / (60 * settings.max_minutes))
+        shares.append((progress.seconds - seconds) / (60 * settings.max_minutes))
     return min(max(shares), 1.0)

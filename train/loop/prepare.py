@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from protclip_core.errors import ModelError, UsageError
+from protclip_core.encoders.structure import GvpConfig
+from protclip_core.errors import InputError, ModelError, UsageError
 from train.config.run import RunConfig, load_saved_config
 from train.data.batches import PairData
 from train.data.composer import TextComposer
 from train.data.go_bank import GoBank, make_bank
 from train.data.go_terms import GoTerms
-from train.data.pairs import PairSource, open_pairs
+from train.data.pairs import MemoryPairs, PairSource, open_pairs
+from train.data.structure_views import StructureViews
+from train.data.structures import StructureSet
 from train.data.texts import Part
 from train.loop.evaluate import EvaluationSet
 from train.loop.ranks import Ranks
@@ -26,9 +31,11 @@ from train.objectives.registry import make_objectives
 from train.protanno.augment.wordings import Wordings
 from train.towers.build import build_towers, text_limit, tokenizer_of
 
-__all__ = ["Prepared", "make_banks", "make_trainee", "prepare"]
+__all__ = ["Prepared", "make_banks", "make_trainee", "prepare", "scale_descriptors"]
 
 _log = logging.getLogger(__name__)
+#: Chains that say how descriptors are spread.
+_DESCRIBED = 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +73,7 @@ def prepare(
     data_path: Path | None,
     go_path: Path | None,
     resume: bool,
+    structures_path: Path | None = None,
 ) -> Prepared:
     """Read the pairs and everything that belongs to them.
 
@@ -78,6 +86,8 @@ def prepare(
     """
     data_path, go_path = _paths(config, data_path, go_path)
     terms = GoTerms(go_path) if go_path else None
+    views = _open_structures(config, structures_path)
+    structures: Container[str] = () if views is None else views.structures
     if ranks.first:
         prepare_folder(
             run_dir,
@@ -85,7 +95,7 @@ def prepare(
             lambda saved: load_saved_config(saved).to_dict(),
             resume=resume,
         )
-        _make_tokenizer(config, run_dir, data_path, terms)
+        _make_tokenizer(config, run_dir, data_path, terms, structures)
         if data_path.is_dir():
             for split in (config.data.train_split, config.data.valid_split):
                 open_pairs(data_path, split, config.data, None, terms, run_dir)
@@ -95,16 +105,19 @@ def prepare(
     tokenizer = open_tokenizer(run_dir)
     shared = {"max_go_names": config.data.max_go_names, "tag_dropout": config.data.tag_dropout}
     train, valid = (
-        open_pairs(data_path, split, config.data, tokenizer, terms, run_dir)
+        open_pairs(data_path, split, config.data, tokenizer, terms, run_dir, structures)
         for split in (config.data.train_split, config.data.valid_split)
     )
     augment, folder = config.text.augment, run_dir if ranks.first else None
     wordings = wordings_of_run(augment, terms, config.train.seed, tokenizer, folder)
     texts = composer_of(augment, wordings, train, tokenizer, text_limit(config), **shared)
     _log.info("%d pairs to train on, %d held out", len(train), len(valid))
+    if views is not None and isinstance(train, MemoryPairs) and isinstance(valid, MemoryPairs):
+        _tell_structures(views, train, valid)
     settings = config.train
+    seen = views if config.objectives.on_structures else None
     validation = EvaluationSet.draw(
-        valid, texts, settings.evaluate_pairs, settings.evaluate_residues
+        valid, texts, settings.evaluate_pairs, settings.evaluate_residues, seen
     )
     data = PairData(
         train,
@@ -115,6 +128,7 @@ def prepare(
         rank=ranks.rank,
         ranks=ranks.world,
     )
+    data.views = seen
     bank = every = None
     if terms is not None:
         bank, every = make_banks(config, terms, train, texts, wordings)
@@ -170,14 +184,71 @@ def make_trainee(
     ).to(device)
 
 
+def _open_structures(config: RunConfig, path: Path | None) -> StructureViews | None:
+    """Open the structures, where the objectives look at any or proteins without are left out."""
+    if not (config.objectives.on_structures or config.data.structures_only):
+        return None
+    if path is None and config.data.structures is None:
+        raise UsageError(
+            "no structures to train on",
+            code="usage.missing_option",
+            where="[data] structures",
+            hint="give them with --structures",
+        )
+    own = config.structure
+    shape = GvpConfig.from_dict(own.shape) if own is not None and own.shape else None
+    # Two pieces that bring what describes their whole chain would be told by that alone.
+    alone = bool(config.objectives.intra_structure)
+    described = shape is not None and shape.descriptor != "none" and not alone
+    found = StructureSet(path or Path(str(config.data.structures)))
+    return StructureViews(found, config.data.structure_crops, described=described)
+
+
+def _tell_structures(views: StructureViews, train: MemoryPairs, valid: MemoryPairs) -> None:
+    """Say how many proteins have a structure; refuse to train without any.
+
+    Raises
+    ------
+    InputError
+        None has.
+    """
+    train_has, valid_has = (
+        sum(name in views.structures for name in source.accessions) for source in (train, valid)
+    )
+    _log.info("of these, %d and %d have a structure", train_has, valid_has)
+    if not train_has:
+        raise InputError(
+            "holds no structure of a protein to train on",
+            code="input.empty_split",
+            where=str(views.structures.path),
+            hint="ids must name the accessions of the pairs; see python -m train.structures --help",
+        )
+
+
+def scale_descriptors(model: Trainee, ready: Prepared) -> None:
+    """Let a fresh structure encoder know how descriptors are spread among training proteins."""
+    encoder, views = model.towers.structure_encoder, ready.data.views
+    if views is None or encoder.config.descriptor == "none":
+        return
+    source = ready.data.source
+    order = np.random.default_rng(0).permutation(len(source.lengths)).tolist()
+    found = (views.structures.rows(source.accession(row)) for row in order)
+    chains = list(islice((row for rows in found for row in rows), _DESCRIBED))
+    encoder.scale_descriptors(views.descriptors(chains).to(model.towers.logit_scale.device))
+
+
 def _make_tokenizer(
-    config: RunConfig, run_dir: Path, data_path: Path, terms: GoTerms | None
+    config: RunConfig,
+    run_dir: Path,
+    data_path: Path,
+    terms: GoTerms | None,
+    structures: Container[str],
 ) -> None:
     """See to ``tokenizer.json``: the existing one, the one that is given, or a new one."""
 
     def texts() -> Iterator[tuple[Part, ...]]:
         split = config.data.train_split
-        return open_pairs(data_path, split, config.data, None, terms, run_dir).texts()
+        return open_pairs(data_path, split, config.data, None, terms, run_dir, structures).texts()
 
     given = tokenizer_of(config)
     content = None if given is None else given.to_str().encode()

@@ -47,6 +47,8 @@ class Steps:
         Of the parameters, where some are taken.
     resume
         Go on from the newest whole checkpoint.
+    progress
+        Where it begins, if it is not resumed.
     """
 
     def __init__(
@@ -60,10 +62,11 @@ class Steps:
         averages: Averages | None = None,
         *,
         resume: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         self.settings, self.run_dir, self.ranks = settings, run_dir, ranks
         self.optimizer, self.averages = optimizer, averages or Averages(model, 0.0)
-        self._whole, self.progress = model, Progress()
+        self._whole, self.progress = model, progress or Progress()
         if resume:
             found = ranks.objects(checkpoint.find(run_dir) if ranks.first else None)[0]
             self.progress = checkpoint.restore(found, model, optimizer, ranks, self.averages)

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from protclip_core.encoders.packing import PackedTokens
-from train.data.batches import Batch
+from train.data.batch import Batch
 from train.data.go_bank import GoBank, vectors_of_terms
 from train.data.masking import IGNORED
 from train.objectives.go import TermContrast
@@ -31,7 +31,8 @@ __all__ = ["LOOKS", "Trainee"]
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 #: Methods other than `forward` that need whole parameters of a sharded model.
-LOOKS = ("embed", "embed_texts", "encode_texts", "project_texts", "restore")
+LOOKS: tuple[str, ...] = ("embed", "embed_structures", "embed_texts", "encode_proteins")
+LOOKS += ("encode_texts", "project_texts", "restore")
 
 
 def _look(
@@ -114,7 +115,7 @@ class Trainee(nn.Module):
             self.towers.switch_dropout(learning=True)
             outputs: Outputs = {}
             for make in PASSES:
-                outputs |= make(self.towers, batch, self.reads)
+                outputs |= make(self.towers, batch, self.reads, generator)
             context = Context(self.towers, ranks, generator)
             found: dict[str, Tensor] = {}
             for objective in self._each:
@@ -142,6 +143,17 @@ class Trainee(nn.Module):
         """Return unit vectors of proteins and of texts, each ``(B, P)`` float32."""
         texts = self.towers.text_embedding(batch.text_ids, batch.text_mask)
         return self.towers.protein_vectors(batch.proteins).float(), texts.float()
+
+    @_look
+    def embed_structures(self, batch: Batch) -> Tensor:
+        """Return unit vectors of the structures of a batch, ``(M, P)`` float32."""
+        assert batch.structures is not None
+        return self.towers.structure_vectors(batch.structures).float()
+
+    @_look
+    def encode_proteins(self, proteins: PackedTokens) -> Tensor:
+        """Return pooled vectors of proteins, before the projection, ``(B, D)`` float32."""
+        return self.towers.protein_pooled(proteins).float()
 
     @_look
     def embed_texts(self, ids: Tensor, mask: Tensor) -> Tensor:

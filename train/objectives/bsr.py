@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from protclip_core.encoders.packing import PackedTokens
-from train.data.batches import Batch
+from train.data.batch import Batch
 from train.data.masking import IGNORED
 from train.objectives.mean_over_ranks import mean_over_ranks
 from train.objectives.objective import Context, Objective, Outputs

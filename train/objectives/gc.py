@@ -16,7 +16,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.data.batches import Batch
+from train.data.batch import Batch
 from train.objectives.mean_over_ranks import gather_counts, gather_rows
 from train.objectives.objective import Context, Objective, Outputs
 from train.objectives.precision import full_precision

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from train.config.run import ObjectivesConfig
-from train.data.batches import Batch
+from train.data.batch import Batch
 from train.data.go_bank import GoBank, vectors_of_terms
 from train.data.go_targets import GoTargets
 from train.objectives.multi_positive import multi_positive_sigmoid, multi_positive_softmax

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from train.config.run import ObjectivesConfig
-from train.data.batches import Batch
+from train.data.batch import Batch
 from train.data.go_bank import GoBank
 from train.towers.two_towers import TwoTowers
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from protclip_core.encoders.packing import PackedTokens
 from protclip_core.encoders.residue_heads import PrototypeBank
-from train.data.batches import Batch
+from train.data.batch import Batch
 from train.objectives.mean_over_ranks import mean_over_ranks
 from train.objectives.objective import Context, Objective, Outputs
 from train.objectives.precision import full_precision

@@ -20,6 +20,7 @@ from protclip_core.encoders.kmer_config import KmerConfig
 from protclip_core.encoders.projection import ProjectionForm
 from protclip_core.encoders.residue_heads import ResidueHeads
 from protclip_core.encoders.shapes import TextShape
+from protclip_core.encoders.structure import GvpConfig, StructureEncoder
 from protclip_core.errors import UsageError
 from protclip_core.models.from_bundle import TOKENIZER, build_esm2
 from protclip_core.models.info import describe_model
@@ -27,8 +28,9 @@ from protclip_core.weights.bundle import Bundle
 from protclip_core.weights.names import transformers_names
 from protclip_core.weights.tensors import fill_module, read_transformers_weights
 from train.config.run import RunConfig
-from train.objectives.registry import trained_parts
+from train.objectives.registry import outputs_read, trained_parts
 from train.towers.two_towers import (
+    OF_PROTEINS,
     TwoTowers,
     initialise_bert,
     initialise_esm2,
@@ -83,18 +85,28 @@ def build_towers(config: RunConfig, vocab_size: int) -> TwoTowers:
         residue_heads=heads if any(True for _ in heads.parameters()) else None,
         projection=_projection_form(config, protein),
         projection_dropout=config.model.projection_dropout,
+        structure_encoder=_structure_encoder(config),
+        structure_projection=_structure_projection(config),
+        structure_head=bool(objectives.design),
     )
     for projection in (towers.protein_projection, towers.text_projection):
         initialise_projection(projection)
+    if towers.structure_projection is not None:
+        initialise_projection(towers.structure_projection)
     text_space = _bring_along(towers, config)
     towers.requires_grad_(requires_grad=True)
     towers.protein_encoder.requires_grad_(not config.protein.frozen)
     towers.text_encoder.requires_grad_(not config.text.stays)
+    towers.protein_projection.requires_grad_(not config.protein.projection_frozen)
     towers.text_projection.requires_grad_(not _projection_stays(config, brought=text_space))
+    if config.structure is not None and towers.structure_encoder is not None:
+        towers.structure_encoder.requires_grad_(not config.structure.frozen)
     _freeze_unused(towers, config)
     if config.train.recompute:
         for layer in towers.layers():
             recompute(layer)
+        if towers.structure_encoder is not None:
+            towers.structure_encoder.recompute = True
     # A text encoder that comes with dropout shall not use it; steps switch on that of a protein
     # encoder that learns.
     return towers.eval()
@@ -167,6 +179,18 @@ def _protein_encoder(config: RunConfig, *, lm_head: bool) -> nn.Module:
     encoder = Esm2(shape, lm_head=lm_head)
     initialise_esm2(encoder, shape.num_layers)
     return encoder
+
+
+def _structure_encoder(config: RunConfig) -> StructureEncoder | None:
+    """Build the structure encoder, where the objectives look at structures."""
+    if config.structure is None or not config.objectives.on_structures:
+        return None
+    return StructureEncoder(GvpConfig.from_dict(config.structure.shape))
+
+
+def _structure_projection(config: RunConfig) -> tuple[ProjectionForm | None, float]:
+    own = config.structure
+    return (None, 0.0) if own is None else (own.projection, own.projection_dropout)
 
 
 def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:
@@ -303,15 +327,23 @@ def _projection_stays(config: RunConfig, *, brought: bool) -> bool:
     return stays
 
 
+#: Parts of the model that some objectives move, and others do not.
+_PARTS: tuple[str, ...] = ("logit_scale", "protein_projection", "text_projection", "text_encoder")
+_PARTS += ("structure_encoder", "structure_projection")
+
+
 def _freeze_unused(towers: TwoTowers, config: RunConfig) -> None:
     """Take the gradient from what no objective that is on could move.
 
     A parameter that waits for a gradient which never comes is an error between ranks.
     """
     trains = trained_parts(config.objectives)
-    for part in ("logit_scale", "protein_projection", "text_projection", "text_encoder"):
-        if part not in trains:
-            getattr(towers, part).requires_grad_(requires_grad=False)
+    for part in _PARTS:
+        own = getattr(towers, part)
+        if part not in trains and own is not None:
+            own.requires_grad_(requires_grad=False)
+    if outputs_read(config.objectives).isdisjoint(OF_PROTEINS):
+        towers.protein_encoder.requires_grad_(requires_grad=False)
     if towers.reads_input and "protein_layers" not in trains:
         # Nothing goes through the layers then; see `train.towers.passes`.
         for name, parameter in towers.protein_encoder.named_parameters():

@@ -1,4 +1,4 @@
-"""The trained model: two encoders, two projections, one temperature, heads on residues.
+"""The trained model: encoders and their projections, one temperature, heads on residues.
 
 Tensor names are those of a bundle (`protclip_core.weights.bundle`), so that an export renames
 nothing. Legend: B pairs, T protein tokens, S text tokens (padded), D encoder width, P joint width.
@@ -7,6 +7,7 @@ nothing. Legend: B pairs, T protein tokens, S text tokens (padded), D encoder wi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -22,10 +23,26 @@ from protclip_core.encoders.projection import (
     make_projection,
 )
 from protclip_core.encoders.residue_heads import ResidueHeads
+from protclip_core.encoders.structure import (
+    RESIDUE_CODES,
+    GvpConfig,
+    PackedChains,
+    StructureEncoder,
+)
 
-__all__ = ["MAX_LOGIT_SCALE", "ProteinEncoder", "TwoTowers", "bert_fields", "bundle_config"]
+__all__ = [
+    "MAX_LOGIT_SCALE",
+    "OF_PROTEINS",
+    "ProteinEncoder",
+    "TwoTowers",
+    "bert_fields",
+    "bundle_config",
+]
 __all__ += ["exp_of", "initialise_bert", "initialise_esm2", "initialise_projection", "make_bert"]
+__all__ += ["structure_fields"]
 
+#: Outputs for which proteins are encoded; see `train.towers.passes`.
+OF_PROTEINS = frozenset({"proteins", "proteins_view", "whole", "residues", "segments"})
 #: The temperature may not fall below 1/100 (Radford et al. 2021).
 MAX_LOGIT_SCALE = math.log(100.0)
 
@@ -45,6 +62,8 @@ class ProteinEncoder(Protocol):
 class TwoTowers(nn.Module):
     """Protein encoder, text encoder and their projections into the joint space.
 
+    A structure encoder may stand beside them, with a projection of its own.
+
     Parameters
     ----------
     protein_encoder, text_encoder
@@ -61,6 +80,12 @@ class TwoTowers(nn.Module):
         Form of both projections; ``None`` for the plain one.
     projection_dropout
         Of the form with a skip connection; see `train_projections`.
+    structure_encoder
+        The third one, if there is one.
+    structure_projection
+        Form of its projection, and the dropout in it.
+    structure_head
+        Whether a linear head tells residue types from its vectors, for training alone.
 
     Raises
     ------
@@ -80,6 +105,9 @@ class TwoTowers(nn.Module):
         residue_heads: ResidueHeads | None = None,
         projection: ProjectionForm | None = None,
         projection_dropout: float = 0.0,
+        structure_encoder: StructureEncoder | None = None,
+        structure_projection: tuple[ProjectionForm | None, float] = (None, 0.0),
+        structure_head: bool = False,
     ) -> None:
         super().__init__()
         _check_reads(projection, protein_encoder)
@@ -101,6 +129,17 @@ class TwoTowers(nn.Module):
         # Of one element, since a sharded parameter must have a first dimension.
         self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / temperature)))
         self.residue_heads: Any = residue_heads
+        self.structure_encoder: Any = structure_encoder
+        self.structure_projection: Any = None
+        self.structure_form = structure_projection[0]
+        if structure_encoder is not None:
+            self.structure_projection = make_projection(
+                structure_encoder.hidden_dim, projection_dim, *structure_projection
+            )
+        self.structure_head: Any = None
+        if structure_encoder is not None and structure_head:
+            width = structure_encoder.config.scalar_dim
+            self.structure_head = nn.Linear(width, len(RESIDUE_CODES))
 
     @property
     def reads_input(self) -> bool:
@@ -118,13 +157,20 @@ class TwoTowers(nn.Module):
         return [one for layers in found if isinstance(layers, nn.ModuleList) for one in layers]
 
     @property
+    def encoders_frozen(self) -> tuple[bool, bool]:
+        """Whether the protein encoder and the text encoder stay as they are."""
+        return not _learns(self.protein_encoder), not _learns(self.text_encoder)
+
+    @property
     def text_frozen(self) -> bool:
         """Whether text encoder and text projection stay as they are."""
         return not (_learns(self.text_encoder) or _learns(self.text_projection))
 
     def switch_dropout(self, *, learning: bool) -> None:
         """Switch dropout on or off; it stays off in what is frozen, and in the text encoder."""
-        for part in (self.protein_encoder, self.protein_projection, self.text_projection):
+        own = (self.protein_encoder, self.protein_projection, self.text_projection)
+        third = (self.structure_encoder, self.structure_projection)
+        for part in (*own, *(part for part in third if part is not None)):
             part.train(learning and _learns(part))
 
     def protein_hidden(self, batch: PackedTokens) -> Tensor:
@@ -134,8 +180,37 @@ class TwoTowers(nn.Module):
 
     def protein_vectors(self, batch: PackedTokens) -> Tensor:
         """Return unit vectors ``(B, P)`` of proteins; from the input alone, if that is read."""
+        return F.normalize(self.protein_projection(self.protein_pooled(batch)), dim=-1)
+
+    def protein_pooled(self, batch: PackedTokens) -> Tensor:
+        """Return what `protein_vectors` projects, ``(B, D)``."""
         encode = self.protein_encoder.embed if self.reads_input else self.protein_hidden
-        return self.protein_embedding(encode(batch), batch)
+        return pool(encode(batch), batch, self.pooling)
+
+    def structure_vectors(
+        self, batch: PackedChains, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return unit vectors ``(B, P)`` of structures; noise in training is of ``generator``."""
+        return self.structure_outputs(batch, generator)[0]
+
+    def structure_outputs(
+        self, batch: PackedChains, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return `structure_vectors` and the vectors of the residues, ``(N, S)``."""
+        encoder = self.structure_encoder
+        if len(batch):
+            # Coordinates are no numbers for half precision, nor are the products inside.
+            with torch.autocast(batch.backbone.device.type, enabled=False):
+                graph = encoder.graph(batch, generator)
+                residues = encoder.residues(graph)
+            found = self.structure_projection(encoder.pool(residues, graph))
+            return F.normalize(found, dim=-1), residues
+        # No structure, and yet a gradient of 0 for all that learns: other ranks have some.
+        parts = (encoder, self.structure_projection)
+        nothing = sum(p.sum() * 0.0 for part in parts for p in part.parameters())
+        empty = batch.backbone.new_zeros((0, 1)) + nothing
+        width = encoder.config.scalar_dim
+        return empty.expand(0, self.projection_dim), empty.expand(0, width)
 
     def residue_logits(self, hidden: Tensor) -> Tensor:
         """Return logits ``(M, V)`` of residues at token vectors ``(M, D)``."""
@@ -166,7 +241,8 @@ class TwoTowers(nn.Module):
 
     def bundle_tensors(self) -> dict[str, Tensor]:
         """Return the tensors as a bundle has them."""
-        found = dict(self.state_dict())
+        whole = self.state_dict().items()
+        found = {name: v for name, v in whole if not name.startswith("structure_head.")}
         found["logit_scale"] = found["logit_scale"].reshape(())
         return found
 
@@ -311,4 +387,13 @@ def bundle_config(model: TwoTowers, name: str, kind: str, max_tokens: int) -> di
             "segments": heads.segment_head is not None,
             "prototypes": 0 if heads.prototypes is None else len(heads.prototypes.weight),
         }
+    if model.structure_encoder is not None:
+        shape = model.structure_encoder.config.to_dict()
+        found |= structure_fields(shape, model.structure_form)
     return found
+
+
+def structure_fields(shape: Mapping[str, Any], form: ProjectionForm | None) -> dict[str, Any]:
+    """Return what ``config.json`` says of a structure encoder of this shape and its projection."""
+    found = {"structure_encoder": {"type": "gvp", **GvpConfig.from_dict(shape).to_dict()}}
+    return found if form is None else found | {"structure_projection": form.to_dict()}

@@ -116,7 +116,10 @@ class StructureEncoder(nn.Module):
             Shape ``(B, D)``: the mean over the residues, and the descriptor behind it.
         """
         graph = batch if isinstance(batch, StructureGraph) else self.graph(batch, generator)
-        scalars = self.residues(graph)
+        return self.pool(self.residues(graph), graph)
+
+    def pool(self, scalars: Tensor, graph: StructureGraph) -> Tensor:
+        """Return the vectors of the chains, ``(B, D)``, from those of `residues`, ``(N, S)``."""
         lengths = torch.tensor(graph.lengths, dtype=scalars.dtype, device=scalars.device)
         total = scalars.new_zeros((len(graph.lengths), scalars.shape[-1]))
         pooled = total.index_add(0, graph.chains, scalars) / lengths[:, None]
