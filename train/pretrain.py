@@ -124,7 +124,7 @@ def _begin(
         progress = checkpoint.read_progress(found).next_stage()
         _log.info("stage %d begins after step %d", stage + 1, progress.step)
     elif not stage:
-        scale_descriptors(model, ready)
+        scale_descriptors(config, model, ready)
     ready.data.variants = ready.data.pooled = None
     cache_texts(config, run_dir, ready, model, ranks)
     cache_proteins(config, run_dir, ready, model, ranks)

@@ -1,4 +1,4 @@
-"""The default model with a structure encoder of random weights."""
+"""The default model with a structure encoder of random weights, and without any."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from protclip_core.encoders.gvp_config import GvpConfig
 from protclip_core.encoders.structure import StructureEncoder
 from protclip_core.models.info import BUNDLED, DEFAULT_MODEL
 from protclip_core.weights.attach import attach_structure
-from protclip_core.weights.bundle import open_bundle
+from protclip_core.weights.bundle import open_bundle, write_bundle
 
 SHAPE = GvpConfig(scalar_dim=16, vector_dim=4, edge_dim=8, num_layers=1, neighbours=5)
 
@@ -27,3 +27,11 @@ def write_trimodal(folder, seed=0):
     tensors = {f"{p}.{n}": v for p, m in parts.items() for n, v in m.state_dict().items()}
     shape = {"structure_encoder": {"type": "gvp", **SHAPE.to_dict()}}
     return attach_structure(base, folder, shape, tensors)
+
+
+def write_two_towers(folder):
+    """Write the default model without its structure encoder."""
+    base = open_bundle(BUNDLED / DEFAULT_MODEL)
+    config = {n: v for n, v in base.config.items() if not n.startswith("structure_")}
+    files = {"tokenizer.json": (base.path / "tokenizer.json").read_bytes()}
+    return write_bundle(folder, config, base.tensors(), files)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from protclip_core.encoders.structure import pack_chains
 from protclip_core.errors import ModelError, UsageError
 from protclip_core.models.loading import load_model, load_structure_model
 from protclip_core.weights.bundle import open_bundle
@@ -36,9 +37,11 @@ def base(tmp_path):
     return export.export(tmp_path / "two", tmp_path / "base", heads=False).path
 
 
-def trained(tmp_path, base, *, frozen=True, shape=None):
+def trained(tmp_path, base, *, frozen=True, shape=None, rate=3e-3):
     """A run of three steps of a structure tower against the towers of a bundle."""
-    config = structure_config(make_structures(tmp_path / "s.h5"), train={"max_steps": 3})
+    tmp_path.mkdir(exist_ok=True)
+    file = make_structures(tmp_path / "s.h5")
+    config = structure_config(file, train={"max_steps": 3, "learning_rate": rate})
     own = config.structure
     config = dataclasses.replace(
         config,
@@ -79,13 +82,30 @@ def test_the_base_stays_and_structures_come_into_its_space(tmp_path, base, capsy
     # What ships is what was trained, rounded to float16.
     chains = [make_chain(30, 1), make_chain(55, 2)]
     found = load_structure_model(tmp_path / "out", device="cpu").embed(chains)
-    from protclip_core.encoders.structure import pack_chains
-
     model.eval()
     with torch.no_grad():
         wanted = model.towers.structure_vectors(pack_chains(chains)).numpy()
     np.testing.assert_allclose(found, wanted, atol=5e-3)
     assert not np.allclose(found[0], found[1], atol=5e-3)
+
+
+def test_a_run_starts_from_the_structure_tower_of_a_model(tmp_path, base):
+    run_dir, _ = trained(tmp_path, base)
+    found = attach_run(run_dir, str(base), tmp_path / "out")
+    (tmp_path / "more").mkdir()
+    shape = StructureConfig(weights=str(found.path))
+    chains = [make_chain(30, 1)]
+    wanted = load_structure_model(found.path, device="cpu").embed(chains)
+    _, model = trained(tmp_path / "more", base, shape=shape, rate=1e-12)
+    model.eval()
+    with torch.no_grad():
+        vectors = model.towers.structure_vectors(pack_chains(chains)).numpy()
+    np.testing.assert_allclose(vectors, wanted, atol=1e-4)
+    again = attach_run(tmp_path / "more" / "run", str(base), tmp_path / "again")
+    assert again.config["structure_encoder"] == found.config["structure_encoder"]
+    with pytest.raises(UsageError) as caught:
+        trained(tmp_path / "none", base, shape=StructureConfig(weights=str(base)))
+    assert caught.value.code == "usage.no_structure_encoder"
 
 
 def test_a_run_that_moved_the_joint_space_is_refused(tmp_path, base):

@@ -12,6 +12,7 @@ import torch
 from protclip_core.encoders.structure import describe, pack_chains
 from protclip_core.errors import InputError, ModelError, UsageError
 from tests.support.chains import broken, make_chain, without
+from tests.support.structures import mmcif, pdb, peptide
 from tests.train.with_structures import chain_of, entries, make_structures, structure_config
 from train import structures as program
 from train.data.batches import PairData
@@ -137,6 +138,25 @@ def test_the_program_packs_json_lines(tmp_path, capsys):
     path.write_text('{"name": "x", "seq": "MK", "coords": {}}\n')
     assert program.main([str(path), "-o", str(out)]) == 3
     assert "[input.bad_line]" in capsys.readouterr().err
+
+
+def test_the_program_packs_structure_files_and_names_what_it_cannot_use(tmp_path, capsys):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "AF-P12345-F1-model_v4.cif.gz").write_bytes(
+        gzip.compress(mmcif(peptide("MKTAYIAKQRQ")).encode())
+    )
+    (folder / "1abc.pdb").write_text(pdb(peptide("AYVKM"), peptide("MKVLA", "B")))
+    out = tmp_path / "s.h5"
+    assert program.main([str(folder), "-o", str(out)]) == 0
+    found = StructureSet(out)
+    assert found.ids == ["1abc_A", "1abc_B", "AF-P12345-F1-model_v4"]
+    assert found.accessions == ["", "", "P12345"]
+    assert found.chain(2).sequence == "MKTAYIAKQRQ"
+    (folder / "cut.cif.gz").write_bytes(gzip.compress(mmcif(peptide("MKTAY")).encode())[:-4])
+    assert program.main([str(folder), "-o", str(out)]) == 6
+    assert "truncated]" in capsys.readouterr().err
+    assert len(StructureSet(out)) == 3
 
 
 def data_of(tmp_path, number=0, ranks=(0, 1), **keys):

@@ -32,7 +32,7 @@ class StructureConfig:
     def __post_init__(self) -> None:
         if bool(self.weights) == bool(self.shape):
             raise ValueError("give either weights or a shape (scalar_dim, vector_dim, …)")
-        if self.projection_dropout and not self.projection_hidden:
+        if self.projection_dropout and not (self.projection_hidden or self.weights):
             raise ValueError("projection_dropout needs projection_hidden")
 
     @property

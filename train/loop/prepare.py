@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from protclip_core.encoders.structure import GvpConfig
 from protclip_core.errors import InputError, ModelError, UsageError
 from train.config.run import RunConfig, load_saved_config
 from train.data.batches import PairData
@@ -30,6 +29,7 @@ from train.loop.wordings import composer_of, wordings_of_run
 from train.objectives.registry import make_objectives
 from train.protanno.augment.wordings import Wordings
 from train.towers.build import build_towers, text_limit, tokenizer_of
+from train.towers.structure_tower import structure_shape
 
 __all__ = ["Prepared", "make_banks", "make_trainee", "prepare", "scale_descriptors"]
 
@@ -196,7 +196,7 @@ def _open_structures(config: RunConfig, path: Path | None) -> StructureViews | N
             hint="give them with --structures",
         )
     own = config.structure
-    shape = GvpConfig.from_dict(own.shape) if own is not None and own.shape else None
+    shape = None if own is None else structure_shape(own)
     # Two pieces that bring what describes their whole chain would be told by that alone.
     alone = bool(config.objectives.intra_structure)
     described = shape is not None and shape.descriptor != "none" and not alone
@@ -225,10 +225,11 @@ def _tell_structures(views: StructureViews, train: MemoryPairs, valid: MemoryPai
         )
 
 
-def scale_descriptors(model: Trainee, ready: Prepared) -> None:
+def scale_descriptors(config: RunConfig, model: Trainee, ready: Prepared) -> None:
     """Let a fresh structure encoder know how descriptors are spread among training proteins."""
     encoder, views = model.towers.structure_encoder, ready.data.views
-    if views is None or encoder.config.descriptor == "none":
+    own = config.structure
+    if views is None or own is None or own.weights or encoder.config.descriptor == "none":
         return
     source = ready.data.source
     order = np.random.default_rng(0).permutation(len(source.lengths)).tolist()

@@ -22,6 +22,7 @@ from protclip_core.weights.bundle import Bundle
 from train.config.run import load_saved_config
 from train.loop import checkpoint
 from train.loop.terminal import guarded, start_program
+from train.towers.structure_tower import projection_form, structure_shape
 from train.towers.two_towers import structure_fields
 
 __all__ = ["attach_run", "main"]
@@ -91,7 +92,9 @@ def attach_run(run_dir: Path, base: str, out: Path, card: Path | None = None) ->
     return attach_structure(
         info.bundle,
         out,
-        structure_fields(config.structure.shape, config.structure.projection),
+        structure_fields(
+            structure_shape(config.structure).to_dict(), projection_form(config.structure)
+        ),
         found,
         files,
     )

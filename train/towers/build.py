@@ -20,7 +20,6 @@ from protclip_core.encoders.kmer_config import KmerConfig
 from protclip_core.encoders.projection import ProjectionForm
 from protclip_core.encoders.residue_heads import ResidueHeads
 from protclip_core.encoders.shapes import TextShape
-from protclip_core.encoders.structure import GvpConfig, StructureEncoder
 from protclip_core.errors import UsageError
 from protclip_core.models.from_bundle import TOKENIZER, build_esm2
 from protclip_core.models.info import describe_model
@@ -29,6 +28,11 @@ from protclip_core.weights.names import transformers_names
 from protclip_core.weights.tensors import fill_module, read_transformers_weights
 from train.config.run import RunConfig
 from train.objectives.registry import outputs_read, trained_parts
+from train.towers.structure_tower import (
+    build_structure_encoder,
+    projection_form,
+    projection_tensors,
+)
 from train.towers.two_towers import (
     OF_PROTEINS,
     TwoTowers,
@@ -85,14 +89,17 @@ def build_towers(config: RunConfig, vocab_size: int) -> TwoTowers:
         residue_heads=heads if any(True for _ in heads.parameters()) else None,
         projection=_projection_form(config, protein),
         projection_dropout=config.model.projection_dropout,
-        structure_encoder=_structure_encoder(config),
+        structure_encoder=build_structure_encoder(config),
         structure_projection=_structure_projection(config),
         structure_head=bool(objectives.design),
     )
     for projection in (towers.protein_projection, towers.text_projection):
         initialise_projection(projection)
-    if towers.structure_projection is not None:
+    if config.structure is not None and towers.structure_projection is not None:
         initialise_projection(towers.structure_projection)
+        brought = projection_tensors(config.structure, joint)
+        if brought:
+            towers.structure_projection.load_state_dict(brought)
     text_space = _bring_along(towers, config)
     towers.requires_grad_(requires_grad=True)
     towers.protein_encoder.requires_grad_(not config.protein.frozen)
@@ -181,16 +188,9 @@ def _protein_encoder(config: RunConfig, *, lm_head: bool) -> nn.Module:
     return encoder
 
 
-def _structure_encoder(config: RunConfig) -> StructureEncoder | None:
-    """Build the structure encoder, where the objectives look at structures."""
-    if config.structure is None or not config.objectives.on_structures:
-        return None
-    return StructureEncoder(GvpConfig.from_dict(config.structure.shape))
-
-
 def _structure_projection(config: RunConfig) -> tuple[ProjectionForm | None, float]:
     own = config.structure
-    return (None, 0.0) if own is None else (own.projection, own.projection_dropout)
+    return (None, 0.0) if own is None else (projection_form(own), own.projection_dropout)
 
 
 def _weights_of_protein(name: str, *, lm_head: bool) -> nn.Module:

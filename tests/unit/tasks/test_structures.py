@@ -26,7 +26,7 @@ from protclip_core.vectors.source import open_vectors
 from tests.support.chains import make_chain
 from tests.support.once import once
 from tests.support.structures import NAMES, Atom, pdb
-from tests.support.trimodal import write_trimodal
+from tests.support.trimodal import write_trimodal, write_two_towers
 
 
 def written(chain, letter="A"):
@@ -104,12 +104,13 @@ def test_sequences_of_structures_are_embedded_as_fasta_is(embedded, folder, spac
     assert attributes["input_sha256"] == others[2]["input_sha256"]
 
 
-def test_any_model_embeds_sequences_and_only_one_with_a_tower_structures(embedded):
+def test_any_model_embeds_sequences_and_only_one_with_a_tower_structures(embedded, tmp_path):
+    model = str(write_two_towers(tmp_path / "two").path)
     with pytest.raises(UsageError) as caught:
-        embedded(model="protclip-mini")
+        embedded(model=model)
     assert caught.value.code == "usage.no_structure_encoder"
     assert "--modality sequence" in caught.value.hint
-    assert len(contents(embedded(model="protclip-mini", modality="sequence"))[0]) == 4
+    assert len(contents(embedded(model=model, modality="sequence"))[0]) == 4
 
 
 @pytest.mark.parametrize(
