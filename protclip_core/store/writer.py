@@ -216,7 +216,8 @@ class StoreWriter:
 
     def abort(self) -> None:
         """Give the store up: remove the temporary file and leave an old file as it was."""
-        self._stack.close()
+        with signals_deferred():
+            self._stack.close()
 
     def __enter__(self) -> Self:
         return self
