@@ -111,7 +111,7 @@ def close_left_open(folder):
     gc.collect()
     for entry in Path("/proc/self/fd").glob("*"):
         with suppress(OSError):
-            if Path(os.readlink(entry)).is_relative_to(folder):
+            if entry.readlink().is_relative_to(folder):
                 os.close(int(entry.name))
 
 
