@@ -20,8 +20,9 @@ from protclip_core.errors import UsageError
 
 __all__ = ["Entry", "Group", "new_group"]
 
-#: Options that change no result: the last value wins, so that one can override an alias.
-_OVERRIDDEN = {"batch_tokens", "device", "threads", "workers"}
+#: Options of which a user may well want several results at once: two values are refused. Of others
+#: the last one wins, as in most programs, so that one can override an alias.
+_ONE_AT_A_TIME = {"layer", "modality", "model", "output", "pooling", "space"}
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -65,12 +66,12 @@ class _Command(typer.core.TyperCommand):
     siblings: Sequence[tuple[str, str]] = ()
 
     def make_parser(self, ctx: Any) -> Any:
-        """Let options have one value; by default the last of several would win without a word."""
+        """Let some options have one value; by default the last of several wins without a word."""
         parser = super().make_parser(ctx)
         if not ctx.resilient_parsing:
             options: set[Any] = {*parser._long_opt.values(), *parser._short_opt.values()}
             for option in options:
-                if option.action == "store" and option.dest not in _OVERRIDDEN:
+                if option.action == "store" and option.dest in _ONE_AT_A_TIME:
                     option.process = partial(_take_once, option, option.process)
         return parser
 

@@ -249,7 +249,8 @@ class KmerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         Examples
         --------
-        >>> config = KmerConfig(tables=("11001:20:64",), hidden_dim=64)
+        >>> from protclip_core.encoders.kmer_config import KmerConfig
+        >>> config = KmerConfig.from_dict({"tables": ["11001:20:64"], "hidden_dim": 64})
         >>> config.can_read("MKXXA"), config.can_read("MKXA"), config.can_read("XMKTX")
         (True, False, False)
         """

@@ -226,6 +226,9 @@ def build_esm2(
 
 def _bundle(info: ModelInfo) -> tuple[Bundle, str]:
     assert info.bundle is not None
+    if info.structure_encoder is None and STRUCTURE_WEIGHTS in info.bundle.files:
+        names = info.bundle.tensors(file=STRUCTURE_WEIGHTS)
+        raise _not_asked_for([*names], str(info.path / STRUCTURE_WEIGHTS))
     return info.bundle, str(info.path)
 
 

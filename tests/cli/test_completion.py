@@ -53,7 +53,8 @@ def test_other_shells_ask_in_their_own_way(protclip, tmp_path, shell, variables)
 
 
 def test_completion_is_shown_and_installed(protclip, tmp_path):
-    env = {"HOME": str(tmp_path), "SHELL": "/bin/bash"}
+    # The shell is the one that is named, not the one that runs the tests.
+    env = {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     shown = protclip("--show-completion", "bash", cwd=tmp_path, env=env, fresh=True)
     assert (shown.rc, "_PROTCLIP_COMPLETE=complete_bash" in shown.out) == (0, True)
     done = protclip("--install-completion", "bash", cwd=tmp_path, env=env, fresh=True)

@@ -135,7 +135,6 @@ def test_a_reader_that_goes_away(similarity):
         (["x.h5", "--format", "matrix", "--min-similarity", "0"], 2, "a matrix has all pairs"),
         (["x.h5", "--pairs", "p.tsv", "--top-k", "1"], 2, "listed pairs are all answered"),
         (["x.h5", "--metric", "euclid"], 2, "'--metric'"),
-        (["x.h5", "x.fa"], 2, "x.h5: is a store"),
         (["-", "--against", "-"], 2, "can be read once only"),
         (["-", "--pairs", "-"], 2, "[usage.stdin_twice]"),
         (["x.h5", "--pairs", "nosuch"], 3, "nosuch: no such file"),

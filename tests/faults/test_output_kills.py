@@ -37,7 +37,7 @@ COMMANDS = {
     "network": "ppi predict p.tsv --embeddings x.h5 --head own.head -o x.graphml",
     "table": "ppi predict --all --embeddings x.h5 --head own.head -o x.tsv.gz",
     "predicted": "classify predict x.h5 --head own2.head -o x.jsonl",
-    "map": "similarity x.h5 -o x.tsv --plot x.png",
+    "map": "similarity x.h5 --model {bundle} -o x.tsv --plot x.png",
     "export": "store export x.h5 -o x.npz",
     "merged": "store merge x.h5 -o y.h5 --layout per-protein",
     "embedded": "embed x.fa --device cpu --model {bundle} -o y.h5",

@@ -107,11 +107,12 @@ def card_section(run_dir: Path) -> str:
     if not path.exists():
         return ""
     record = json.loads(path.read_text(encoding="utf-8"))
+    release = record["release"] or "without a date"
     lines = [
         "## Texts of GO terms",
         "",
         (
-            f"Sentences composed from GO {record['release']} (Gene Ontology Consortium, CC BY "
+            f"Sentences composed from GO, release {release} (Gene Ontology Consortium, CC BY "
             f"4.0), which has {record['terms_in_release']:,} of {record['terms']:,} terms."
         ),
         "",
