@@ -10,7 +10,7 @@ import pytest
 from tests.support.once import once
 from tests.support.structures import mmcif, pdb, peptide, residue
 from tests.support.terminal import one_error, rows_of
-from tests.support.trimodal import write_trimodal, write_two_towers
+from tests.support.trimodal import write_trimodal
 
 DNA = [atom for n, name in enumerate(("DA", "DC", "DG"), 1) for atom in residue(name, n, "D")]
 DNA = [atom for atom in DNA if atom.name != "CA"]
@@ -53,12 +53,10 @@ def test_a_chain_that_is_passed_over_is_named(embed, files):
     assert "1abc.pdb:record 3 (1abc_D)" in done.err
 
 
-def test_a_model_without_structures_says_what_to_do(embed, files, tmp_path):
-    model = ["--model", str(write_two_towers(tmp_path / "two").path)]
-    error = one_error(embed("models", *model), 2, code="usage.no_structure_encoder")
+def test_a_model_without_structures_says_what_to_do(embed, files):
+    error = one_error(embed("models"), 2, code="usage.no_structure_encoder")
     assert "--modality sequence" in error
-    done = embed("models", "--modality", "structure", *model)
-    one_error(done, 2, code="usage.no_structure_encoder")
+    one_error(embed("models", "--modality", "structure"), 2, code="usage.no_structure_encoder")
 
 
 def test_the_default_model_embeds_structures(embed, files):
@@ -66,6 +64,17 @@ def test_the_default_model_embeds_structures(embed, files):
     assert [row[0] for row in rows] == ["1abc_A", "1abc_B", "AF-P1-F1-model_v4"]
     assert rows_of(embed("models", "--modality", "structure", "-o", "-").out) == rows
     assert rows_of(embed("models", "--modality", "sequence", "-o", "-").out) != rows
+
+
+def test_the_default_model_embeds_structures(protclip, files, tmp_path):
+    rows = rows_of(protclip("embed", "models", "-o", "-", cwd=tmp_path).out)
+    assert [row[0] for row in rows] == ["1abc_A", "1abc_B", "AF-P1-F1-model_v4"]
+    by = {
+        kind: protclip("embed", "models", "--modality", kind, "-o", "-", cwd=tmp_path).out
+        for kind in ("structure", "sequence")
+    }
+    assert rows_of(by["structure"]) == rows
+    assert rows_of(by["sequence"]) != rows
 
 
 LINES = {

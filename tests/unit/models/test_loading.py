@@ -323,7 +323,7 @@ def test_the_identity_of_the_bundled_model_stays() -> None:
     info = describe_model(DEFAULT_MODEL)
     assert info.config_sha256.startswith("c68a9a1f01b1cea7")
     assert info.license == "Apache-2.0"
-    assert (info.origin, info.contents) == (None, "protein and text")
+    assert (info.origin, info.contents) == (None, "protein, structure and text")
 
 
 def test_names_are_looked_up_in_order(bundle: Path, tmp_path: Path, monkeypatch) -> None:
