@@ -182,8 +182,9 @@ def _refuse_uncalibrated(request: AnnotateRequest, who: str, indexes: Sequence[G
                 hint="ask for the best of each aspect with --top-k",
             )
     _log.warning(
-        "no calibration of %s for %s, so no probabilities: the best %s of each aspect",
+        "no calibration of %s for %s, so no probabilities: the best %s of each aspect%s",
         " and ".join(index.source for index in without),
         who,
         counted(request.top_k or DEFAULT_TOP_K, "term"),
+        "; the sequences of the chains have them: --modality sequence" * (who == "structures"),
     )
