@@ -59,13 +59,6 @@ def test_a_model_without_structures_says_what_to_do(embed, files):
     one_error(embed("models", "--modality", "structure"), 2, code="usage.no_structure_encoder")
 
 
-def test_the_default_model_embeds_structures(embed, files):
-    rows = rows_of(embed("models", "-o", "-").out)
-    assert [row[0] for row in rows] == ["1abc_A", "1abc_B", "AF-P1-F1-model_v4"]
-    assert rows_of(embed("models", "--modality", "structure", "-o", "-").out) == rows
-    assert rows_of(embed("models", "--modality", "sequence", "-o", "-").out) != rows
-
-
 def test_the_default_model_embeds_structures(protclip, files, tmp_path):
     rows = rows_of(protclip("embed", "models", "-o", "-", cwd=tmp_path).out)
     assert [row[0] for row in rows] == ["1abc_A", "1abc_B", "AF-P1-F1-model_v4"]
