@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from protclip_core.encoders.packing import PackedTokens
-from protclip_core.encoders.structure import PackedChains, pack_chains
+from protclip_core.encoders.structure import pack_chains
 from tests.train.launch import Job, debug_config
-from tests.train.objectives_on_ranks import FORMS, losses_on_ranks, prepared
+from tests.train.objectives_on_ranks import FORMS, chosen_chains, losses_on_ranks, prepared
 from train.data.batch import View
 from train.data.masking import IGNORED, Masked
 from train.objectives.objective import Context
@@ -175,7 +175,7 @@ def permuted_modalities(batch, order):
         own = batch.structure_rows.tolist()
         places = [own.index(row) for row in order if row in own]
         rows = [place for place, row in enumerate(order) if row in own]
-        found["structures"] = chosen(batch.structures, places)
+        found["structures"] = chosen_chains(batch.structures, places)
         found["structure_rows"] = torch.tensor(rows)
     if view is not None:
         proteins = view.proteins and Masked(whole=view.proteins).part(order).whole
@@ -184,19 +184,9 @@ def permuted_modalities(batch, order):
             texts = {name: value[order] for name, value in texts.items()}
         structures = view.structures
         if structures is not None and len(structures):
-            structures = chosen(structures, places)
+            structures = chosen_chains(structures, places)
         found["view"] = View(proteins=proteins, structures=structures, **texts)
     return found
-
-
-def chosen(chains, places):
-    """Some of the chains, in another order."""
-    first = torch.tensor([0, *chains.lengths]).cumsum(0)
-    index = torch.cat([torch.arange(first[n], first[n + 1]) for n in places])
-    parts = {n: getattr(chains, n)[index] for n in ("backbone", "residues", "starts", "confidence")}
-    lengths = tuple(chains.lengths[n] for n in places)
-    own = chains.descriptors
-    return PackedChains(**parts, lengths=lengths, descriptors=None if own is None else own[places])
 
 
 def test_a_permuted_batch_is_another_batch(ready):

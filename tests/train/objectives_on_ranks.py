@@ -6,6 +6,7 @@ import dataclasses
 
 import torch
 
+from protclip_core.encoders.structure import PackedChains, pack_chains
 from tests.train.launch import debug_config
 from tests.train.with_structures import SHAPE, make_structures
 from train.config.structure import StructureConfig
@@ -77,3 +78,50 @@ def losses_on_ranks(folder):
     if ranks.first:
         torch.save(found, folder / "found.pt")
     ranks.part()
+
+
+def losses_with_a_bare_rank(folder, parallel):
+    """As `losses_on_ranks`, where no protein of the second rank has a structure."""
+    torch.set_num_threads(1)
+    ranks, found = join_ranks(60.0, device="cpu"), {}
+    for number, form in enumerate(("sequence_structure", "structure_text", "intra_structure")):
+        model, batch = prepared(folder / f"run{number}-{ranks.rank}", form, ranks)
+        # Of two ranks, the second has the odd proteins of the whole batch.
+        rows = batch.structure_rows
+        kept = rows % 2 == 0 if ranks.world == 1 else torch.full_like(rows, ranks.rank) == 0
+        places = kept.nonzero().squeeze(1).tolist()
+        view = batch.view
+        if view is not None and view.structures is not None:
+            view = dataclasses.replace(view, structures=chosen_chains(view.structures, places))
+        batch = dataclasses.replace(
+            batch,
+            structures=chosen_chains(batch.structures, places),
+            structure_rows=batch.structure_rows[kept],
+            view=view,
+        )
+        module = share_work(model, parallel, ranks)
+        losses = module(batch, ranks.group)
+        losses["loss"].backward()
+        table = ranks.table([float(losses["loss"].detach())])
+        gradients = {
+            name: p.grad.full_tensor() if hasattr(p.grad, "full_tensor") else p.grad
+            for name, p in model.named_parameters()
+            if p.grad is not None
+        }
+        mean = sum(row[0] for row in table) / len(table)
+        found[form] = {"loss": mean, "gradients": gradients}
+    if ranks.first:
+        torch.save(found, folder / "found.pt")
+    ranks.part()
+
+
+def chosen_chains(chains, places):
+    """Some of the chains of a batch, in this order."""
+    if not places or not len(chains):
+        return pack_chains([])
+    first = torch.tensor([0, *chains.lengths]).cumsum(0)
+    index = torch.cat([torch.arange(first[n], first[n + 1]) for n in places])
+    parts = {n: getattr(chains, n)[index] for n in ("backbone", "residues", "starts", "confidence")}
+    lengths = tuple(chains.lengths[n] for n in places)
+    own = chains.descriptors
+    return PackedChains(**parts, lengths=lengths, descriptors=None if own is None else own[places])

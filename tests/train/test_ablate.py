@@ -12,6 +12,7 @@ import torch
 from protclip_core.errors import InputError
 from tests.train.frozen_text import make_text_bundle
 from tests.train.launch import CONFIGS
+from tests.train.with_structures import make_structures
 from train import ablate, pretrain
 from train.ablation.samples import Samples, cut, draw_sample
 from train.ablation.table import FIGURES, Found, differences, markdown
@@ -57,6 +58,10 @@ evaluate_pairs = 20
 """
 
 
+THREE = ("sequence_structure", "sequence_text", "structure_text")
+THREE += ("intra_sequence", "intra_structure", "intra_text")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     """One thread, and no picture, which takes longer than a few steps."""
@@ -98,6 +103,44 @@ def last_evaluation(run_dir):
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == [1, 2]
     return [row for row in rows if "evaluation" in row][-1]
+
+
+STRUCTURE = """
+[structure]
+scalar_dim = 8
+vector_dim = 2
+edge_dim = 4
+num_layers = 1
+neighbours = 4
+"""
+
+
+@pytest.mark.full
+def test_rows_of_three_modalities(inputs, tmp_path, capsys):
+    text = RECIPE.replace("[objectives]", "[objectives]\n" + "".join(f"{n} = 0.5\n" for n in THREE))
+    (tmp_path / "recipe.toml").write_text(text + STRUCTURE)
+    given = inputs | {"--config": tmp_path / "recipe.toml"}
+    rows = ("three", "three-function", "three-structure", "three-augmentation", "three-intra")
+    found = {"only": ",".join(rows), "seeds": 1}
+    assert run(given, tmp_path / "x", **found) == 2
+    assert "[usage.missing_option]" in capsys.readouterr().err
+    structures = make_structures(tmp_path / "s.h5")
+    assert run(given, tmp_path / "runs", structures=structures, **found) == 0
+    content = json.loads((tmp_path / "runs" / "ablation.json").read_text())
+    assert [row["name"] for row in content["rows"]] == list(rows)
+    for row in content["rows"]:
+        assert ("p2s_r10" in row["mean"]) == (row["name"] != "three-structure")
+    on = {}
+    for row in rows:
+        run_dir = tmp_path / "runs" / f"{row}-seed1"
+        config = json.loads((run_dir / "config.json").read_text())
+        on[row] = {name for name in THREE if config["objectives"][name]}
+        assert config["data"]["texts"] == ("whole" if row == "three-augmentation" else "sample")
+        assert config["data"]["structures_only"]
+    assert on["three"] == on["three-augmentation"] == set(THREE)
+    assert on["three-function"] == {name for name in THREE if "text" not in name}
+    assert on["three-structure"] == {name for name in THREE if "structure" not in name}
+    assert on["three-intra"] == {name for name in THREE if "intra" not in name}
 
 
 @pytest.mark.full

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from protclip_core.encoders.packing import pack_sequences
+from tests.train.launch import Job
+from tests.train.objectives_on_ranks import losses_with_a_bare_rank
 from tests.train.test_gc import unit
 from train.config.run import ObjectivesConfig
 from train.data.batch import NO_KEY, Batch, View
 from train.data.masking import Masked
+from train.loop.evaluate import Modality, retrieval
 from train.objectives.gc import contrastive_loss
 from train.objectives.intra import IntraSequence, IntraStructure, IntraText
 from train.objectives.objective import Context
@@ -199,3 +202,45 @@ def test_a_temperature_stays_within_its_limit():
         "sequence_text_scale": pytest.approx(2.0)
     }
     assert math.isclose(float(objective.logit_scale.detach()), math.log(100.0))
+
+
+@pytest.mark.full(but="ddp")
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_rank_without_structures_keeps_step_with_the_others(tmp_path, parallel):
+    found = {}
+    for ranks in (1, 2):
+        folder = tmp_path / str(ranks)
+        folder.mkdir()
+        ended = Job(folder, losses_with_a_bare_rank, folder, parallel, ranks=ranks).wait()
+        assert [e.code for e in ended] == [0] * ranks, ended
+        found[ranks] = torch.load(folder / "found.pt")
+    for form, one in found[1].items():
+        two = found[2][form]
+        assert one["loss"] > 0
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert one["gradients"].keys() == two["gradients"].keys()
+        for name, gradient in one["gradients"].items():
+            error = float((two["gradients"][name] - gradient).abs().max())
+            assert error <= 2e-5 * float(gradient.abs().max()) + 1e-6, (form, name)
+
+
+def test_six_directions_among_the_proteins_that_have_both():
+    """Proteins 0 to 3; 1 has no text, 3 no structure; text 2 is found by nobody."""
+    east, north, up = torch.eye(3)
+    proteins = torch.stack([east, north, up, east])
+    found = {
+        "p": Modality(torch.arange(4), proteins),
+        "s": Modality(torch.tensor([0, 1, 2]), torch.stack([east, north, up])),
+        "t": Modality(torch.tensor([0, 2, 3]), torch.stack([east, -up, north])),
+    }
+    figures = retrieval(found, torch.tensor([1, 0, 2, 3]))
+    assert figures["structures"] == 3
+    assert (figures["p2s_r1"], figures["s2p_r1"]) == (1.0, 1.0)
+    # Of 0, 2 and 3: protein 0 finds its own text; those of 2 and 3 are behind others.
+    assert figures["p2t_r1"] == pytest.approx(1 / 3)
+    # Of 0 and 2: structure 2 likes the text of 0 better.
+    assert (figures["s2t_r1"], figures["t2s_r1"], figures["s2t_r10"]) == (0.5, 0.5, 1.0)
+    alone = retrieval({name: found[name] for name in "pt"}, torch.tensor([1, 1, 1, 1]))
+    # Texts that are all the same are not told apart.
+    assert set(alone) == {"p2t_r1", "p2t_r10", "t2p_r1", "t2p_r10"}
+    assert alone["p2t_r1"] == 1.0
