@@ -75,7 +75,7 @@ def test_list_names_what_is_here_and_what_can_be_had(models):
 
 def test_info_of_a_bundled_and_of_an_available_model(models):
     facts = facts_of(models("info", "protclip-mini"))
-    assert facts["contents"] == "protein and text"
+    assert facts["contents"] == "protein, structure and text"
     assert len(facts["weights sha256"]) == 64
     card = models("info", "protclip-mini", "--card")
     assert card.out.startswith("# protclip-mini")

@@ -156,6 +156,9 @@ def test_every_row_has_the_figures_of_its_metrics(done):
             if name == "seconds":
                 continue
             values = [run[name] for run in runs.values() if name in run]
+            if name in ("p2s_r10", "s2p_r10", "s2t_r10", "t2s_r10"):  # no row here has structures
+                assert not values and FIGURES[name][0] not in heads
+                continue
             assert bool(values) == (
                 name != "mlm_perplexity" or row["name"] in ("gc+mlm", *NAMES[4:])
             )
