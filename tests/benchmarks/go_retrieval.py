@@ -34,7 +34,7 @@ from protclip_core.models.info import describe_model
 from protclip_core.models.loading import load_model
 from protclip_core.terms.index_file import find_go_index
 from train.data.go_terms import ASPECTS, GoTerms
-from train.data.pairs import Protein, read_proteins
+from train.data.proteins import Protein, read_proteins
 from train.data.term_space import word_side
 from train.loop.evaluate import aspect_fmax
 

@@ -17,7 +17,7 @@ from train import ablate, pretrain
 from train.ablation.samples import Samples, cut, draw_sample
 from train.ablation.table import FIGURES, Found, differences, markdown
 from train.config.run import DataConfig, load_config, load_saved_config
-from train.data.pairs import read_proteins
+from train.data.proteins import read_proteins
 from train.loop import steps
 from train.loop.prepare import prepare
 from train.loop.ranks import Ranks

@@ -15,7 +15,8 @@ from train.data.batches import PairData
 from train.data.composer import TextComposer
 from train.data.go_terms import GoTerms
 from train.data.masking import IGNORED
-from train.data.pairs import open_pairs, read_proteins, split_of
+from train.data.pairs import open_pairs
+from train.data.proteins import read_proteins, split_of
 from train.data.texts import GO_TAG, TAGS, Part, parts_of, read_go_names, train_tokenizer
 from train.protanno.sampling import Sampling
 

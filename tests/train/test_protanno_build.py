@@ -28,7 +28,7 @@ from tests.train.protanno_data import (
     run,
     write_entries,
 )
-from train.data.pairs import read_proteins
+from train.data.proteins import read_proteins
 from train.protanno.sampling import Sampling
 from train.protanno.shards import ShardSet, read_shards
 

@@ -19,7 +19,7 @@ import numpy as np
 from protclip_core.errors import InputError
 from protclip_core.io.atomic import write_atomic
 from train.config.run import DataConfig
-from train.data.pairs import split_of
+from train.data.proteins import split_of
 from train.protanno.builder import BuildOptions, build
 from train.protanno.sampling import Sampling, new_counts
 from train.protanno.shards import ShardSet

@@ -16,7 +16,7 @@ from torch import Tensor
 from protclip_core.encoders.packing import PackedTokens
 from protclip_core.encoders.structure.packing import PackedChains
 from train.data.masking import Masked
-from train.data.pairs import NO_KEY
+from train.data.proteins import NO_KEY
 
 __all__ = ["NO_KEY", "Batch", "View"]
 

@@ -101,7 +101,7 @@ class Entry:
     def to_json(self) -> str:
         """Return the entry as one line of JSON without a line feed; empty fields are left out.
 
-        The keys are those that `train.data.pairs.read_proteins` reads; the level is ``pe``.
+        The keys are those that `train.data.proteins.read_proteins` reads; the level is ``pe``.
         """
         values: dict[str, Any] = {"accession": self.accession, "sequence": self.sequence}
         values |= {name: getattr(self, name) for name in PROPERTIES}
